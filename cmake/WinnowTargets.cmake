@@ -1,0 +1,61 @@
+# What every target of the tree shares: the flags, and one call each for a layer, a test and a fuzzer.
+include(GNUInstallDirs)
+
+# Flags of our own code. Consumers inherit none of them.
+add_library(winnow_options INTERFACE)
+target_compile_options(winnow_options INTERFACE -Wall -Wextra -Wpedantic -Werror=return-type
+                                                -ffp-contract=off -fvisibility=hidden)
+if(WINNOW_SANITIZE)
+  target_compile_options(winnow_options INTERFACE -fsanitize=${WINNOW_SANITIZE}
+                         -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(winnow_options INTERFACE -fsanitize=${WINNOW_SANITIZE})
+endif()
+
+# winnow_add_layer(NAME SOURCES ... [DEPENDS layer...] [PRIVATE_LIBRARIES ...])
+# A static library winnow_NAME, known as winnow::NAME here and to those who install it.
+function(winnow_add_layer name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;PRIVATE_LIBRARIES" ${ARGN})
+  add_library(winnow_${name} STATIC ${ARG_SOURCES})
+  add_library(winnow::${name} ALIAS winnow_${name})
+  set_target_properties(winnow_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
+  target_compile_features(winnow_${name} PUBLIC cxx_std_20)
+  target_include_directories(winnow_${name}
+    PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+           $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+    PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(winnow_${name} PRIVATE $<BUILD_INTERFACE:winnow_options>)
+  foreach(library IN LISTS ARG_PRIVATE_LIBRARIES)
+    target_link_libraries(winnow_${name} PRIVATE ${library})
+  endforeach()
+  foreach(layer IN LISTS ARG_DEPENDS)
+    target_link_libraries(winnow_${name} PUBLIC winnow_${layer})
+  endforeach()
+  install(TARGETS winnow_${name} EXPORT winnowTargets)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/winnow/${name}
+          DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/winnow)
+endfunction()
+
+# winnow_add_test(NAME SOURCES ... LAYERS layer... [LABELS ...])
+# One GoogleTest program of a layer; ctest runs its tests one by one under LAYER/NAME.
+function(winnow_add_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LAYERS;LIBRARIES;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE winnow_options GTest::gmock_main ${ARG_LIBRARIES})
+  foreach(layer IN LISTS ARG_LAYERS)
+    target_link_libraries(${name} PRIVATE winnow_${layer})
+  endforeach()
+  add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300)
+endfunction()
+
+# winnow_add_fuzzer(NAME LAYERS layer...): NAME.cc with libFuzzer, ASan and UBSan; clang only.
+function(winnow_add_fuzzer name)
+  cmake_parse_arguments(ARG "" "" "LAYERS" ${ARGN})
+  add_executable(${name} ${name}.cc)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(${name} PRIVATE winnow_options -fsanitize=fuzzer)
+  foreach(layer IN LISTS ARG_LAYERS)
+    target_link_libraries(${name} PRIVATE winnow_${layer})
+  endforeach()
+endfunction()

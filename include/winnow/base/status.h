@@ -1,0 +1,153 @@
+// Status and Result: how every layer below torch reports failure. Nothing here throws.
+//
+//   Result<SafetensorsFile> file = SafetensorsFile::open(env, path);
+//   if (!file.ok()) return file.status();     // code + one line for a person
+//   use(file->tensors());
+//
+// Thread-safety: const members of one object may be called from several threads at once.
+#pragma once
+
+#include <cassert>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+namespace winnow {
+
+/// What went wrong, one code for each kind. The numbers are stable: they may be logged and compared
+/// across versions. `error_code_name` gives the stable text form.
+enum class ErrorCode : uint16_t {
+  kOk = 0,
+
+  // The caller asked for something that has no meaning (the tool exits with 2).
+  kInvalidArgument = 1,   ///< a value out of its range; the message gives the range
+  kUnknownTensor = 2,     ///< a name or pattern that matches nothing
+  kUnavailableLevel = 3,  ///< a SIMD level that this machine or build does not have
+  kAlreadyExists = 4,     ///< an output that is there, and overwriting was not asked for
+  kSameFile = 5,          ///< input and output are one file, and overwriting was not asked for
+
+  // A check that was asked for did not hold (exit 1).
+  kCheckFailed = 20,
+
+  // The operating system refused (exit 4).
+  kIoError = 40,            ///< open, read, write, fsync, rename...: the message holds errno's text
+  kNotDurable = 41,         ///< the output is in place, but the directory could not be synced
+  kInputChanged = 42,       ///< the input was changed or cut short while it was read
+  kBusy = 43,               ///< another process is writing the same output
+  kUnsupportedFile = 44,    ///< a directory, FIFO, device or dangling link where a file is needed
+  kOutOfMemory = 45,
+
+  // Input data that cannot be processed (exit 3).
+  kNanValue = 60,  ///< a NaN under the policy "error"
+
+  // A malformed safetensors file (exit 3), in the order in which a reader meets them.
+  kFileTooShort = 100,         ///< under 8 bytes: no header length
+  kHeaderTooLarge = 101,       ///< header length over 100,000,000 bytes
+  kHeaderPastEnd = 102,        ///< header length over what the file holds
+  kHeaderEmpty = 103,          ///< header length 0
+  kHeaderNotUtf8 = 104,        ///< invalid UTF-8, a surrogate included
+  kHeaderByteOrderMark = 105,  ///< the header starts with U+FEFF
+  kHeaderSyntax = 106,         ///< not JSON by RFC 8259
+  kHeaderNotObject = 107,      ///< the top level is no object
+  kHeaderTrailingBytes = 108,  ///< something other than spaces after the closing brace
+  kHeaderTooDeep = 109,        ///< nested deeper than the format's three levels
+  kEntryNotObject = 110,       ///< a tensor's entry is no object
+  kDuplicateTensor = 111,      ///< two entries with one name (escapes resolved)
+  kDuplicateField = 112,       ///< dtype, shape or data_offsets twice in an entry
+  kUnknownField = 113,         ///< a field other than those three
+  kMissingField = 114,
+  kFieldType = 115,            ///< a field's value is of the wrong JSON type
+  kUnknownDtype = 116,
+  kRankTooLarge = 117,         ///< more than 64 dimensions
+  kBadDimension = 118,         ///< negative, fractional, exponent or at least 2^63
+  kBadOffset = 119,            ///< negative, fractional, exponent or at least 2^64
+  kOffsetCount = 120,          ///< data_offsets has not exactly two numbers
+  kOffsetOrder = 121,          ///< begin > end
+  kShapeOverflow = 122,        ///< elements or bits do not fit into 64 bits
+  kSizeMismatch = 123,         ///< end - begin differs from shape times dtype
+  kPartialByte = 124,          ///< a sub-byte dtype that does not end on a byte
+  kOverlap = 125,              ///< two tensors share bytes
+  kHole = 126,                 ///< bytes that belong to no tensor, before or between tensors
+  kDataPastEnd = 127,          ///< a tensor ends past the end of the file
+  kTrailingData = 128,         ///< bytes after the last tensor
+  kDuplicateMetadata = 129,    ///< `__metadata__` twice
+  kMetadataType = 130,         ///< `__metadata__` is no object of strings
+  kDuplicateMetadataKey = 131,
+  kNameTooLong = 132,          ///< a tensor name over 64 KiB
+};
+
+/// The stable text form of a code: its identifier without the `k`, for example "HeaderSyntax".
+std::string_view error_code_name(ErrorCode code) noexcept;
+
+/// A code, and for errors one line for a person: what was wrong, where, what was expected and found.
+/// Cheap to copy and move when ok (one null pointer).
+class [[nodiscard]] Status {
+ public:
+  /// Success.
+  Status() noexcept = default;
+
+  /// An error. `message` is one line without a newline at its end; `code` must not be kOk.
+  Status(ErrorCode code, std::string message)
+      : error_(std::make_shared<const Error>(Error{code, std::move(message)})) {
+    assert(code != ErrorCode::kOk);
+  }
+
+  bool ok() const noexcept { return error_ == nullptr; }
+  ErrorCode code() const noexcept { return ok() ? ErrorCode::kOk : error_->code; }
+
+  /// The message; empty when ok. Valid as long as this object or a copy of it.
+  std::string_view message() const noexcept {
+    return ok() ? std::string_view() : std::string_view(error_->message);
+  }
+
+  /// The same error with `context` and ": " before its message; ok stays ok.
+  Status with_context(std::string_view context) const;
+
+ private:
+  struct Error {
+    ErrorCode code;
+    std::string message;
+  };
+  std::shared_ptr<const Error> error_;
+};
+
+/// A value or the Status that says why there is none.
+template <typename T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : state_(std::move(value)) {}  // NOLINT: implicit, so that `return value;` works
+  Result(Status error) : state_(std::move(error)) {  // NOLINT: implicit, as above
+    assert(!ok() && !std::get<Status>(state_).ok());
+  }
+
+  bool ok() const noexcept { return std::holds_alternative<T>(state_); }
+
+  /// The error; Status() when ok.
+  Status status() const { return ok() ? Status() : std::get<Status>(state_); }
+
+  /// The value. Precondition: ok().
+  T& value() & { return *get(); }
+  const T& value() const& { return *get(); }
+  T&& value() && { return std::move(*get()); }
+  T& operator*() & { return *get(); }
+  const T& operator*() const& { return *get(); }
+  T* operator->() { return get(); }
+  const T* operator->() const { return get(); }
+
+ private:
+  T* get() {
+    assert(ok());
+    return std::get_if<T>(&state_);
+  }
+  const T* get() const {
+    assert(ok());
+    return std::get_if<T>(&state_);
+  }
+
+  std::variant<T, Status> state_;
+};
+
+}  // namespace winnow

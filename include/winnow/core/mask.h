@@ -1,0 +1,56 @@
+// Exact masks: 1 = kept, 0 = dropped, one byte a value, in the flat row-major order of the values.
+//
+//   std::vector<uint8_t> mask(rows * cols);
+//   MatrixView values = contiguous_view(weights, DType::kF32, {rows, cols});
+//   Result<MaskStats> stats = compute_mask(values, {.sparsity_level = 0.8}, mask);
+//
+// The result is the same, byte for byte, for any number of threads and every SIMD level.
+// Thread-safety: all functions are free of shared state; concurrent calls need distinct masks.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "winnow/base/parallel_for.h"
+#include "winnow/base/status.h"
+#include "winnow/core/data_norm.h"
+#include "winnow/core/matrix_view.h"
+
+namespace winnow {
+
+/// What a mask dropped.
+struct MaskStats {
+  uint64_t blocks = 0;           ///< blocks that cover the matrix
+  uint64_t selected_blocks = 0;  ///< those with the lowest scores
+  uint64_t dropped_values = 0;   ///< bytes of the mask that are 0
+};
+
+/// Writes the mask of `values` by the rule of `config` (see DataNormConfig).
+///
+/// @param values  [H, W], F32, F64, F16 or BF16; not modified; must not overlap `mask`.
+/// @param mask    H * W bytes, contiguous; every byte is written.
+/// @param threads lends threads; what they do never changes the result.
+/// On error nothing is written: kInvalidArgument (config, dtype, mask size), kUnavailableLevel.
+/// Cost: one read of the values where blocks hold fewer than 8 of them; scratch: at most
+/// 32 MiB for 64 million F32 values, freed before the call returns.
+Result<MaskStats> compute_mask(const MatrixView& values, const DataNormConfig& config,
+                               std::span<uint8_t> mask, ParallelFor& threads);
+
+/// As above, on the calling thread alone.
+Result<MaskStats> compute_mask(const MatrixView& values, const DataNormConfig& config,
+                               std::span<uint8_t> mask);
+
+/// A matrix and the place of its mask.
+struct MaskTarget {
+  MatrixView values;
+  std::span<uint8_t> mask;  ///< values.numel() bytes
+};
+
+/// Spends one budget over several matrices: round_half_even(level * blocks of all of them) blocks
+/// are selected, by score across all of them. Where types differ, scores are compared as F64; every
+/// block counts once, whatever its size. Ties go to the earlier matrix, then to the lower index.
+/// Errors and cost as compute_mask; stats are the sums over all targets.
+Result<MaskStats> compute_global_masks(std::span<const MaskTarget> targets,
+                                       const DataNormConfig& config, ParallelFor& threads);
+
+}  // namespace winnow
