@@ -1,6 +1,14 @@
 // A strict reader of safetensors files. No byte of a file is trusted; every way to be malformed has
 // an error code of its own (base/status.h), and docs/safetensors.md lists where this reader is
 // stricter than the reference implementation.
+//
+//   Result<SafetensorsFile> file = SafetensorsFile::open(Env::posix(), "model.safetensors");
+//   if (!file.ok()) return file.status();
+//   for (const TensorInfo& tensor : file->header().tensors()) {
+//     std::vector<std::byte> bytes(tensor.bytes());
+//     WINNOW_RETURN_IF_ERROR(file->read(tensor, 0, bytes));
+//   }
+//   return file->check_unchanged();
 #pragma once
 
 #include <cstddef>
@@ -18,26 +26,42 @@
 
 namespace winnow {
 
+inline constexpr size_t kMaxHeaderBytes = 100'000'000;  ///< the reference's limit
+inline constexpr size_t kMaxRank = 64;                  ///< PyTorch's limit
+inline constexpr size_t kMaxNameBytes = 64 * 1024;
+
 /// One tensor of a file.
 struct TensorInfo {
-  std::string name;  ///< any text, NUL and slashes included: never a path, escape it to show it
+  std::string name;  ///< any text, NUL and slashes included: never a path; escape_name shows it
   DType dtype = DType::kF32;
   std::vector<uint64_t> shape;  ///< at most 64 dimensions; empty for a scalar
   uint64_t begin = 0;           ///< byte offset of the first element in the data section
   uint64_t end = 0;             ///< byte offset past the last element
 
   uint64_t bytes() const noexcept { return end - begin; }
+
+  /// The product of the shape; 1 for a scalar. Of a tensor that passed `parse` it does not wrap,
+  /// and neither does the product of any of its dimensions but those that are 0.
   uint64_t numel() const noexcept;
 };
 
+/// The entries of `__metadata__`: key and value.
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
 /// A validated header. Immutable, so safe to share between threads.
 class SafetensorsHeader {
  public:
-  /// Parses and checks a header's text against the size of the data that follows it. Linear time;
-  /// memory at most 3 times the text plus 64 MiB.
+  /// Parses and checks a header's text against the size of the data that follows it. Linear time
+  /// but for sorting names and offsets; memory besides the text at most 3 times the text plus 64
+  /// MiB.
+  ///
+  /// Of several faults the first in this order is reported: those of the bytes (encoding), those of
+  /// the text from front to back, each tensor's own arithmetic at the end of its entry, names that
+  /// occur twice, and last the layout of the data section.
   static Result<SafetensorsHeader> parse(std::string text, uint64_t data_bytes);
+
+  /// The same for a whole file in memory; the data is not looked at, only its size.
+  static Result<SafetensorsHeader> parse_image(std::span<const std::byte> file);
 
   /// In the order of the header's text.
   std::span<const TensorInfo> tensors() const noexcept { return tensors_; }
@@ -50,6 +74,10 @@ class SafetensorsHeader {
 
   /// This header's text with `metadata` in the place of `__metadata__` (put first where there was
   /// none), every other byte kept, padded with spaces to a multiple of 8 bytes.
+  ///
+  /// The result parses again, to the same tensors and to `metadata`, unless it is over the limit of
+  /// 100,000,000 bytes: of equal keys only the last is written, and bytes that are not UTF-8 become
+  /// U+FFFD. Where there is no `__metadata__` and `metadata` is empty, none is added.
   std::string text_with_metadata(const Metadata& metadata) const;
 
  private:
@@ -58,6 +86,42 @@ class SafetensorsHeader {
   Metadata metadata_;
   size_t metadata_begin_ = 0;  // where the value of __metadata__ stands in text_; 0, 0: nowhere
   size_t metadata_end_ = 0;
+};
+
+/// An open safetensors file whose header was checked against the file's size. Movable; const
+/// members may be called from several threads at once.
+class SafetensorsFile {
+ public:
+  /// Opens and checks `path`; symbolic links are followed. Reads the header only.
+  ///
+  /// kIoError: it cannot be opened or read. kUnsupportedFile: a directory, FIFO, device or dangling
+  /// link (never blocks). kInputChanged: it was cut short meanwhile. Else a code of the malformed
+  /// kinds. Messages start with the path. `env` outlives the object.
+  static Result<SafetensorsFile> open(Env& env, const std::string& path);
+
+  const SafetensorsHeader& header() const noexcept { return header_; }
+
+  /// The file as it was when opened.
+  const FileIdentity& identity() const noexcept { return identity_; }
+
+  /// Fills `out` with the tensor's bytes from `offset_in_tensor` on. `tensor` is one of header()'s.
+  ///
+  /// kInvalidArgument: the range leaves the tensor; nothing is read. kInputChanged: the file got
+  /// shorter. kIoError: the read failed. After an error the content of `out` is unspecified.
+  Status read(const TensorInfo& tensor, uint64_t offset_in_tensor, std::span<std::byte> out) const;
+
+  /// kInputChanged where the file's size, times or identity differ from those at `open`. What was
+  /// read is to be trusted only if this holds after the last read.
+  Status check_unchanged() const;
+
+ private:
+  SafetensorsFile() = default;
+
+  std::string path_;
+  std::unique_ptr<RandomAccessFile> file_;
+  FileIdentity identity_;
+  SafetensorsHeader header_;
+  uint64_t data_start_ = 0;  // of the data section in the file
 };
 
 }  // namespace winnow

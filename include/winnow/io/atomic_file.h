@@ -1,0 +1,79 @@
+// A file that appears whole or not at all.
+//
+//   Result<AtomicFile> file = AtomicFile::create(env, "out.safetensors", {.overwrite = true});
+//   if (!file.ok()) return file.status();
+//   WINNOW_RETURN_IF_ERROR(file->append(bytes));
+//   return file->commit();
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "winnow/base/status.h"
+#include "winnow/io/env.h"
+
+namespace winnow {
+
+struct AtomicFileOptions {
+  /// Whether an existing destination is replaced; without it, it is kAlreadyExists.
+  bool overwrite = false;
+
+  /// How many bytes will be written, where known: a full disk then shows at `create`.
+  uint64_t size_hint = 0;
+};
+
+/// Writes beside the destination, to `.NAME.winnow.tmp` in the same directory, and gives it the
+/// destination's name once every byte is on the disk. At any instant, a killed process and a power
+/// cut included, the destination is whole-old or whole-new.
+///
+/// The temporary file is locked while its writer lives. What a killed run left behind is removed by
+/// the next `create` for the same destination. Where the destination is a symbolic link to a file,
+/// that file is replaced and the link kept; other hard links keep the old content.
+///
+/// Not thread-safe. Movable. Every failure leaves the destination untouched and no temporary file,
+/// and its message starts with the destination's path.
+class AtomicFile {
+ public:
+  /// Claims `path`; the destination itself is not touched.
+  ///
+  /// kAlreadyExists: it is there and overwriting was not asked for. kBusy: another writer is at
+  /// work on it. kUnsupportedFile: a directory, FIFO, device or dangling link. kIoError: no such
+  /// directory, no permission, or less disk space than `size_hint`. `env` outlives the object.
+  static Result<AtomicFile> create(Env& env, const std::string& path,
+                                   const AtomicFileOptions& options = {});
+
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&& other) noexcept;
+
+  /// Abandons what was not committed.
+  ~AtomicFile();
+
+  /// Adds `data` at the end. After an error the file is abandoned.
+  Status append(std::span<const std::byte> data);
+
+  /// Bytes appended so far.
+  uint64_t size() const noexcept;
+
+  /// Puts the file in place: fsync, permissions, rename, fsync of the directory.
+  ///
+  /// A destination that existed keeps its mode and, as far as the caller's rights allow, its owner,
+  /// group and extended attributes; a new one gets 0666 minus the umask. Without `overwrite`, a
+  /// destination that appeared since `create` is kAlreadyExists and keeps its content.
+  /// kNotDurable: the new content is in place, but a power cut might still bring the old one back.
+  Status commit();
+
+  /// Removes the temporary file. Harmless after a commit or a second time.
+  void abandon() noexcept;
+
+ private:
+  struct State;
+  explicit AtomicFile(std::unique_ptr<State> state) noexcept;
+
+  std::unique_ptr<State> state_;  // null once committed, abandoned or moved from
+  uint64_t size_ = 0;
+};
+
+}  // namespace winnow
