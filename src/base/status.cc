@@ -17,6 +17,7 @@ std::string_view error_code_name(ErrorCode code) noexcept {
     case ErrorCode::kBusy: return "Busy";
     case ErrorCode::kUnsupportedFile: return "UnsupportedFile";
     case ErrorCode::kOutOfMemory: return "OutOfMemory";
+    case ErrorCode::kInterrupted: return "Interrupted";
     case ErrorCode::kNanValue: return "NanValue";
     case ErrorCode::kFileTooShort: return "FileTooShort";
     case ErrorCode::kHeaderTooLarge: return "HeaderTooLarge";

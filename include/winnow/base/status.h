@@ -39,6 +39,7 @@ enum class ErrorCode : uint16_t {
   kBusy = 43,               ///< another process is writing the same output
   kUnsupportedFile = 44,    ///< a directory, FIFO, device or dangling link where a file is needed
   kOutOfMemory = 45,
+  kInterrupted = 46,  ///< the caller asked a long call to stop
 
   // Input data that cannot be processed (exit 3).
   kNanValue = 60,  ///< a NaN under the policy "error"

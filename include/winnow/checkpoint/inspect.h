@@ -1,0 +1,48 @@
+// Lists what a safetensors file holds.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "winnow/base/parallel_for.h"
+#include "winnow/base/status.h"
+#include "winnow/checkpoint/progress.h"
+#include "winnow/core/values.h"
+#include "winnow/io/env.h"
+#include "winnow/io/safetensors.h"
+
+namespace winnow {
+
+/// One tensor, and the figures of its values where they were asked for.
+struct InspectedTensor {
+  TensorInfo tensor;
+  std::optional<ValueStats> stats;  ///< only of dtypes that can be pruned
+};
+
+/// Sums over all tensors of one dtype.
+struct DTypeTotal {
+  DType dtype = DType::kF32;
+  uint64_t tensors = 0;
+  uint64_t values = 0;
+  uint64_t bytes = 0;
+};
+
+/// What a file holds.
+struct Inspection {
+  uint64_t file_bytes = 0;
+  uint64_t header_bytes = 0;  ///< of the header's text, padding included
+  Metadata metadata;
+  std::vector<InspectedTensor> tensors;  ///< in the order of the header
+  std::vector<DTypeTotal> dtypes;        ///< in the order of the enumeration
+  StageSeconds seconds;
+};
+
+/// Reads the header, and with `stats` also streams every value through a buffer of 4 MiB a thread.
+/// The figures do not depend on the number of threads.
+/// Errors: those of the header (from 100 on), kIoError, kInputChanged, kInterrupted.
+Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, ParallelFor& threads,
+                                Progress& progress);
+
+}  // namespace winnow

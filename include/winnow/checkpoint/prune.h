@@ -1,0 +1,69 @@
+// Prunes a safetensors file to another one.
+//
+//   PruneJob job{.input = "model.safetensors", .output = "model-80.safetensors",
+//                .settings = {.config = {.sparsity_level = 0.8}}};
+//   Result<PruneResult> result = prune_file(Env::posix(), job, threads, progress);
+//
+// Names, order, shapes, metadata and the tensors that are not pruned are carried over byte for
+// byte; dropped values become +0.0. The output's bytes follow from the input's bytes, the settings
+// and the version of winnow, from nothing else.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "winnow/base/parallel_for.h"
+#include "winnow/base/status.h"
+#include "winnow/checkpoint/progress.h"
+#include "winnow/checkpoint/prune_plan.h"
+#include "winnow/checkpoint/prune_settings.h"
+#include "winnow/io/env.h"
+#include "winnow/io/safetensors.h"
+
+namespace winnow {
+
+/// What to prune, to where and how.
+struct PruneJob {
+  std::string input;
+  std::string output;  ///< unused in a dry run
+  PruneSettings settings;
+  bool overwrite = false;  ///< replace an output that exists; it may be the input itself
+  bool dry_run = false;    ///< read and compute everything, write nothing
+};
+
+/// What happened to one tensor.
+struct TensorReport {
+  TensorInfo tensor;
+  std::optional<SkipReason> skipped;  ///< set: copied untouched; the counts below are 0
+  double sparsity_level = 0;          ///< asked for; with a global scope the budget's level
+  uint64_t blocks = 0;
+  uint64_t selected_blocks = 0;
+  uint64_t zeros_before = 0;
+  uint64_t zeros_after = 0;
+};
+
+/// What happened to a file.
+struct PruneResult {
+  std::vector<TensorReport> tensors;  ///< in the order of the data in the file
+  uint64_t input_bytes = 0;           ///< size of the file
+  uint64_t output_bytes = 0;          ///< size of the output; in a dry run what it would be
+  StageSeconds seconds;
+};
+
+/// Prunes job.input to job.output.
+///
+/// All that can be checked before work is: settings, patterns, header, output. The output appears
+/// under its name only when it is whole and durable; on any error what was there before stays, and
+/// nothing else is left. The input is checked for changes before the output appears.
+///
+/// Memory: 1.5 times the largest pruned tensor plus 64 MiB, plus the header.
+/// Errors: those of the settings (kInvalidArgument, kUnknownTensor), of the output (kAlreadyExists,
+/// kSameFile, kUnsupportedFile, kBusy), of the header (from 100 on), kNanValue for the first NaN in
+/// file order under NanPolicy::kError, kInputChanged, kIoError, kOutOfMemory, kInterrupted.
+/// kNotDurable alone means that the output is in place.
+Result<PruneResult> prune_file(Env& env, const PruneJob& job, ParallelFor& threads,
+                               Progress& progress);
+
+}  // namespace winnow

@@ -1,0 +1,46 @@
+// Checks that one safetensors file is what prune_file makes of another.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "winnow/base/parallel_for.h"
+#include "winnow/base/status.h"
+#include "winnow/checkpoint/progress.h"
+#include "winnow/checkpoint/prune_settings.h"
+#include "winnow/io/env.h"
+
+namespace winnow {
+
+/// What to check against what.
+struct VerifyJob {
+  std::string pruned;
+  std::string original;
+  /// Unset: the settings that the pruned file's metadata record.
+  std::optional<PruneSettings> settings;
+};
+
+/// What was checked and found right.
+struct VerifyResult {
+  PruneSettings settings;  ///< those that the check was made with
+  uint64_t tensors = 0;
+  uint64_t pruned_tensors = 0;
+  uint64_t values = 0;          ///< of the pruned tensors
+  uint64_t dropped_values = 0;  ///< all +0.0 in the pruned file
+  uint64_t bytes = 0;           ///< of data, pruned or not, compared
+  StageSeconds seconds;
+};
+
+/// Computes the original's masks anew and compares bit for bit: every dropped value is +0.0, every
+/// survivor and every tensor that is not pruned has the original's bits, the tensors have the same
+/// names, order, dtypes and shapes, and the original's metadata entries are all there (those of
+/// winnow itself aside).
+///
+/// Memory: as prune_file. Errors: kCheckFailed for the first violation, naming the tensor, the
+/// index, what was expected and what was found; kInvalidArgument where the settings cannot be read
+/// from the pruned file; else as prune_file.
+Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& threads,
+                                 Progress& progress);
+
+}  // namespace winnow

@@ -1,0 +1,81 @@
+#include "checkpoint/chunks.h"
+
+#include <algorithm>
+#include <chrono>
+#include <new>
+#include <vector>
+
+#include "base/status_macros.h"
+#include "winnow/io/escape_name.h"
+
+namespace winnow {
+namespace {
+
+constexpr size_t kChunksPerThread = 8;  // between two reports of progress
+
+double now_seconds() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
+}  // namespace
+
+template <typename T>
+Result<RawBuffer<T>> RawBuffer<T>::allocate(uint64_t count) {
+  RawBuffer buffer;
+  buffer.data_.reset(new (std::nothrow) T[count]);
+  if (!buffer.data_) {
+    return Status(ErrorCode::kOutOfMemory, "expected " + std::to_string(count * sizeof(T)) +
+                                               " bytes of memory, found fewer");
+  }
+  return buffer;
+}
+
+template class RawBuffer<std::byte>;
+template class RawBuffer<uint8_t>;
+
+StageTimer::StageTimer(double& seconds) : seconds_(seconds), start_(now_seconds()) {}
+StageTimer::~StageTimer() { seconds_ += now_seconds() - start_; }
+
+std::string tensor_label(const TensorInfo& tensor) {
+  return "tensor '" + escape_name(tensor.name) + "'";
+}
+
+std::string position_text(const TensorInfo& tensor, uint64_t index) {
+  std::vector<uint64_t> position(tensor.shape.size());
+  for (size_t d = position.size(); d-- > 0;) {
+    position[d] = index % tensor.shape[d];
+    index /= tensor.shape[d];
+  }
+  std::string text = "[";
+  for (size_t d = 0; d < position.size(); ++d) {
+    text += (d == 0 ? "" : ", ") + std::to_string(position[d]);
+  }
+  return text + "]";
+}
+
+Status check_cancelled(Progress& progress) {
+  if (!progress.cancelled()) return Status();
+  return Status(ErrorCode::kInterrupted, "interrupted");
+}
+
+Status for_each_chunk(
+    uint64_t bytes, ParallelFor& threads, Progress& progress,
+    const std::function<Status(size_t chunk, uint64_t begin, uint64_t end)>& visit) {
+  const size_t chunks = (bytes + kChunkBytes - 1) / kChunkBytes;
+  const size_t batch = kChunksPerThread * threads.concurrency();
+  std::vector<Status> statuses(std::min(batch, chunks));
+  for (size_t first = 0; first < chunks; first += batch) {
+    WINNOW_RETURN_IF_ERROR(check_cancelled(progress));
+    const size_t count = std::min(batch, chunks - first);
+    threads.run(count, [&](size_t i) {
+      const uint64_t begin = (first + i) * kChunkBytes;
+      statuses[i] = visit(first + i, begin, std::min(begin + kChunkBytes, bytes));
+    });
+    for (size_t i = 0; i < count; ++i) WINNOW_RETURN_IF_ERROR(statuses[i]);
+    progress.advance(std::min((first + count) * kChunkBytes, bytes) - first * kChunkBytes);
+  }
+  return Status();
+}
+
+}  // namespace winnow

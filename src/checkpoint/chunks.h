@@ -1,0 +1,65 @@
+// Private: what the streaming calls of this layer share: chunks, buffers, timers and labels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "winnow/base/parallel_for.h"
+#include "winnow/base/status.h"
+#include "winnow/checkpoint/progress.h"
+#include "winnow/io/safetensors.h"
+
+namespace winnow {
+
+/// Bytes that are read, checked or written at a time: they stay in a core's cache meanwhile, and a
+/// multiple of every element size.
+inline constexpr size_t kChunkBytes = size_t{1} << 20;
+
+/// Uninitialised memory. Unlike a vector, it costs nothing until it is touched and never throws.
+template <typename T>
+class RawBuffer {
+ public:
+  /// Errors: kOutOfMemory.
+  static Result<RawBuffer> allocate(uint64_t count);
+
+  T* data() noexcept { return data_.get(); }
+  std::span<T> first(size_t count) noexcept { return {data_.get(), count}; }
+
+ private:
+  std::unique_ptr<T[]> data_;
+};
+
+/// Adds the seconds from its construction to its destruction to a figure.
+class StageTimer {
+ public:
+  explicit StageTimer(double& seconds);
+  ~StageTimer();
+  StageTimer(const StageTimer&) = delete;
+  StageTimer& operator=(const StageTimer&) = delete;
+
+ private:
+  double& seconds_;
+  double start_;
+};
+
+/// "tensor 'NAME'", the name made safe to show.
+std::string tensor_label(const TensorInfo& tensor);
+
+/// The position of flat element `index` in the tensor's own shape, as "[3, 17]".
+std::string position_text(const TensorInfo& tensor, uint64_t index);
+
+/// kInterrupted where progress.cancelled().
+Status check_cancelled(Progress& progress);
+
+/// Calls visit(chunk, begin, end) for the byte ranges [begin, end) of kChunkBytes that [0, bytes)
+/// consists of, on the threads lent; reports progress and looks for cancellation in between. Of the
+/// errors, that of the first chunk is returned.
+Status for_each_chunk(
+    uint64_t bytes, ParallelFor& threads, Progress& progress,
+    const std::function<Status(size_t chunk, uint64_t begin, uint64_t end)>& visit);
+
+}  // namespace winnow

@@ -1,0 +1,115 @@
+#include "winnow/checkpoint/inspect.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "checkpoint/chunks.h"
+
+namespace winnow {
+namespace {
+
+std::vector<DTypeTotal> totals_by_dtype(std::span<const TensorInfo> tensors) {
+  std::map<DType, DTypeTotal> totals;
+  for (const TensorInfo& tensor : tensors) {
+    DTypeTotal& total = totals[tensor.dtype];
+    total.dtype = tensor.dtype;
+    ++total.tensors;
+    total.values += tensor.numel();
+    total.bytes += tensor.bytes();
+  }
+  std::vector<DTypeTotal> result;
+  for (const auto& [dtype, total] : totals) result.push_back(total);
+  return result;
+}
+
+// The figures of chunks, put together in the order of the chunks.
+class StatsSum {
+ public:
+  void add(const ValueStats& chunk, uint64_t count) {
+    if (chunk.nans < count) {
+      sum_.min = numbers_ ? std::min(sum_.min, chunk.min) : chunk.min;
+      sum_.max = numbers_ ? std::max(sum_.max, chunk.max) : chunk.max;
+      numbers_ = true;
+    }
+    const uint64_t finite = count - chunk.nans - chunk.infinities;
+    abs_total_ += chunk.mean_abs * static_cast<double>(finite);
+    finite_ += finite;
+    sum_.zeros += chunk.zeros;
+    sum_.nans += chunk.nans;
+    sum_.infinities += chunk.infinities;
+  }
+
+  ValueStats result() const {
+    ValueStats stats = sum_;
+    if (finite_ > 0) stats.mean_abs = abs_total_ / static_cast<double>(finite_);
+    return stats;
+  }
+
+ private:
+  ValueStats sum_;
+  bool numbers_ = false;  // some value was not NaN
+  double abs_total_ = 0;
+  uint64_t finite_ = 0;
+};
+
+// Streams the values of one tensor.
+Result<ValueStats> tensor_stats(const SafetensorsFile& file, const TensorInfo& tensor,
+                                ParallelFor& threads, Progress& progress) {
+  const size_t itemsize = dtype_bits(tensor.dtype) / 8;
+  std::vector<ValueStats> chunks((tensor.bytes() + kChunkBytes - 1) / kChunkBytes);
+  const auto visit = [&](size_t chunk, uint64_t begin, uint64_t end) -> Status {
+    WINNOW_ASSIGN_OR_RETURN(auto buffer, RawBuffer<std::byte>::allocate(end - begin));
+    WINNOW_RETURN_IF_ERROR(file.read(tensor, begin, buffer.first(end - begin)));
+    chunks[chunk] = value_stats(buffer.data(), tensor.dtype, (end - begin) / itemsize);
+    return Status();
+  };
+  WINNOW_RETURN_IF_ERROR(for_each_chunk(tensor.bytes(), threads, progress, visit));
+  StatsSum sum;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const uint64_t bytes = std::min<uint64_t>(kChunkBytes, tensor.bytes() - i * kChunkBytes);
+    sum.add(chunks[i], bytes / itemsize);
+  }
+  return sum.result();
+}
+
+Status add_stats(const SafetensorsFile& file, Inspection& inspection, ParallelFor& threads,
+                 Progress& progress) {
+  StageTimer timer(inspection.seconds.read);
+  uint64_t bytes = 0;
+  for (const InspectedTensor& entry : inspection.tensors) {
+    bytes += is_prunable(entry.tensor.dtype) ? entry.tensor.bytes() : 0;
+  }
+  progress.begin("inspect", bytes);
+  for (InspectedTensor& entry : inspection.tensors) {
+    if (!is_prunable(entry.tensor.dtype)) continue;
+    WINNOW_ASSIGN_OR_RETURN(entry.stats, tensor_stats(file, entry.tensor, threads, progress));
+  }
+  return file.check_unchanged();
+}
+
+}  // namespace
+
+Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, ParallelFor& threads,
+                                Progress& progress) {
+  Inspection inspection;
+  {
+    StageTimer total(inspection.seconds.total);
+    std::optional<StageTimer> open(inspection.seconds.open);
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::open(env, path));
+    const SafetensorsHeader& header = file.header();
+    inspection.file_bytes = file.identity().size;
+    inspection.header_bytes = header.text().size();
+    inspection.metadata = header.metadata();
+    for (const TensorInfo& tensor : header.tensors()) {
+      inspection.tensors.push_back({.tensor = tensor, .stats = std::nullopt});
+    }
+    inspection.dtypes = totals_by_dtype(header.tensors());
+    open.reset();
+    if (stats) WINNOW_RETURN_IF_ERROR(add_stats(file, inspection, threads, progress));
+  }
+  return inspection;
+}
+
+}  // namespace winnow

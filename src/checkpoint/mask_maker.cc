@@ -1,0 +1,107 @@
+#include "checkpoint/mask_maker.h"
+
+#include <algorithm>
+
+#include "base/status_macros.h"
+#include "winnow/core/values.h"
+
+namespace winnow {
+
+Status MaskMaker::prepare() {
+  uint64_t bytes = 0, values = 0;
+  for (const PlanEntry& entry : in_.plan) {
+    if (entry.skipped) continue;
+    bytes = std::max(bytes, tensor_of(entry).bytes());
+    values = std::max(values, uint64_t{entry.shape.numel()});
+  }
+  WINNOW_ASSIGN_OR_RETURN(values_, RawBuffer<std::byte>::allocate(bytes));
+  WINNOW_ASSIGN_OR_RETURN(mask_, RawBuffer<uint8_t>::allocate(values));
+  return in_.settings.scope == Scope::kGlobal ? run_passes() : Status();
+}
+
+Status MaskMaker::run_passes() {
+  std::vector<MatrixInfo> matrices;
+  matrix_indices_.resize(in_.file.header().tensors().size());
+  for (const PlanEntry& entry : in_.plan) {
+    if (entry.skipped) continue;
+    matrix_indices_[entry.tensor] = matrices.size();
+    matrices.push_back({entry.shape, tensor_of(entry).dtype});
+  }
+  WINNOW_ASSIGN_OR_RETURN(global_,
+                          GlobalSelection::create(std::move(matrices), in_.settings.config));
+  while (!global_->ready()) {
+    WINNOW_RETURN_IF_ERROR(show_all_tensors());
+    StageTimer timer(in_.seconds.select);
+    WINNOW_RETURN_IF_ERROR(global_->end_pass());
+  }
+  return Status();
+}
+
+Status MaskMaker::show_all_tensors() {
+  uint64_t bytes = 0;
+  for (const PlanEntry& entry : in_.plan) bytes += entry.skipped ? 0 : tensor_of(entry).bytes();
+  in_.progress.begin("select", bytes);
+  for (const PlanEntry& entry : in_.plan) {
+    if (entry.skipped) continue;
+    WINNOW_RETURN_IF_ERROR(load(entry).status());
+    StageTimer timer(in_.seconds.select);
+    WINNOW_RETURN_IF_ERROR(global_->visit(matrix_index(entry), view_of(entry), in_.threads)
+                               .with_context(label(entry)));
+  }
+  return Status();
+}
+
+Result<LoadedValues> MaskMaker::load(const PlanEntry& entry) {
+  StageTimer timer(in_.seconds.read);
+  const TensorInfo& tensor = tensor_of(entry);
+  const size_t itemsize = dtype_bits(tensor.dtype) / 8;
+  const bool refuse_nan = in_.settings.nan == NanPolicy::kError;
+  std::byte* const data = values_.data();
+  std::vector<uint64_t> zeros((tensor.bytes() + kChunkBytes - 1) / kChunkBytes);
+  // The values are looked at while they are still in the cache of the core that read them.
+  const auto read_chunk = [&](size_t chunk, uint64_t begin, uint64_t end) -> Status {
+    const std::span<std::byte> out(data + begin, end - begin);
+    WINNOW_RETURN_IF_ERROR(in_.file.read(tensor, begin, out));
+    const uint64_t count = out.size() / itemsize;
+    zeros[chunk] = count_zeros(out.data(), tensor.dtype, count);
+    if (!refuse_nan) return Status();
+    const std::optional<uint64_t> nan = find_nan(out.data(), tensor.dtype, count);
+    if (!nan) return Status();
+    return Status(ErrorCode::kNanValue, label(entry) + " at " +
+                                            position_text(tensor, begin / itemsize + *nan) +
+                                            ": expected a number, found NaN");
+  };
+  WINNOW_RETURN_IF_ERROR(for_each_chunk(tensor.bytes(), in_.threads, in_.progress, read_chunk));
+  LoadedValues loaded{.bytes = values_.first(tensor.bytes())};
+  for (const uint64_t count : zeros) loaded.zeros += count;
+  return loaded;
+}
+
+Result<std::span<const uint8_t>> MaskMaker::mask(const PlanEntry& entry, MaskStats& stats) {
+  StageTimer timer(in_.seconds.mask);
+  const std::span<uint8_t> mask = mask_.first(entry.shape.numel());
+  Result<MaskStats> result =
+      global_ ? global_->write_mask(matrix_index(entry), view_of(entry), mask, in_.threads)
+              : compute_mask(view_of(entry), entry.config, mask, in_.threads);
+  if (!result.ok()) return result.status().with_context(label(entry));
+  stats = *result;
+  return std::span<const uint8_t>(mask);
+}
+
+const TensorInfo& MaskMaker::tensor_of(const PlanEntry& entry) const {
+  return in_.file.header().tensors()[entry.tensor];
+}
+
+MatrixView MaskMaker::view_of(const PlanEntry& entry) {
+  return contiguous_view(values_.data(), tensor_of(entry).dtype, entry.shape);
+}
+
+std::string MaskMaker::label(const PlanEntry& entry) const {
+  return in_.path + ": " + tensor_label(tensor_of(entry));
+}
+
+size_t MaskMaker::matrix_index(const PlanEntry& entry) const {
+  return matrix_indices_[entry.tensor];
+}
+
+}  // namespace winnow

@@ -1,0 +1,195 @@
+#include "winnow/checkpoint/prune.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "checkpoint/mask_maker.h"
+#include "winnow/base/version.h"
+#include "winnow/core/values.h"
+#include "winnow/io/safetensors_writer.h"
+
+namespace winnow {
+namespace {
+
+constexpr uint64_t kLengthBytes = 8;  // of the header's length, at the start of a file
+
+// The entries that were there, with winnow's own put in the place of older ones or at the end.
+Metadata with_own_entries(Metadata metadata, const PruneSettings& settings) {
+  const auto set = [&](std::string_view key, std::string value) {
+    const auto known = std::find_if(metadata.begin(), metadata.end(),
+                                    [&](const auto& entry) { return entry.first == key; });
+    if (known != metadata.end()) {
+      known->second = std::move(value);
+    } else {
+      metadata.emplace_back(key, std::move(value));
+    }
+  };
+  set(kVersionKey, WINNOW_VERSION);
+  set(kConfigKey, config_text(settings));
+  return metadata;
+}
+
+// Whether the output may take its name, asked before anything is computed.
+Status check_output(Env& env, const PruneJob& job, const FileIdentity& input) {
+  if (job.overwrite) return Status();
+  Result<FileInfo> info = env.info(job.output);
+  if (!info.ok()) return info.status();
+  if (info->kind == FileKind::kMissing) return Status();  // AtomicFile finds what else is wrong
+  if (info->identity.same_file(input)) {
+    return Status(ErrorCode::kSameFile,
+                  job.output + ": expected an output other than the input, found the same file");
+  }
+  return Status(ErrorCode::kAlreadyExists, job.output + ": expected no such file, found one");
+}
+
+// One run of prune_file.
+class Pruner {
+ public:
+  Pruner(const PruneJob& job, const SafetensorsFile& file, ParallelFor& threads, Progress& progress,
+         PruneResult& result)
+      : job_(job), file_(file), threads_(threads), progress_(progress), result_(result) {}
+
+  // Makes the plan and claims the output.
+  Status prepare(Env& env);
+  // Processes every tensor and puts the output in place.
+  Status run();
+
+ private:
+  Status claim_output(Env& env);
+  Status prune_tensor(MaskMaker& maker, const PlanEntry& entry, TensorReport& report);
+  Status copy_tensor(const TensorInfo& tensor);
+  Status apply_and_write(const TensorInfo& tensor, std::span<std::byte> values,
+                         std::span<const uint8_t> mask, uint64_t& zeros);
+  Status write(std::span<const std::byte> bytes);
+  Status finish();
+
+  const PruneJob& job_;
+  const SafetensorsFile& file_;
+  ParallelFor& threads_;
+  Progress& progress_;
+  PruneResult& result_;
+  std::vector<PlanEntry> plan_;
+  std::optional<SafetensorsWriter> writer_;  // none in a dry run
+  RawBuffer<std::byte> copy_buffer_;
+};
+
+Status Pruner::prepare(Env& env) {
+  Result<std::vector<PlanEntry>> plan = make_plan(file_.header().tensors(), job_.settings);
+  if (!plan.ok()) return plan.status().with_context(job_.input);
+  plan_ = std::move(*plan);
+  WINNOW_ASSIGN_OR_RETURN(copy_buffer_, RawBuffer<std::byte>::allocate(kChunkBytes));
+  return claim_output(env);
+}
+
+Status Pruner::claim_output(Env& env) {
+  const SafetensorsHeader& header = file_.header();
+  const std::string text =
+      header.text_with_metadata(with_own_entries(header.metadata(), job_.settings));
+  const uint64_t data_bytes = file_.identity().size - kLengthBytes - header.text().size();
+  result_.input_bytes = file_.identity().size;
+  result_.output_bytes = kLengthBytes + text.size() + data_bytes;
+  if (job_.dry_run) return Status();
+  WINNOW_RETURN_IF_ERROR(check_output(env, job_, file_.identity()));
+  WINNOW_ASSIGN_OR_RETURN(
+      writer_, SafetensorsWriter::create(env, job_.output, text, data_bytes, job_.overwrite));
+  return Status();
+}
+
+Status Pruner::run() {
+  MaskMaker maker({job_.input, file_, plan_, job_.settings, threads_, progress_, result_.seconds});
+  WINNOW_RETURN_IF_ERROR(maker.prepare());
+  progress_.begin("prune", file_.identity().size);
+  for (const PlanEntry& entry : plan_) {
+    TensorReport report{.tensor = file_.header().tensors()[entry.tensor], .skipped = entry.skipped};
+    if (entry.skipped) {
+      WINNOW_RETURN_IF_ERROR(copy_tensor(report.tensor));
+    } else {
+      WINNOW_RETURN_IF_ERROR(prune_tensor(maker, entry, report));
+    }
+    result_.tensors.push_back(std::move(report));
+  }
+  return finish();
+}
+
+Status Pruner::prune_tensor(MaskMaker& maker, const PlanEntry& entry, TensorReport& report) {
+  WINNOW_ASSIGN_OR_RETURN(const LoadedValues values, maker.load(entry));
+  MaskStats stats;
+  WINNOW_ASSIGN_OR_RETURN(const std::span<const uint8_t> mask, maker.mask(entry, stats));
+  report.sparsity_level = entry.config.sparsity_level;
+  report.blocks = stats.blocks;
+  report.selected_blocks = stats.selected_blocks;
+  report.zeros_before = values.zeros;
+  return apply_and_write(report.tensor, values.bytes, mask, report.zeros_after);
+}
+
+// Chunk by chunk, so that what was set to zero is counted and written out of the cache.
+Status Pruner::apply_and_write(const TensorInfo& tensor, std::span<std::byte> values,
+                               std::span<const uint8_t> mask, uint64_t& zeros) {
+  const size_t itemsize = dtype_bits(tensor.dtype) / 8;
+  for (size_t begin = 0; begin < values.size(); begin += kChunkBytes) {
+    WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
+    const auto chunk = values.subspan(begin, std::min(kChunkBytes, values.size() - begin));
+    const auto chunk_mask = mask.subspan(begin / itemsize, chunk.size() / itemsize);
+    {
+      StageTimer timer(result_.seconds.apply);
+      apply_mask(chunk.data(), tensor.dtype, chunk_mask);
+      zeros += count_zeros(chunk.data(), tensor.dtype, chunk_mask.size());
+    }
+    WINNOW_RETURN_IF_ERROR(write(chunk));
+  }
+  return Status();
+}
+
+Status Pruner::copy_tensor(const TensorInfo& tensor) {
+  for (uint64_t begin = 0; begin < tensor.bytes(); begin += kChunkBytes) {
+    WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
+    const auto chunk = copy_buffer_.first(std::min<uint64_t>(kChunkBytes, tensor.bytes() - begin));
+    {
+      StageTimer timer(result_.seconds.read);
+      WINNOW_RETURN_IF_ERROR(file_.read(tensor, begin, chunk));
+    }
+    WINNOW_RETURN_IF_ERROR(write(chunk));
+    progress_.advance(chunk.size());
+  }
+  return Status();
+}
+
+Status Pruner::write(std::span<const std::byte> bytes) {
+  if (!writer_) return Status();
+  StageTimer timer(result_.seconds.write);
+  return writer_->append(bytes);
+}
+
+Status Pruner::finish() {
+  WINNOW_RETURN_IF_ERROR(file_.check_unchanged());
+  WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
+  if (!writer_) return Status();
+  StageTimer timer(result_.seconds.sync);
+  return writer_->commit();
+}
+
+Result<SafetensorsFile> open_input(Env& env, const PruneJob& job) {
+  WINNOW_RETURN_IF_ERROR(validate(job.settings));
+  return SafetensorsFile::open(env, job.input);
+}
+
+}  // namespace
+
+Result<PruneResult> prune_file(Env& env, const PruneJob& job, ParallelFor& threads,
+                               Progress& progress) {
+  PruneResult result;
+  {
+    StageTimer total(result.seconds.total);
+    std::optional<StageTimer> open(result.seconds.open);
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, open_input(env, job));
+    Pruner pruner(job, file, threads, progress, result);
+    WINNOW_RETURN_IF_ERROR(pruner.prepare(env));
+    open.reset();
+    WINNOW_RETURN_IF_ERROR(pruner.run());
+  }
+  return result;
+}
+
+}  // namespace winnow

@@ -1,0 +1,206 @@
+#include "winnow/checkpoint/prune_settings.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "winnow/base/checked.h"
+
+namespace winnow {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxConfigText = 1 << 20;
+constexpr int kMaxDepth = 3;  // object, list of level rules, rule
+
+Status invalid(std::string message) {
+  return Status(ErrorCode::kInvalidArgument, std::move(message));
+}
+
+Status check_level(double level) {
+  if (level >= 0 && level <= 1) return Status();
+  return invalid("sparsity level: expected a number from 0 to 1, found " + std::to_string(level));
+}
+
+std::vector<std::string> sorted_unique(std::vector<std::string> patterns) {
+  std::sort(patterns.begin(), patterns.end());
+  patterns.erase(std::unique(patterns.begin(), patterns.end()), patterns.end());
+  return patterns;
+}
+
+// zeros_per_block, where it is not simply the whole block.
+std::optional<uint64_t> partial_zeros(const DataNormConfig& config) {
+  const BlockShape block = config.sparse_block_shape;
+  if (config.zeros_per_block == checked_mul(block.rows, block.cols)) return std::nullopt;
+  return config.zeros_per_block;
+}
+
+// Adding 0.0 turns -0.0 into 0.0, which is the same level.
+json to_json(const PruneSettings& settings) {
+  const DataNormConfig& config = settings.config;
+  const std::optional<uint64_t> zeros = partial_zeros(config);
+  const std::optional<std::string> nm = nm_text(settings);
+  json rules = json::array();
+  for (const LevelRule& rule : settings.levels) {
+    rules.push_back(json::array({rule.pattern, rule.sparsity_level + 0.0}));
+  }
+  return {{"block", {config.sparse_block_shape.rows, config.sparse_block_shape.cols}},
+          {"exclude", sorted_unique(settings.exclude)},
+          {"include", sorted_unique(settings.include)},
+          {"level", config.sparsity_level + 0.0},
+          {"levels", std::move(rules)},
+          {"nan", settings.nan == NanPolicy::kKeep ? "keep" : "error"},
+          {"nm", nm ? json(*nm) : json(nullptr)},
+          {"norm", config.norm == Norm::kL2 ? "l2" : "l1"},
+          {"scope", settings.scope == Scope::kGlobal ? "global" : "tensor"},
+          {"zeros_per_block", zeros ? json(*zeros) : json("all")}};
+}
+
+// Reads the fields of an untrusted object one by one; the first fault is kept.
+class FieldReader {
+ public:
+  explicit FieldReader(const json& object) : object_(object) {}
+
+  const Status& status() const { return status_; }
+
+  double level() { return number(field("level"), "level"); }
+
+  uint64_t unsigned_field(const json& value, const char* name) {
+    if (!value.is_number_unsigned()) fail(name, "a number of at least 0");
+    return value.is_number_unsigned() ? value.get<uint64_t>() : 0;
+  }
+
+  BlockShape block() {
+    const json& value = field("block");
+    if (!value.is_array() || value.size() != 2) {
+      fail("block", "two numbers");
+      return {};
+    }
+    return {unsigned_field(value[0], "block"), unsigned_field(value[1], "block")};
+  }
+
+  std::optional<uint64_t> zeros_per_block() {
+    const json& value = field("zeros_per_block");
+    if (value == "all") return std::nullopt;
+    return unsigned_field(value, "zeros_per_block");
+  }
+
+  // True where the text of field `name` is `yes`, false where it is `no`.
+  bool choice(const char* name, const char* no, const char* yes) {
+    const json& value = field(name);
+    if (value != no && value != yes) fail(name, std::string(no) + " or " + yes);
+    return value == yes;
+  }
+
+  std::vector<std::string> patterns(const char* name) {
+    std::vector<std::string> result;
+    for (const json& value : list(name)) {
+      if (!value.is_string()) fail(name, "a list of texts");
+      if (value.is_string()) result.push_back(value.get<std::string>());
+    }
+    return result;
+  }
+
+  std::vector<LevelRule> levels() {
+    std::vector<LevelRule> result;
+    for (const json& rule : list("levels")) {
+      if (!rule.is_array() || rule.size() != 2 || !rule[0].is_string()) {
+        fail("levels", "a list of [pattern, level]");
+        break;
+      }
+      result.push_back({rule[0].get<std::string>(), number(rule[1], "levels")});
+    }
+    return result;
+  }
+
+ private:
+  const json& field(const char* name) {
+    static const json kMissing;
+    const auto found = object_.find(name);
+    return found == object_.end() ? kMissing : *found;
+  }
+
+  const json& list(const char* name) {
+    static const json kEmpty = json::array();
+    const json& value = field(name);
+    if (!value.is_array()) fail(name, "a list");
+    return value.is_array() ? value : kEmpty;
+  }
+
+  double number(const json& value, const char* name) {
+    if (!value.is_number()) fail(name, "a number");
+    return value.is_number() ? value.get<double>() : 0;
+  }
+
+  void fail(const char* name, const std::string& expected) {
+    if (status_.ok()) status_ = invalid("field '" + std::string(name) + "': expected " + expected);
+  }
+
+  const json& object_;
+  Status status_;
+};
+
+// The text's JSON, without the parser's exceptions and without deep nesting.
+Result<json> parse_json(std::string_view text) {
+  if (text.size() > kMaxConfigText) return invalid("it is longer than 1 MiB");
+  bool too_deep = false;
+  const auto limit_depth = [&](int depth, json::parse_event_t, json&) {
+    too_deep = too_deep || depth > kMaxDepth;
+    return !too_deep;
+  };
+  json value = json::parse(text, limit_depth, /*allow_exceptions=*/false);
+  if (too_deep || !value.is_object()) return invalid("it is no JSON object of settings");
+  return value;
+}
+
+}  // namespace
+
+Status validate(const PruneSettings& settings) {
+  WINNOW_RETURN_IF_ERROR(check_level(settings.config.sparsity_level));
+  for (const LevelRule& rule : settings.levels) {
+    WINNOW_RETURN_IF_ERROR(check_level(rule.sparsity_level).with_context(rule.pattern));
+  }
+  if (settings.scope == Scope::kGlobal && !settings.levels.empty()) {
+    return invalid("a global scope has one level: levels of single tensors cannot be set");
+  }
+  return validate(settings.config);
+}
+
+std::optional<std::string> nm_text(const PruneSettings& settings) {
+  const DataNormConfig& config = settings.config;
+  const BlockShape block = config.sparse_block_shape;
+  const std::optional<uint64_t> zeros = partial_zeros(config);
+  const bool applies = config.sparsity_level == 1 && block.rows == 1 && zeros &&
+                       settings.levels.empty() && settings.scope == Scope::kTensor;
+  if (!applies) return std::nullopt;
+  return std::to_string(block.cols - *zeros) + ":" + std::to_string(block.cols);
+}
+
+std::string config_text(const PruneSettings& settings) {
+  return to_json(settings).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Result<PruneSettings> parse_config_text(std::string_view text) {
+  WINNOW_ASSIGN_OR_RETURN(const json object, parse_json(text));
+  FieldReader reader(object);
+  PruneSettings settings{
+      .config = {.sparsity_level = reader.level(),
+                 .sparse_block_shape = reader.block(),
+                 .zeros_per_block = reader.zeros_per_block(),
+                 .norm = reader.choice("norm", "l1", "l2") ? Norm::kL2 : Norm::kL1},
+      .scope = reader.choice("scope", "tensor", "global") ? Scope::kGlobal : Scope::kTensor,
+      .include = reader.patterns("include"),
+      .exclude = reader.patterns("exclude"),
+      .levels = reader.levels(),
+      .nan = reader.choice("nan", "error", "keep") ? NanPolicy::kKeep : NanPolicy::kError,
+  };
+  WINNOW_RETURN_IF_ERROR(reader.status());
+  WINNOW_RETURN_IF_ERROR(validate(settings));
+  // Unknown fields, duplicates, spaces and every other freedom of JSON show as a difference here.
+  if (config_text(settings) != text) return invalid("it is not in the form that winnow writes");
+  return settings;
+}
+
+}  // namespace winnow

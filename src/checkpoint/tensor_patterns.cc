@@ -1,0 +1,167 @@
+#include "winnow/checkpoint/tensor_patterns.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <regex>
+#include <utility>
+
+#include "checkpoint/glob.h"
+
+namespace winnow {
+
+class Pattern::Matcher {
+ public:
+  virtual ~Matcher() = default;
+  virtual bool matches(std::string_view name) const = 0;
+};
+
+class Pattern::GlobMatcher final : public Matcher {
+ public:
+  explicit GlobMatcher(Glob glob) : glob_(std::move(glob)) {}
+
+  bool matches(std::string_view name) const override {
+    const std::optional<std::u32string> points = code_points(name);
+    return points && glob_.matches(*points);
+  }
+
+ private:
+  Glob glob_;
+};
+
+class Pattern::RegexMatcher final : public Matcher {
+ public:
+  explicit RegexMatcher(std::regex regex) : regex_(std::move(regex)) {}
+
+  bool matches(std::string_view name) const override {
+    return name.size() <= kMaxRegexName && std::regex_match(name.begin(), name.end(), regex_);
+  }
+
+ private:
+  std::regex regex_;
+};
+
+namespace {
+
+constexpr std::string_view kRegexPrefix = "re:";
+
+// libstdc++ copies what a {n} repeats n times, and recurses once for every copy that may be empty.
+constexpr uint64_t kMaxRegexSteps = 4096;
+
+// The length of the pattern times all its repetition counts: what it unfolds to, at most.
+uint64_t unfolded_length(std::string_view text) {
+  uint64_t length = text.size();
+  uint64_t count = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool digit = text[i] >= '0' && text[i] <= '9';
+    if (digit && i > 0 && (text[i - 1] == '{' || text[i - 1] == ',' || count > 0)) {
+      count = std::min(count * 10 + static_cast<uint64_t>(text[i] - '0'), kMaxRegexSteps);
+    } else {
+      length = std::min(length * std::max<uint64_t>(count, 1), kMaxRegexSteps + 1);
+      count = 0;
+    }
+  }
+  return length;
+}
+
+// std::regex is the one part of the library that throws; it stays in here. libstdc++'s default
+// matcher recurses once for every byte of a name and can take exponential time: __polynomial makes
+// it walk all alternatives at once, and refuses back-references.
+Result<std::regex> compile_regex(const std::string& text) {
+  if (unfolded_length(text) > kMaxRegexSteps) {
+    return Status(ErrorCode::kInvalidArgument, "its repetition counts are too large");
+  }
+  try {
+    return std::regex(text, std::regex::ECMAScript | std::regex_constants::__polynomial);
+  } catch (const std::regex_error& error) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "not a regular expression: " + std::string(error.what()));
+  }
+}
+
+constexpr size_t kMaxComparedBytes = 200;   // of a pattern or name, in the search for near names
+constexpr size_t kMaxComparedNames = 4096;  // at most 4096 * 200 * 200 steps: under a second
+constexpr char kWildcard = '\0';            // stands for "any text" in what is compared
+
+// The pattern with each run of wildcards as one kWildcard and without its escapes.
+std::string comparable(std::string_view text) {
+  const bool regex = text.starts_with(kRegexPrefix);
+  if (regex) text.remove_prefix(kRegexPrefix.size());
+  std::string result;
+  for (size_t i = 0; i < text.size() && result.size() < kMaxComparedBytes; ++i) {
+    const bool any = text[i] == '*' || (regex && text[i] == '.' && i + 1 < text.size() &&
+                                        (text[i + 1] == '*' || text[i + 1] == '+'));
+    if (regex && any && text[i] == '.') ++i;
+    if (text[i] == '\\' && i + 1 < text.size()) ++i;
+    if (!any) {
+      result.push_back(text[i]);
+    } else if (!result.ends_with(kWildcard)) {
+      result.push_back(kWildcard);
+    }
+  }
+  return result;
+}
+
+// Levenshtein's distance where kWildcard in `pattern` matches any text for free.
+size_t edit_distance(std::string_view pattern, std::string_view name) {
+  std::vector<size_t> row(name.size() + 1);
+  for (size_t j = 0; j <= name.size(); ++j) row[j] = j;
+  for (const char wanted : pattern) {
+    const bool any = wanted == kWildcard;
+    size_t diagonal = row[0];
+    if (!any) ++row[0];
+    for (size_t j = 1; j <= name.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = any ? std::min(above, row[j - 1])
+                   : std::min({above + 1, row[j - 1] + 1, diagonal + (wanted != name[j - 1])});
+      diagonal = above;
+    }
+  }
+  return row[name.size()];
+}
+
+}  // namespace
+
+Result<Pattern> Pattern::compile(std::string text) {
+  const auto reject = [&](std::string_view why) {
+    return Status(ErrorCode::kInvalidArgument, "pattern '" + text + "': " + std::string(why));
+  };
+  if (text.empty()) return reject("it is empty");
+  if (text.size() > kMaxPattern) {
+    return Status(ErrorCode::kInvalidArgument, "a pattern has " + std::to_string(text.size()) +
+                                                   " bytes, at most " +
+                                                   std::to_string(kMaxPattern) + " are allowed");
+  }
+  const std::optional<std::u32string> points = code_points(text);
+  if (!points) return Status(ErrorCode::kInvalidArgument, "a pattern is not UTF-8");
+  Pattern pattern;
+  if (text.starts_with(kRegexPrefix)) {
+    Result<std::regex> regex = compile_regex(text.substr(kRegexPrefix.size()));
+    if (!regex.ok()) return reject(regex.status().message());
+    pattern.matcher_ = std::make_shared<RegexMatcher>(std::move(*regex));
+  } else {
+    Result<Glob> glob = Glob::compile(*points);
+    if (!glob.ok()) return reject(glob.status().message());
+    pattern.matcher_ = std::make_shared<GlobMatcher>(std::move(*glob));
+  }
+  pattern.text_ = std::move(text);
+  return pattern;
+}
+
+bool Pattern::matches(std::string_view name) const { return matcher_->matches(name); }
+
+std::vector<std::string> nearest_names(const Pattern& pattern, std::span<const TensorInfo> tensors,
+                                       size_t limit) {
+  const std::string wanted = comparable(pattern.text());
+  std::vector<std::pair<size_t, size_t>> ranked;  // distance, index
+  for (size_t i = 0; i < std::min(tensors.size(), kMaxComparedNames); ++i) {
+    const std::string_view name = tensors[i].name;
+    ranked.emplace_back(edit_distance(wanted, name.substr(0, kMaxComparedBytes)), i);
+  }
+  std::sort(ranked.begin(), ranked.end());
+  ranked.resize(std::min(ranked.size(), limit));
+  std::vector<std::string> names;
+  for (const auto& [distance, index] : ranked) names.push_back(tensors[index].name);
+  return names;
+}
+
+}  // namespace winnow

@@ -1,0 +1,240 @@
+#include "winnow/checkpoint/verify.h"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "base/status_macros.h"
+#include "checkpoint/mask_maker.h"
+#include "winnow/core/values.h"
+#include "winnow/io/escape_name.h"
+
+namespace winnow {
+namespace {
+
+Status violation(std::string message) {
+  return Status(ErrorCode::kCheckFailed, std::move(message));
+}
+
+std::string shape_text(const TensorInfo& tensor) {
+  std::string text = std::string(dtype_name(tensor.dtype)) + " [";
+  for (size_t d = 0; d < tensor.shape.size(); ++d) {
+    text += (d == 0 ? "" : ", ") + std::to_string(tensor.shape[d]);
+  }
+  return text + "]";
+}
+
+Status check_same_tensors(std::span<const TensorInfo> original,
+                          std::span<const TensorInfo> pruned) {
+  for (size_t i = 0; i < std::min(original.size(), pruned.size()); ++i) {
+    const TensorInfo &want = original[i], &have = pruned[i];
+    if (want.name != have.name) {
+      return violation("tensor " + std::to_string(i) + ": expected the name '" +
+                       escape_name(want.name) + "', found '" + escape_name(have.name) + "'");
+    }
+    if (want.dtype != have.dtype || want.shape != have.shape) {
+      return violation(tensor_label(want) + ": expected " + shape_text(want) + ", found " +
+                       shape_text(have));
+    }
+    if (want.begin != have.begin || want.end != have.end) {
+      return violation(tensor_label(want) + ": expected its data at offset " +
+                       std::to_string(want.begin) + ", found it at " + std::to_string(have.begin));
+    }
+  }
+  if (original.size() == pruned.size()) return Status();
+  return violation("expected " + std::to_string(original.size()) + " tensors, found " +
+                   std::to_string(pruned.size()));
+}
+
+Status check_metadata(const Metadata& original, const Metadata& pruned) {
+  for (const auto& [key, value] : original) {
+    if (key == kVersionKey || key == kConfigKey) continue;
+    const auto found = std::find_if(pruned.begin(), pruned.end(),
+                                    [&](const auto& entry) { return entry.first == key; });
+    const std::string entry =
+        "metadata entry '" + escape_name(key) + "': expected '" + escape_name(value) + "', found ";
+    if (found == pruned.end()) return violation(entry + "no such entry");
+    if (found->second != value) return violation(entry + "'" + escape_name(found->second) + "'");
+  }
+  return Status();
+}
+
+Result<PruneSettings> recorded_settings(const Metadata& metadata) {
+  for (const auto& [key, text] : metadata) {
+    if (key != kConfigKey) continue;
+    Result<PruneSettings> settings = parse_config_text(text);
+    if (settings.ok()) return settings;
+    return settings.status().with_context("metadata entry 'winnow.config' cannot be used");
+  }
+  return Status(ErrorCode::kInvalidArgument,
+                "expected the settings in the metadata entry 'winnow.config', found none");
+}
+
+// "0.25 (0x3e800000)": a value and its bits.
+std::string value_text(const std::byte* value, DType dtype) {
+  const size_t itemsize = dtype_bits(dtype) / 8;
+  uint64_t bits = 0;
+  std::memcpy(&bits, value, itemsize);  // little-endian, as the file
+  char text[64];
+  std::snprintf(text, sizeof text, "%.9g (0x%0*" PRIx64 ")", value_at(value, dtype, 0),
+                static_cast<int>(2 * itemsize), bits);
+  return text;
+}
+
+// One run of verify_file.
+class Verifier {
+ public:
+  Verifier(const VerifyJob& job, const SafetensorsFile& original, const SafetensorsFile& pruned,
+           ParallelFor& threads, Progress& progress, VerifyResult& result)
+      : job_(job),
+        original_(original),
+        pruned_(pruned),
+        threads_(threads),
+        progress_(progress),
+        result_(result) {}
+
+  Status run();
+
+ private:
+  Status check_pruned_tensor(MaskMaker& maker, const PlanEntry& entry);
+  Status check_values(const TensorInfo& tensor, std::span<const std::byte> original,
+                      std::span<const uint8_t> mask);
+  Status check_copied_tensor(const TensorInfo& tensor);
+  // Reads the same range of the tensor from the pruned file.
+  Status read_pruned(const TensorInfo& tensor, uint64_t begin, std::span<std::byte> out) const;
+  Status value_violation(const TensorInfo& tensor, uint64_t index, const std::byte* original,
+                         const std::byte* pruned, bool kept) const;
+
+  const VerifyJob& job_;
+  const SafetensorsFile& original_;
+  const SafetensorsFile& pruned_;
+  ParallelFor& threads_;
+  Progress& progress_;
+  VerifyResult& result_;
+  RawBuffer<std::byte> original_chunk_, pruned_chunk_;
+};
+
+Status Verifier::run() {
+  const std::span<const TensorInfo> tensors = original_.header().tensors();
+  WINNOW_RETURN_IF_ERROR(
+      check_same_tensors(tensors, pruned_.header().tensors()).with_context(job_.pruned));
+  WINNOW_RETURN_IF_ERROR(check_metadata(original_.header().metadata(), pruned_.header().metadata())
+                             .with_context(job_.pruned));
+  Result<std::vector<PlanEntry>> plan = make_plan(tensors, result_.settings);
+  if (!plan.ok()) return plan.status().with_context(job_.original);
+  WINNOW_ASSIGN_OR_RETURN(original_chunk_, RawBuffer<std::byte>::allocate(kChunkBytes));
+  WINNOW_ASSIGN_OR_RETURN(pruned_chunk_, RawBuffer<std::byte>::allocate(kChunkBytes));
+  MaskMaker maker(
+      {job_.original, original_, *plan, result_.settings, threads_, progress_, result_.seconds});
+  WINNOW_RETURN_IF_ERROR(maker.prepare());
+  progress_.begin("verify", original_.identity().size);
+  for (const PlanEntry& entry : *plan) {
+    WINNOW_RETURN_IF_ERROR(entry.skipped ? check_copied_tensor(tensors[entry.tensor])
+                                         : check_pruned_tensor(maker, entry));
+    ++result_.tensors;
+  }
+  WINNOW_RETURN_IF_ERROR(original_.check_unchanged());
+  return pruned_.check_unchanged();
+}
+
+Status Verifier::check_pruned_tensor(MaskMaker& maker, const PlanEntry& entry) {
+  WINNOW_ASSIGN_OR_RETURN(const LoadedValues values, maker.load(entry));
+  MaskStats stats;
+  WINNOW_ASSIGN_OR_RETURN(const std::span<const uint8_t> mask, maker.mask(entry, stats));
+  ++result_.pruned_tensors;
+  result_.values += mask.size();
+  result_.dropped_values += stats.dropped_values;
+  return check_values(original_.header().tensors()[entry.tensor], values.bytes, mask);
+}
+
+Status Verifier::check_values(const TensorInfo& tensor, std::span<const std::byte> original,
+                              std::span<const uint8_t> mask) {
+  const size_t itemsize = dtype_bits(tensor.dtype) / 8;
+  for (size_t begin = 0; begin < original.size(); begin += kChunkBytes) {
+    WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
+    const auto want = original.subspan(begin, std::min(kChunkBytes, original.size() - begin));
+    const auto have = pruned_chunk_.first(want.size());
+    WINNOW_RETURN_IF_ERROR(read_pruned(tensor, begin, have));
+    const auto chunk_mask = mask.subspan(begin / itemsize, want.size() / itemsize);
+    StageTimer timer(result_.seconds.compare);
+    const std::optional<uint64_t> wrong =
+        find_mask_violation(want.data(), have.data(), tensor.dtype, chunk_mask);
+    if (wrong) {
+      return value_violation(tensor, begin / itemsize + *wrong, &want[*wrong * itemsize],
+                             &have[*wrong * itemsize], chunk_mask[*wrong] != 0);
+    }
+  }
+  result_.bytes += original.size();
+  return Status();
+}
+
+Status Verifier::value_violation(const TensorInfo& tensor, uint64_t index,
+                                 const std::byte* original, const std::byte* pruned,
+                                 bool kept) const {
+  constexpr std::byte kZero[8] = {};
+  const std::string expected = value_text(kept ? original : kZero, tensor.dtype);
+  return violation(job_.pruned + ": " + tensor_label(tensor) + " at " +
+                   position_text(tensor, index) + ": expected " +
+                   (kept ? "the original's value " : "the dropped value ") + expected + ", found " +
+                   value_text(pruned, tensor.dtype));
+}
+
+Status Verifier::check_copied_tensor(const TensorInfo& tensor) {
+  for (uint64_t begin = 0; begin < tensor.bytes(); begin += kChunkBytes) {
+    WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
+    const size_t count = std::min<uint64_t>(kChunkBytes, tensor.bytes() - begin);
+    const auto want = original_chunk_.first(count), have = pruned_chunk_.first(count);
+    {
+      StageTimer timer(result_.seconds.read);
+      WINNOW_RETURN_IF_ERROR(original_.read(tensor, begin, want));
+    }
+    WINNOW_RETURN_IF_ERROR(read_pruned(tensor, begin, have));
+    StageTimer timer(result_.seconds.compare);
+    const auto [wrong, found] = std::mismatch(want.begin(), want.end(), have.begin());
+    if (wrong != want.end()) {
+      char bytes[64];
+      std::snprintf(bytes, sizeof bytes, "expected 0x%02x, found 0x%02x",
+                    static_cast<unsigned>(*wrong), static_cast<unsigned>(*found));
+      const uint64_t offset = begin + static_cast<uint64_t>(wrong - want.begin());
+      return violation(job_.pruned + ": " + tensor_label(tensor) + " (not pruned) at byte " +
+                       std::to_string(offset) + ": " + bytes);
+    }
+    progress_.advance(count);
+  }
+  result_.bytes += tensor.bytes();
+  return Status();
+}
+
+Status Verifier::read_pruned(const TensorInfo& tensor, uint64_t begin,
+                             std::span<std::byte> out) const {
+  StageTimer timer(result_.seconds.read);
+  return pruned_.read(tensor, begin, out);  // the same offsets: check_same_tensors saw to it
+}
+
+}  // namespace
+
+Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& threads,
+                                 Progress& progress) {
+  VerifyResult result;
+  {
+    StageTimer total(result.seconds.total);
+    std::optional<StageTimer> open(result.seconds.open);
+    if (job.settings) WINNOW_RETURN_IF_ERROR(validate(*job.settings));
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile pruned, SafetensorsFile::open(env, job.pruned));
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile original,
+                            SafetensorsFile::open(env, job.original));
+    Result<PruneSettings> settings = job.settings ? Result<PruneSettings>(*job.settings)
+                                                  : recorded_settings(pruned.header().metadata());
+    if (!settings.ok()) return settings.status().with_context(job.pruned);
+    result.settings = std::move(*settings);
+    open.reset();
+    Verifier verifier(job, original, pruned, threads, progress, result);
+    WINNOW_RETURN_IF_ERROR(verifier.run());
+  }
+  return result;
+}
+
+}  // namespace winnow
