@@ -19,6 +19,7 @@ std::string_view error_code_name(ErrorCode code) noexcept {
     case ErrorCode::kOutOfMemory: return "OutOfMemory";
     case ErrorCode::kInterrupted: return "Interrupted";
     case ErrorCode::kNanValue: return "NanValue";
+    case ErrorCode::kBadSettings: return "BadSettings";
     case ErrorCode::kFileTooShort: return "FileTooShort";
     case ErrorCode::kHeaderTooLarge: return "HeaderTooLarge";
     case ErrorCode::kHeaderPastEnd: return "HeaderPastEnd";

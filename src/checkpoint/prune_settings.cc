@@ -19,6 +19,10 @@ Status invalid(std::string message) {
   return Status(ErrorCode::kInvalidArgument, std::move(message));
 }
 
+Status bad_settings(std::string message) {
+  return Status(ErrorCode::kBadSettings, std::move(message));
+}
+
 Status check_level(double level) {
   if (level >= 0 && level <= 1) return Status();
   return invalid("sparsity level: expected a number from 0 to 1, found " + std::to_string(level));
@@ -135,7 +139,8 @@ class FieldReader {
   }
 
   void fail(const char* name, const std::string& expected) {
-    if (status_.ok()) status_ = invalid("field '" + std::string(name) + "': expected " + expected);
+    if (status_.ok())
+      status_ = bad_settings("field '" + std::string(name) + "': expected " + expected);
   }
 
   const json& object_;
@@ -144,14 +149,14 @@ class FieldReader {
 
 // The text's JSON, without the parser's exceptions and without deep nesting.
 Result<json> parse_json(std::string_view text) {
-  if (text.size() > kMaxConfigText) return invalid("it is longer than 1 MiB");
+  if (text.size() > kMaxConfigText) return bad_settings("it is longer than 1 MiB");
   bool too_deep = false;
   const auto limit_depth = [&](int depth, json::parse_event_t, json&) {
     too_deep = too_deep || depth > kMaxDepth;
     return !too_deep;
   };
   json value = json::parse(text, limit_depth, /*allow_exceptions=*/false);
-  if (too_deep || !value.is_object()) return invalid("it is no JSON object of settings");
+  if (too_deep || !value.is_object()) return bad_settings("it is no JSON object of settings");
   return value;
 }
 
@@ -197,9 +202,12 @@ Result<PruneSettings> parse_config_text(std::string_view text) {
       .nan = reader.choice("nan", "error", "keep") ? NanPolicy::kKeep : NanPolicy::kError,
   };
   WINNOW_RETURN_IF_ERROR(reader.status());
-  WINNOW_RETURN_IF_ERROR(validate(settings));
+  if (Status status = validate(settings); !status.ok()) {
+    return bad_settings(std::string(status.message()));
+  }
   // Unknown fields, duplicates, spaces and every other freedom of JSON show as a difference here.
-  if (config_text(settings) != text) return invalid("it is not in the form that winnow writes");
+  if (config_text(settings) != text)
+    return bad_settings("it is not in the form that winnow writes");
   return settings;
 }
 

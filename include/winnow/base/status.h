@@ -43,6 +43,7 @@ enum class ErrorCode : uint16_t {
 
   // Input data that cannot be processed (exit 3).
   kNanValue = 60,  ///< a NaN under the policy "error"
+  kBadSettings = 61,  ///< the settings in a file's metadata are not what winnow writes
 
   // A malformed safetensors file (exit 3), in the order in which a reader meets them.
   kFileTooShort = 100,         ///< under 8 bytes: no header length

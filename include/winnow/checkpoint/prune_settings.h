@@ -65,7 +65,7 @@ std::optional<std::string> nm_text(const PruneSettings& settings);
 std::string config_text(const PruneSettings& settings);
 
 /// The settings of a text that config_text wrote. The text is not trusted: anything but the exact
-/// canonical form of valid settings is kInvalidArgument. Texts over 1 MiB are refused unread.
+/// canonical form of valid settings is kBadSettings. Texts over 1 MiB are refused unread.
 Result<PruneSettings> parse_config_text(std::string_view text);
 
 }  // namespace winnow

@@ -1,0 +1,184 @@
+// The only file that includes CLI11, which takes seconds to compile.
+#include "arguments.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "winnow/base/version.h"
+
+namespace winnow::cli {
+namespace {
+
+constexpr const char* kInspectExamples = R"(Examples:
+  winnow inspect model.safetensors
+  winnow inspect model.safetensors --stats --sort sparsity
+  winnow inspect model.safetensors --json | jq '.tensors[].name')";
+
+constexpr const char* kPruneExamples = R"(Examples:
+  winnow prune model.safetensors -o half.safetensors
+  winnow prune model.safetensors -o out.safetensors -s 0.8 --block 1x1
+  winnow prune model.safetensors -o out.safetensors --nm 2:4 --exclude '*embeddings*'
+  winnow prune model.safetensors -o out.safetensors -s 0.9 --scope global
+  winnow prune model.safetensors -o out.safetensors -s 0.5 --level '*query*=0.9' \
+               --include 're:encoder\.layer\.[0-9]+\..*weight'
+  winnow prune model.safetensors -s 0.8 --dry-run)";
+
+constexpr const char* kVerifyExamples = R"(Examples:
+  winnow verify out.safetensors --against model.safetensors
+  winnow verify out.safetensors --against model.safetensors -s 0.8 --block 1x1)";
+
+constexpr const char* kFooter =
+    R"(Exit codes: 0 fine, 1 a check failed, 2 usage, 3 bad input file, 4 I/O failure.
+The environment variable WINNOW_SIMD (scalar, sse4, avx2, avx512) forces a SIMD level.
+'winnow COMMAND --help' shows a command's options and examples.)";
+
+// Options take the text as it is: CLI11's own conversions would read "[a]" and "{}" as lists.
+CLI::Option* add_text(CLI::App& app, const char* names, std::optional<std::string>& value,
+                      const char* type, const char* description) {
+  const auto store = [&value](const CLI::results_t& results) {
+    value = results.front();
+    return true;
+  };
+  return app.add_option(names, store, description)->type_name(type)->allow_extra_args(false);
+}
+
+CLI::Option* add_texts(CLI::App& app, const char* names, std::vector<std::string>& values,
+                       const char* type, const char* description) {
+  const auto store = [&values](const CLI::results_t& results) {
+    values = results;
+    return true;
+  };
+  return app.add_option(names, store, description)
+      ->type_name(type)
+      ->take_all()
+      ->allow_extra_args(false);
+}
+
+CLI::Option* add_text(CLI::App& app, const char* names, std::string& value, const char* type,
+                      const char* description) {
+  const auto store = [&value](const CLI::results_t& results) {
+    value = results.front();
+    return true;
+  };
+  return app.add_option(names, store, description)->type_name(type)->allow_extra_args(false);
+}
+
+void add_settings_flags(CLI::App& app, SettingsFlags& flags) {
+  const char* group = "What falls";
+  add_text(app, "-s,--sparsity-level", flags.sparsity_level, "LEVEL",
+           "Share of the blocks that fall, 0 to 1 [0.5]")
+      ->group(group);
+  add_text(app, "--block", flags.block, "HxW", "Block of values that are scored together [1x4]")
+      ->group(group);
+  add_text(app, "--zeros-per-block", flags.zeros_per_block, "N|all",
+           "Values that fall in a selected block [all]")
+      ->group(group);
+  add_text(app, "--norm", flags.norm, "l1|l2", "Score of a value: |x| or x*x [l1]")->group(group);
+  add_text(app, "--nm", flags.nm, "N:M", "Keep the N largest of each M values along a row")
+      ->group(group);
+  add_text(app, "--scope", flags.scope, "tensor|global",
+           "Spend the level on each tensor, or once on all [tensor]")
+      ->group(group);
+  add_text(app, "--nan", flags.nan, "error|keep", "NaN values: stop, or rank them last [error]")
+      ->group(group);
+  add_texts(app, "--include", flags.include, "PAT",
+            "Prune only what matches (glob, or re:REGEX); may be repeated")
+      ->group(group);
+  add_texts(app, "--exclude", flags.exclude, "PAT", "Never prune what matches; beats --include")
+      ->group(group);
+  add_texts(app, "--level", flags.levels, "PAT=LEVEL",
+            "Another level for what matches; the first match wins")
+      ->group(group);
+}
+
+void add_run_flags(CLI::App& app, RunFlags& flags) {
+  const char* group = "How it runs";
+  add_text(app, "-j,--threads", flags.threads, "N", "Threads; never changes the result [all cores]")
+      ->group(group);
+  app.add_flag("--json", flags.json, "Print one JSON object instead of tables")->group(group);
+  CLI::Option* quiet =
+      app.add_flag("-q,--quiet", flags.quiet, "Print errors (and --json) only")->group(group);
+  app.add_flag("-v,--verbose", flags.verbose, "List the tensors that are not pruned, with reasons")
+      ->group(group)
+      ->excludes(quiet);
+  app.add_flag("--no-progress", flags.no_progress, "No progress bar, even on a terminal")
+      ->group(group);
+}
+
+CLI::App* add_inspect(CLI::App& app, Arguments& arguments) {
+  CLI::App* command = app.add_subcommand("inspect", "List the tensors of a safetensors file");
+  add_text(*command, "FILE", arguments.file, "", "A safetensors file")->required();
+  command->add_flag("--stats", arguments.stats, "Read the values: zeros, range, NaN, infinities");
+  add_text(*command, "--sort", arguments.sort, "size|name|sparsity",
+           "Order of the list; sparsity implies --stats [file order]");
+  add_run_flags(*command, arguments.run);
+  command->footer(kInspectExamples);
+  return command;
+}
+
+CLI::App* add_prune(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("prune", "Set the values of a file that matter least to zero");
+  add_text(*command, "FILE", arguments.file, "", "The safetensors file to prune")->required();
+  add_text(*command, "-o,--output", arguments.output, "OUT", "Where the result goes");
+  command->add_flag("--dry-run", arguments.dry_run, "Read, compute and print; write nothing");
+  command->add_flag("--overwrite", arguments.overwrite,
+                    "Replace OUT where it exists; it may be FILE itself");
+  add_settings_flags(*command, arguments.settings);
+  add_run_flags(*command, arguments.run);
+  command->footer(kPruneExamples);
+  return command;
+}
+
+CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("verify",
+                         "Compute the masks of --against anew and compare OUT bit for bit.\n"
+                         "Without settings, those that OUT's metadata records are used");
+  add_text(*command, "OUT", arguments.file, "", "The pruned safetensors file")->required();
+  add_text(*command, "--against", arguments.against, "FILE", "The file that OUT was made from")
+      ->required();
+  add_settings_flags(*command, arguments.settings);
+  add_run_flags(*command, arguments.run);
+  command->footer(kVerifyExamples);
+  return command;
+}
+
+// CLI11's message on one line.
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+}  // namespace
+
+Result<std::optional<Arguments>> parse_arguments(int argc, const char* const* argv,
+                                                 std::string& text) {
+  Arguments arguments;
+  CLI::App app("winnow sets the values of tensors that matter least to zero, exactly.", "winnow");
+  app.set_version_flag("--version", "winnow " WINNOW_VERSION);
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  CLI::App* inspect = add_inspect(app, arguments);
+  CLI::App* prune = add_prune(app, arguments);
+  add_verify(app, arguments);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    CLI::App* asked = &app;
+    for (CLI::App* command : app.get_subcommands()) asked = command;
+    text = asked->help(asked == &app ? "winnow" : "");
+    return std::optional<Arguments>();
+  } catch (const CLI::CallForVersion& version) {
+    text = std::string(version.what()) + "\n";
+    return std::optional<Arguments>();
+  } catch (const CLI::ParseError& error) {
+    return Status(ErrorCode::kInvalidArgument, one_line(error.what()) + " (see winnow --help)");
+  }
+  arguments.command = inspect->parsed() ? Command::kInspect
+                      : prune->parsed() ? Command::kPrune
+                                        : Command::kVerify;
+  return std::optional<Arguments>(std::move(arguments));
+}
+
+}  // namespace winnow::cli

@@ -1,0 +1,56 @@
+// What a user typed, as it was typed: only its form is checked here.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "winnow/base/status.h"
+
+namespace winnow::cli {
+
+/// The flags that decide which values fall. Unset: not given.
+struct SettingsFlags {
+  std::optional<std::string> sparsity_level, block, zeros_per_block, norm, nm, scope, nan;
+  std::vector<std::string> include, exclude, levels;
+
+  bool any() const {
+    return sparsity_level || block || zeros_per_block || norm || nm || scope || nan ||
+           !include.empty() || !exclude.empty() || !levels.empty();
+  }
+};
+
+/// The flags that decide how the tool runs and talks.
+struct RunFlags {
+  std::optional<std::string> threads;
+  bool json = false;
+  bool quiet = false;
+  bool verbose = false;
+  bool no_progress = false;
+};
+
+enum class Command { kInspect, kPrune, kVerify };
+
+/// A command line. Fields of other commands than `command` keep their defaults.
+struct Arguments {
+  Command command = Command::kInspect;
+  std::string file;  ///< of verify: the pruned file
+  RunFlags run;
+  SettingsFlags settings;  ///< prune, verify
+
+  bool stats = false;  ///< inspect
+  std::string sort;    ///< inspect: "", "size", "name" or "sparsity"
+
+  std::string output;  ///< prune; may be empty in a dry run
+  bool dry_run = false;
+  bool overwrite = false;
+
+  std::string against;  ///< verify
+};
+
+/// Reads the command line. Where it asks for help or the version, the result is empty and `text`
+/// holds what goes to standard output. Error: kInvalidArgument.
+Result<std::optional<Arguments>> parse_arguments(int argc, const char* const* argv,
+                                                 std::string& text);
+
+}  // namespace winnow::cli

@@ -1,0 +1,20 @@
+#include "console.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+namespace winnow::cli {
+
+Status print(std::string_view text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (written && std::fflush(stdout) == 0) return Status();
+  return Status(ErrorCode::kIoError, std::string("standard output: ") + std::strerror(errno));
+}
+
+void complain(std::string_view message) {
+  const std::string line = "winnow: " + std::string(message) + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+}  // namespace winnow::cli

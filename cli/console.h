@@ -1,0 +1,17 @@
+// What the tool prints: results to standard output, everything else to standard error.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "winnow/base/status.h"
+
+namespace winnow::cli {
+
+/// Writes all of `text` to standard output. Error: kIoError, a full disk or closed pipe among them.
+Status print(std::string_view text);
+
+/// Writes one line "winnow: MESSAGE" to standard error.
+void complain(std::string_view message);
+
+}  // namespace winnow::cli

@@ -1,0 +1,167 @@
+#include "json_report.h"
+
+#include <sys/resource.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "exit_code.h"
+#include "winnow/base/version.h"
+#include "winnow/kernels/simd_level.h"
+
+namespace winnow::cli {
+namespace {
+
+using nlohmann::json;
+
+// Tensor names are UTF-8; paths need not be, and what is not becomes U+FFFD.
+std::string dump(const json& object) {
+  return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+json settings_json(const PruneSettings& settings) { return json::parse(config_text(settings)); }
+
+json seconds_json(const StageSeconds& seconds) {
+  return {{"open", seconds.open},       {"read", seconds.read},   {"select", seconds.select},
+          {"mask", seconds.mask},       {"apply", seconds.apply}, {"write", seconds.write},
+          {"compare", seconds.compare}, {"sync", seconds.sync},   {"total", seconds.total}};
+}
+
+json tensor_json(const TensorInfo& tensor) {
+  return {{"name", tensor.name},
+          {"dtype", dtype_name(tensor.dtype)},
+          {"shape", tensor.shape},
+          {"values", tensor.numel()},
+          {"bytes", tensor.bytes()}};
+}
+
+json inspected_json(const InspectedTensor& entry) {
+  json object = tensor_json(entry.tensor);
+  object["data_offsets"] = {entry.tensor.begin, entry.tensor.end};
+  if (!entry.stats) return object;
+  const ValueStats& stats = *entry.stats;
+  object["stats"] = {
+      {"zeros", stats.zeros}, {"nans", stats.nans},        {"infinities", stats.infinities},
+      {"min", stats.min},  // infinite ones become null: JSON has no infinity
+      {"max", stats.max},     {"mean_abs", stats.mean_abs}};
+  return object;
+}
+
+json report_json(const TensorReport& report) {
+  json object = tensor_json(report.tensor);
+  object["pruned"] = !report.skipped;
+  if (report.skipped) {
+    object["skipped"] = skip_reason_text(*report.skipped);
+    return object;
+  }
+  object["sparsity_level"] = report.sparsity_level;
+  object["blocks"] = report.blocks;
+  object["selected_blocks"] = report.selected_blocks;
+  object["zeros_before"] = report.zeros_before;
+  object["zeros_after"] = report.zeros_after;
+  return object;
+}
+
+json totals_json(const PruneResult& result) {
+  uint64_t pruned = 0, values = 0, pruned_values = 0, before = 0, after = 0, blocks = 0,
+           selected = 0;
+  for (const TensorReport& report : result.tensors) {
+    values += report.tensor.numel();
+    if (report.skipped) continue;
+    ++pruned;
+    pruned_values += report.tensor.numel();
+    before += report.zeros_before;
+    after += report.zeros_after;
+    blocks += report.blocks;
+    selected += report.selected_blocks;
+  }
+  return {
+      {"tensors", result.tensors.size()}, {"pruned_tensors", pruned}, {"values", values},
+      {"pruned_values", pruned_values},   {"blocks", blocks},         {"selected_blocks", selected},
+      {"zeros_before", before},           {"zeros_after", after}};
+}
+
+void add_facts(json& object, const RunFacts& facts) {
+  object["version"] = WINNOW_VERSION;
+  object["threads"] = facts.threads;
+  object["simd_level"] = facts.simd_level;
+  object["peak_memory_bytes"] = facts.peak_memory_bytes;
+}
+
+}  // namespace
+
+Result<RunFacts> run_facts(size_t threads) {
+  WINNOW_ASSIGN_OR_RETURN(const SimdLevel level, active_simd_level());
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return RunFacts{.threads = threads,
+                  .simd_level = std::string(simd_level_name(level)),
+                  .peak_memory_bytes = static_cast<uint64_t>(usage.ru_maxrss) * 1024};
+}
+
+std::string inspect_json(const std::string& path, const Inspection& inspection) {
+  json tensors = json::array(), dtypes = json::object(), metadata = json::object();
+  for (const InspectedTensor& entry : inspection.tensors) tensors.push_back(inspected_json(entry));
+  for (const DTypeTotal& total : inspection.dtypes) {
+    dtypes[std::string(dtype_name(total.dtype))] = {
+        {"tensors", total.tensors}, {"values", total.values}, {"bytes", total.bytes}};
+  }
+  for (const auto& [key, value] : inspection.metadata) metadata[key] = value;
+  return dump({{"command", "inspect"},
+               {"version", WINNOW_VERSION},
+               {"file", path},
+               {"file_bytes", inspection.file_bytes},
+               {"header_bytes", inspection.header_bytes},
+               {"metadata", std::move(metadata)},
+               {"dtypes", std::move(dtypes)},
+               {"tensors", std::move(tensors)},
+               {"seconds", seconds_json(inspection.seconds)}});
+}
+
+std::string prune_json(const PruneJob& job, const PruneResult& result, const RunFacts& facts) {
+  json tensors = json::array();
+  for (const TensorReport& report : result.tensors) tensors.push_back(report_json(report));
+  json object = {
+      {"command", "prune"},
+      {"input", job.input},
+      {"output", job.dry_run ? json(nullptr) : json(job.output)},
+      {"dry_run", job.dry_run},
+      {"settings", settings_json(job.settings)},
+      {"input_bytes", result.input_bytes},
+      {"output_bytes", result.output_bytes},
+      {"tensors", std::move(tensors)},
+      {"totals", totals_json(result)},
+      {"seconds", seconds_json(result.seconds)},
+      {"bytes_per_second", static_cast<double>(result.input_bytes) / result.seconds.total}};
+  add_facts(object, facts);
+  return dump(object);
+}
+
+std::string verify_json(const VerifyJob& job, const VerifyResult& result, const RunFacts& facts) {
+  json object = {{"command", "verify"},
+                 {"file", job.pruned},
+                 {"against", job.original},
+                 {"ok", true},
+                 {"settings", settings_json(result.settings)},
+                 {"settings_from", job.settings ? "flags" : "metadata"},
+                 {"totals",
+                  {{"tensors", result.tensors},
+                   {"pruned_tensors", result.pruned_tensors},
+                   {"pruned_values", result.values},
+                   {"dropped_values", result.dropped_values},
+                   {"bytes", result.bytes}}},
+                 {"seconds", seconds_json(result.seconds)},
+                 {"bytes_per_second", static_cast<double>(result.bytes) / result.seconds.total}};
+  add_facts(object, facts);
+  return dump(object);
+}
+
+std::string error_json(const Status& status) {
+  return dump({{"error",
+                {{"code", error_code_name(status.code())},
+                 {"message", status.message()},
+                 {"exit_code", static_cast<int>(exit_code(status.code()))}}}});
+}
+
+}  // namespace winnow::cli

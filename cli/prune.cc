@@ -1,0 +1,135 @@
+#include "winnow/checkpoint/prune.h"
+
+#include <cstdio>
+
+#include "base/status_macros.h"
+#include "commands.h"
+#include "console.h"
+#include "json_report.h"
+#include "progress_bar.h"
+#include "settings_flags.h"
+#include "table.h"
+#include "tbb_parallel_for.h"
+#include "units.h"
+#include "winnow/io/escape_name.h"
+
+namespace winnow::cli {
+namespace {
+
+using Align = Table::Align;
+
+std::string level_text(const PruneSettings& settings, const TensorReport& report) {
+  if (const auto nm = nm_text(settings)) return *nm;
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g %%", 100 * report.sparsity_level);
+  return text;
+}
+
+std::string tensor_table(const PruneSettings& settings, const PruneResult& result,
+                         bool list_skipped) {
+  Table table({{"tensor", Align::kLeft},
+               {"dtype", Align::kLeft},
+               {"shape", Align::kLeft},
+               {"level", Align::kRight},
+               {"zeros", Align::kRight}});
+  for (const TensorReport& report : result.tensors) {
+    const TensorInfo& tensor = report.tensor;
+    if (report.skipped && !list_skipped) continue;
+    std::vector<std::string> row = {escape_name(tensor.name), std::string(dtype_name(tensor.dtype)),
+                                    shape_text(tensor.shape)};
+    if (report.skipped) {
+      row.push_back("kept");
+      row.push_back(std::string(skip_reason_text(*report.skipped)));
+    } else {
+      row.push_back(level_text(settings, report));
+      row.push_back(share_text(report.zeros_after, tensor.numel()));
+    }
+    table.add(std::move(row));
+  }
+  return table.text();
+}
+
+struct Totals {
+  uint64_t pruned = 0, values = 0, zeros_before = 0, zeros_after = 0;
+};
+
+Totals totals_of(const PruneResult& result) {
+  Totals totals;
+  for (const TensorReport& report : result.tensors) {
+    if (report.skipped) continue;
+    ++totals.pruned;
+    totals.values += report.tensor.numel();
+    totals.zeros_before += report.zeros_before;
+    totals.zeros_after += report.zeros_after;
+  }
+  return totals;
+}
+
+std::string summary(const PruneJob& job, const PruneResult& result, const RunFacts& facts,
+                    bool verbose) {
+  const Totals totals = totals_of(result);
+  const auto bytes = static_cast<double>(result.input_bytes);
+  std::string text = tensor_table(job.settings, result, verbose);
+  text += "\ntensors  " + count_text(totals.pruned) + " pruned, " +
+          count_text(result.tensors.size() - totals.pruned) + " kept as they are" +
+          (verbose ? "" : " (-v lists them)") + "\n";
+  text += "values   " + count_text(totals.values) + " in the pruned tensors\n";
+  text += "zeros    " + count_text(totals.zeros_after) + " of them (" +
+          share_text(totals.zeros_after, totals.values) + "), " + count_text(totals.zeros_before) +
+          " before\n";
+  text += "bytes    " + count_text(result.input_bytes) + " read, " +
+          count_text(job.dry_run ? 0 : result.output_bytes) + " written\n";
+  text += "time     " + seconds_text(result.seconds.total) + ", " +
+          bytes_text(bytes / result.seconds.total) + "/s, peak memory " +
+          bytes_text(static_cast<double>(facts.peak_memory_bytes)) + "\n";
+  text += "result   " + (job.dry_run ? "none: a dry run writes nothing" : job.output) + "\n";
+  text += "note     the file keeps its size: it is dense. Its zeros compress (zstd, gzip).\n";
+  return text;
+}
+
+// Why an empty plan is worth a word: the command did nothing that its user can have meant.
+void warn_if_nothing_pruned(const PruneJob& job, const PruneResult& result) {
+  if (totals_of(result).pruned > 0) return;
+  complain(job.input + ": no tensor was pruned (-v lists the reasons)");
+}
+
+Result<PruneJob> job_from(const Arguments& arguments) {
+  WINNOW_ASSIGN_OR_RETURN(PruneSettings settings, settings_from(arguments.settings));
+  if (arguments.output.empty() && !arguments.dry_run) {
+    return Status(ErrorCode::kInvalidArgument, "--output: expected a path (or --dry-run)");
+  }
+  return PruneJob{.input = arguments.file,
+                  .output = arguments.output,
+                  .settings = std::move(settings),
+                  .overwrite = arguments.overwrite,
+                  .dry_run = arguments.dry_run};
+}
+
+// The library's message, and what the tool offers where it offers something.
+Status with_hint(const Status& status) {
+  const char* hint =
+      status.code() == ErrorCode::kNanValue ? " (--nan keep ranks NaN last)"
+      : status.code() == ErrorCode::kAlreadyExists || status.code() == ErrorCode::kSameFile
+          ? " (--overwrite replaces it)"
+          : "";
+  return Status(status.code(), std::string(status.message()) + hint);
+}
+
+}  // namespace
+
+Status run_prune(const Arguments& arguments) {
+  WINNOW_ASSIGN_OR_RETURN(const PruneJob job, job_from(arguments));
+  WINNOW_ASSIGN_OR_RETURN(const size_t threads, thread_count(arguments.run));
+  TbbParallelFor parallel(threads);
+  ProgressBar progress(arguments.run);
+  Result<PruneResult> result = prune_file(Env::posix(), job, parallel, progress);
+  progress.clear();
+  if (!result.ok()) return with_hint(result.status());
+  WINNOW_ASSIGN_OR_RETURN(const RunFacts facts, run_facts(threads));
+  if (!arguments.run.quiet) warn_if_nothing_pruned(job, *result);
+  if (arguments.run.json) return print(prune_json(job, *result, facts));
+  if (arguments.run.quiet) return Status();
+  return print(summary(job, *result, facts, arguments.run.verbose));
+}
+
+}  // namespace winnow::cli

@@ -1,0 +1,46 @@
+#include "units.h"
+
+#include <cstdio>
+
+namespace winnow::cli {
+namespace {
+
+std::string formatted(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+}  // namespace
+
+std::string bytes_text(double bytes) {
+  constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+  size_t unit = 0;
+  for (; bytes >= 999.5 && unit + 1 < std::size(kUnits); ++unit) bytes /= 1000;
+  const char* format = unit == 0 || bytes >= 99.95 ? "%.0f " : bytes >= 9.995 ? "%.1f " : "%.2f ";
+  return formatted(format, bytes) + kUnits[unit];
+}
+
+std::string count_text(uint64_t count) {
+  std::string text = std::to_string(count);
+  for (size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, 1, ',');
+  return text;
+}
+
+std::string share_text(uint64_t part, uint64_t of) {
+  if (of == 0) return "-";
+  return formatted("%.2f %%", 100.0 * static_cast<double>(part) / static_cast<double>(of));
+}
+
+std::string seconds_text(double seconds) { return formatted("%.2f s", seconds); }
+
+std::string shape_text(const std::vector<uint64_t>& shape) {
+  if (shape.empty()) return "scalar";
+  std::string text;
+  for (const uint64_t dimension : shape) {
+    text += (text.empty() ? "" : " x ") + std::to_string(dimension);
+  }
+  return text;
+}
+
+}  // namespace winnow::cli

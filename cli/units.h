@@ -1,0 +1,25 @@
+// Numbers as people read them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace winnow::cli {
+
+/// "90.9 MB": decimal units, three digits; below 1000 the plain number, "512 B".
+std::string bytes_text(double bytes);
+
+/// "22,713,216".
+std::string count_text(uint64_t count);
+
+/// "80.00 %"; "-" where `of` is 0.
+std::string share_text(uint64_t part, uint64_t of);
+
+/// "0.31 s".
+std::string seconds_text(double seconds);
+
+/// "30522 x 384"; "scalar" for no dimensions.
+std::string shape_text(const std::vector<uint64_t>& shape);
+
+}  // namespace winnow::cli

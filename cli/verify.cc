@@ -1,0 +1,49 @@
+#include "winnow/checkpoint/verify.h"
+
+#include "base/status_macros.h"
+#include "commands.h"
+#include "console.h"
+#include "json_report.h"
+#include "progress_bar.h"
+#include "settings_flags.h"
+#include "tbb_parallel_for.h"
+#include "units.h"
+
+namespace winnow::cli {
+namespace {
+
+std::string summary(const VerifyJob& job, const VerifyResult& result, const RunFacts& facts) {
+  std::string text = "ok       " + job.pruned + " is " + job.original + ", pruned\n";
+  text += "tensors  " + count_text(result.pruned_tensors) + " pruned, " +
+          count_text(result.tensors - result.pruned_tensors) + " equal byte for byte\n";
+  text += "values   " + count_text(result.dropped_values) + " of " + count_text(result.values) +
+          " dropped and +0, " + count_text(result.values - result.dropped_values) +
+          " equal bit for bit\n";
+  text +=
+      "settings " + config_text(result.settings) + (job.settings ? " (flags)\n" : " (metadata)\n");
+  text += "time     " + seconds_text(result.seconds.total) + ", " +
+          bytes_text(static_cast<double>(result.bytes) / result.seconds.total) +
+          "/s, peak memory " + bytes_text(static_cast<double>(facts.peak_memory_bytes)) + "\n";
+  return text;
+}
+
+}  // namespace
+
+Status run_verify(const Arguments& arguments) {
+  VerifyJob job{.pruned = arguments.file, .original = arguments.against, .settings = std::nullopt};
+  if (arguments.settings.any()) {
+    WINNOW_ASSIGN_OR_RETURN(job.settings, settings_from(arguments.settings));
+  }
+  WINNOW_ASSIGN_OR_RETURN(const size_t threads, thread_count(arguments.run));
+  TbbParallelFor parallel(threads);
+  ProgressBar progress(arguments.run);
+  WINNOW_ASSIGN_OR_RETURN(const VerifyResult result,
+                          verify_file(Env::posix(), job, parallel, progress));
+  progress.clear();
+  WINNOW_ASSIGN_OR_RETURN(const RunFacts facts, run_facts(threads));
+  if (arguments.run.json) return print(verify_json(job, result, facts));
+  if (arguments.run.quiet) return Status();
+  return print(summary(job, result, facts));
+}
+
+}  // namespace winnow::cli
