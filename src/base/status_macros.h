@@ -5,10 +5,10 @@
 
 #include "winnow/base/status.h"
 
-#define WINNOW_RETURN_IF_ERROR(expr)                           \
-  do {                                                         \
-    ::winnow::Status winnow_status_ = (expr);                  \
-    if (!winnow_status_.ok()) return winnow_status_;           \
+#define WINNOW_RETURN_IF_ERROR(expr)                 \
+  do {                                               \
+    ::winnow::Status winnow_status_ = (expr);        \
+    if (!winnow_status_.ok()) return winnow_status_; \
   } while (false)
 
 #define WINNOW_CONCAT_INNER(a, b) a##b

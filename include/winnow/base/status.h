@@ -33,16 +33,16 @@ enum class ErrorCode : uint16_t {
   kCheckFailed = 20,
 
   // The operating system refused (exit 4).
-  kIoError = 40,            ///< open, read, write, fsync, rename...: the message holds errno's text
-  kNotDurable = 41,         ///< the output is in place, but the directory could not be synced
-  kInputChanged = 42,       ///< the input was changed or cut short while it was read
-  kBusy = 43,               ///< another process is writing the same output
-  kUnsupportedFile = 44,    ///< a directory, FIFO, device or dangling link where a file is needed
+  kIoError = 40,          ///< open, read, write, fsync, rename...: the message holds errno's text
+  kNotDurable = 41,       ///< the output is in place, but the directory could not be synced
+  kInputChanged = 42,     ///< the input was changed or cut short while it was read
+  kBusy = 43,             ///< another process is writing the same output
+  kUnsupportedFile = 44,  ///< a directory, FIFO, device or dangling link where a file is needed
   kOutOfMemory = 45,
   kInterrupted = 46,  ///< the caller asked a long call to stop
 
   // Input data that cannot be processed (exit 3).
-  kNanValue = 60,  ///< a NaN under the policy "error"
+  kNanValue = 60,     ///< a NaN under the policy "error"
   kBadSettings = 61,  ///< the settings in a file's metadata are not what winnow writes
 
   // A malformed safetensors file (exit 3), in the order in which a reader meets them.
@@ -61,31 +61,31 @@ enum class ErrorCode : uint16_t {
   kDuplicateField = 112,       ///< dtype, shape or data_offsets twice in an entry
   kUnknownField = 113,         ///< a field other than those three
   kMissingField = 114,
-  kFieldType = 115,            ///< a field's value is of the wrong JSON type
+  kFieldType = 115,  ///< a field's value is of the wrong JSON type
   kUnknownDtype = 116,
-  kRankTooLarge = 117,         ///< more than 64 dimensions
-  kBadDimension = 118,         ///< negative, fractional, exponent or at least 2^63
-  kBadOffset = 119,            ///< negative, fractional, exponent or at least 2^64
-  kOffsetCount = 120,          ///< data_offsets has not exactly two numbers
-  kOffsetOrder = 121,          ///< begin > end
-  kShapeOverflow = 122,        ///< elements or bits do not fit into 64 bits
-  kSizeMismatch = 123,         ///< end - begin differs from shape times dtype
-  kPartialByte = 124,          ///< a sub-byte dtype that does not end on a byte
-  kOverlap = 125,              ///< two tensors share bytes
-  kHole = 126,                 ///< bytes that belong to no tensor, before or between tensors
-  kDataPastEnd = 127,          ///< a tensor ends past the end of the file
-  kTrailingData = 128,         ///< bytes after the last tensor
-  kDuplicateMetadata = 129,    ///< `__metadata__` twice
-  kMetadataType = 130,         ///< `__metadata__` is no object of strings
+  kRankTooLarge = 117,       ///< more than 64 dimensions
+  kBadDimension = 118,       ///< negative, fractional, exponent or at least 2^63
+  kBadOffset = 119,          ///< negative, fractional, exponent or at least 2^64
+  kOffsetCount = 120,        ///< data_offsets has not exactly two numbers
+  kOffsetOrder = 121,        ///< begin > end
+  kShapeOverflow = 122,      ///< elements or bits do not fit into 64 bits
+  kSizeMismatch = 123,       ///< end - begin differs from shape times dtype
+  kPartialByte = 124,        ///< a sub-byte dtype that does not end on a byte
+  kOverlap = 125,            ///< two tensors share bytes
+  kHole = 126,               ///< bytes that belong to no tensor, before or between tensors
+  kDataPastEnd = 127,        ///< a tensor ends past the end of the file
+  kTrailingData = 128,       ///< bytes after the last tensor
+  kDuplicateMetadata = 129,  ///< `__metadata__` twice
+  kMetadataType = 130,       ///< `__metadata__` is no object of strings
   kDuplicateMetadataKey = 131,
-  kNameTooLong = 132,          ///< a tensor name over 64 KiB
+  kNameTooLong = 132,  ///< a tensor name over 64 KiB
 };
 
 /// The stable text form of a code: its identifier without the `k`, for example "HeaderSyntax".
 std::string_view error_code_name(ErrorCode code) noexcept;
 
-/// A code, and for errors one line for a person: what was wrong, where, what was expected and found.
-/// Cheap to copy and move when ok (one null pointer).
+/// A code, and for errors one line for a person: what was wrong, where, what was expected and
+/// found. Cheap to copy and move when ok (one null pointer).
 class [[nodiscard]] Status {
  public:
   /// Success.

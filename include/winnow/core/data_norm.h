@@ -15,8 +15,8 @@ namespace winnow {
 /// makes more ties.
 enum class Norm : uint8_t { kL1, kL2 };
 
-/// Height and width of a block, in elements, each at least 1. Blocks are anchored at element (0, 0);
-/// those at the right and lower edge are clipped.
+/// Height and width of a block, in elements, each at least 1. Blocks are anchored at element (0,
+/// 0); those at the right and lower edge are clipped.
 struct BlockShape {
   uint64_t rows = 1;
   uint64_t cols = 4;

@@ -1,5 +1,5 @@
-// One budget over matrices that do not fit into memory together: they are shown one after the other,
-// pass by pass, until the threshold is known; then each one's mask can be made on its own.
+// One budget over matrices that do not fit into memory together: they are shown one after the
+// other, pass by pass, until the threshold is known; then each one's mask can be made on its own.
 //
 //   Result<GlobalSelection> selection = GlobalSelection::create(shapes, config);
 //   while (!selection->ready()) {

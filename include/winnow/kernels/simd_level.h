@@ -25,8 +25,8 @@ std::span<const SimdLevel> available_simd_levels() noexcept;
 /// The level in force. Error: kUnavailableLevel when WINNOW_SIMD names none that is available.
 Result<SimdLevel> active_simd_level();
 
-/// Forces a level for the whole process, over WINNOW_SIMD too. Not to be called while another thread
-/// computes. Error: kUnavailableLevel; the level in force then stays.
+/// Forces a level for the whole process, over WINNOW_SIMD too. Not to be called while another
+/// thread computes. Error: kUnavailableLevel; the level in force then stays.
 Status set_simd_level(SimdLevel level);
 
 }  // namespace winnow

@@ -1,0 +1,129 @@
+#include "core/block_matrix.h"
+
+#include <bit>
+#include <cstring>
+
+#include "base/half.h"
+#include "winnow/base/checked.h"
+
+namespace winnow::core {
+namespace {
+
+// The score of the number whose 32-bit key this is, as the key of the same F64.
+int64_t widen_key(int32_t key) noexcept {
+  const double score = std::bit_cast<float>(key);
+  return std::min(std::bit_cast<int64_t>(score), kernels::kNanKey<int64_t>);
+}
+
+template <typename T>
+T read(const MatrixView& values, size_t index) noexcept {
+  T value;
+  std::memcpy(&value, static_cast<const char*>(values.data) + index * sizeof(T), sizeof(T));
+  return value;
+}
+
+template <typename Score>
+int64_t scalar_key(Score magnitude, Norm norm) noexcept {
+  using Key = std::conditional_t<sizeof(Score) == 4, int32_t, int64_t>;
+  const Score score = norm == Norm::kL1 ? magnitude : magnitude * magnitude;
+  const Key bits = std::bit_cast<Key>(score) & std::numeric_limits<Key>::max();
+  return std::min(bits, kernels::kNanKey<Key>);
+}
+
+size_t itemsize(DType dtype) noexcept { return dtype_bits(dtype) / 8; }
+
+}  // namespace
+
+BlockMatrix::BlockMatrix(const MatrixView& values, const DataNormConfig& config,
+                         const kernels::KernelTable& table)
+    : values_(values),
+      block_(config.sparse_block_shape),
+      norm_(config.norm),
+      table_(&table),
+      rows_(values.shape.rows),
+      cols_(values.shape.cols) {
+  const auto size = checked_mul(block_.rows, block_.cols);
+  zeros_ = config.zeros_per_block.value_or(0);
+  whole_ = !config.zeros_per_block || (size && *size == zeros_);
+  if (values.numel() == 0) return;
+  // Where no block is clipped at the right edge, rows of blocks follow each other without a seam.
+  if (block_.rows == 1 && cols_ % block_.cols == 0 && values.row_stride == cols_) {
+    cols_ *= rows_;
+    rows_ = 1;
+    values_.row_stride = cols_;
+  }
+  grid_cols_ = block_count({1, cols_}, block_);
+  blocks_ = block_count({rows_, cols_}, block_);
+}
+
+Run BlockMatrix::run_at(size_t first, size_t most) const noexcept {
+  const size_t block_row = first / grid_cols_;
+  const size_t block_col = first % grid_cols_;
+  Run run{first, 1, block_row * block_.rows, block_col * block_.cols, 0, 0};
+  run.block_rows = std::min<uint64_t>(block_.rows, rows_ - run.row);
+  run.block_cols = std::min<uint64_t>(block_.cols, cols_ - run.col);
+  const size_t full = cols_ / block_.cols;  // blocks of this row that the right edge leaves whole
+  if (block_col < full) run.count = std::min(most, full - block_col);
+  return run;
+}
+
+kernels::BlockRun BlockMatrix::elements(const Run& run) const noexcept {
+  const size_t offset = run.row * values_.row_stride + run.col;
+  return {static_cast<const char*>(values_.data) + offset * itemsize(values_.dtype),
+          values_.row_stride, run.block_rows, run.block_cols, run.count};
+}
+
+const kernels::ValueKernels<int32_t>& BlockMatrix::kernels32() const noexcept {
+  const auto norm = static_cast<size_t>(norm_);
+  if (values_.dtype == DType::kF16) return table_->f16[norm];
+  if (values_.dtype == DType::kBF16) return table_->bf16[norm];
+  return table_->f32[norm];
+}
+
+void BlockMatrix::fill_keys(size_t first, size_t count, int32_t* keys) const {
+  const auto score = kernels32().score;
+  for_each_run(first, count, count,
+               [&](const Run& run) { score(elements(run), keys + (run.first_block - first)); });
+}
+
+void BlockMatrix::fill_keys(size_t first, size_t count, int64_t* keys) const {
+  if (values_.dtype == DType::kF64) {
+    const auto score = table_->f64[static_cast<size_t>(norm_)].score;
+    for_each_run(first, count, count,
+                 [&](const Run& run) { score(elements(run), keys + (run.first_block - first)); });
+    return;
+  }
+  constexpr size_t kPiece = 1024;
+  int32_t narrow[kPiece];
+  for (size_t done = 0; done < count; done += kPiece) {
+    const size_t here = std::min(kPiece, count - done);
+    fill_keys(first + done, here, narrow);
+    std::transform(narrow, narrow + here, keys + done, widen_key);
+  }
+}
+
+void BlockMatrix::drop_in_blocks(const Run& run, const uint64_t* keep, uint8_t* mask,
+                                 size_t mask_stride, uint64_t* unresolved) const {
+  if (values_.dtype == DType::kF64) {
+    table_->f64[static_cast<size_t>(norm_)].drop_in_blocks(elements(run), zeros_, keep, mask,
+                                                           mask_stride, unresolved);
+  } else {
+    kernels32().drop_in_blocks(elements(run), zeros_, keep, mask, mask_stride, unresolved);
+  }
+}
+
+int64_t BlockMatrix::value_key(size_t row, size_t col) const noexcept {
+  const size_t index = row * values_.row_stride + col;
+  switch (values_.dtype) {
+    case DType::kF16:
+      return scalar_key(f16_magnitude(read<uint16_t>(values_, index)), norm_);
+    case DType::kBF16:
+      return scalar_key(bf16_magnitude(read<uint16_t>(values_, index)), norm_);
+    case DType::kF64:
+      return scalar_key(std::abs(read<double>(values_, index)), norm_);
+    default:
+      return scalar_key(std::abs(read<float>(values_, index)), norm_);
+  }
+}
+
+}  // namespace winnow::core

@@ -1,0 +1,86 @@
+// PRIVATE. A matrix as a row of numbered blocks: where each stands, and its score as a key.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernel_table.h"
+#include "winnow/core/data_norm.h"
+#include "winnow/core/matrix_view.h"
+
+namespace winnow::core {
+
+/// Blocks of one size that stand side by side: all clipped alike.
+struct Run {
+  size_t first_block;  ///< number in the matrix
+  size_t count;
+  size_t row, col;                ///< element (0, 0) of the first block
+  size_t block_rows, block_cols;  ///< after clipping
+};
+
+/// The settings and geometry of one matrix. Cheap to copy; reads the caller's values.
+class BlockMatrix {
+ public:
+  /// Preconditions: a valid config, a prunable dtype.
+  BlockMatrix(const MatrixView& values, const DataNormConfig& config,
+              const kernels::KernelTable& table);
+
+  size_t blocks() const noexcept { return blocks_; }
+  size_t cols() const noexcept { return cols_; }
+  const MatrixView& values() const noexcept { return values_; }
+  Norm norm() const noexcept { return norm_; }
+
+  /// Width of a block before clipping.
+  uint64_t block_cols() const noexcept { return block_.cols; }
+
+  /// True where a selected block loses all its values.
+  bool drops_whole_blocks() const noexcept { return whole_; }
+  uint64_t zeros_per_block() const noexcept { return zeros_; }
+
+  bool is_clipped(const Run& run) const noexcept {
+    return run.block_rows != block_.rows || run.block_cols != block_.cols;
+  }
+
+  /// Where the elements of a run stand, for the kernels.
+  kernels::BlockRun elements(const Run& run) const noexcept;
+
+  /// Calls visit(run) for blocks [first, first + count) in their order, in runs of at most `limit`.
+  template <typename Visit>
+  void for_each_run(size_t first, size_t count, size_t limit, const Visit& visit) const {
+    for (const size_t end = first + count; first < end;) {
+      const Run run = run_at(first, std::min(end - first, limit));
+      visit(run);
+      first += run.count;
+    }
+  }
+
+  /// keys[i] = key of block first + i, for i in [0, count).
+  void fill_keys(size_t first, size_t count, int32_t* keys) const;
+
+  /// As above; keys of 32-bit scores become those of the same numbers as F64.
+  void fill_keys(size_t first, size_t count, int64_t* keys) const;
+
+  /// Mask bytes of a run through the kernel; see ValueKernels::drop_in_blocks.
+  void drop_in_blocks(const Run& run, const uint64_t* keep, uint8_t* mask, size_t mask_stride,
+                      uint64_t* unresolved) const;
+
+  /// The key of one value of this matrix: flat element (row, col).
+  int64_t value_key(size_t row, size_t col) const noexcept;
+
+ private:
+  Run run_at(size_t first, size_t most) const noexcept;
+  const kernels::ValueKernels<int32_t>& kernels32() const noexcept;
+
+  MatrixView values_;
+  BlockShape block_;
+  Norm norm_;
+  bool whole_;
+  uint64_t zeros_;
+  const kernels::KernelTable* table_;
+  size_t rows_, cols_;  // of the matrix as it is walked: flattened where blocks do not notice
+  size_t grid_cols_ = 0;
+  size_t blocks_ = 0;
+};
+
+}  // namespace winnow::core

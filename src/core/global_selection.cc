@@ -1,0 +1,198 @@
+#include "winnow/core/global_selection.h"
+
+#include <algorithm>
+#include <variant>
+
+#include "base/status_macros.h"
+#include "core/block_matrix.h"
+#include "core/known_mask.h"
+#include "core/mask_job.h"
+#include "core/tasks.h"
+#include "core/threshold_search.h"
+
+namespace winnow {
+namespace {
+
+// Where a matrix stands among all: its tasks, and its blocks.
+struct Place {
+  MatrixInfo info;
+  size_t first_task = 0;
+  size_t tasks = 0;
+  uint64_t first_block = 0;
+  uint64_t blocks = 0;
+};
+
+std::vector<Place> places_of(std::vector<MatrixInfo> matrices, const DataNormConfig& config,
+                             const kernels::KernelTable& table) {
+  std::vector<Place> places;
+  Place next;
+  for (const MatrixInfo& info : matrices) {
+    next.info = info;
+    const MatrixView unseen = contiguous_view(nullptr, info.dtype, info.shape);
+    next.blocks = core::BlockMatrix(unseen, config, table).blocks();
+    next.tasks = (next.blocks + core::kTaskBlocks - 1) / core::kTaskBlocks;
+    places.push_back(next);
+    next.first_task += next.tasks;
+    next.first_block += next.blocks;
+  }
+  return places;
+}
+
+}  // namespace
+
+class GlobalSelection::Impl {
+ public:
+  Impl(std::vector<Place> places, const DataNormConfig& config, const kernels::KernelTable& table)
+      : places_(std::move(places)), config_(config), table_(table) {
+    uint64_t blocks = 0;
+    size_t tasks = 0;
+    bool wide = false;
+    for (const Place& place : places_) {
+      blocks += place.blocks;
+      tasks += place.tasks;
+      wide = wide || place.info.dtype == DType::kF64;
+    }
+    const uint64_t drop = blocks_to_drop(config.sparsity_level, blocks);
+    if (drop == 0 || drop == blocks) {
+      search_.emplace<bool>(drop == 0);
+    } else if (wide) {
+      search_.emplace<Search<int64_t>>(
+          std::make_unique<core::ThresholdSearch<int64_t>>(table, blocks, drop, tasks));
+    } else {
+      search_.emplace<Search<int32_t>>(
+          std::make_unique<core::ThresholdSearch<int32_t>>(table, blocks, drop, tasks));
+    }
+  }
+
+  bool ready() const noexcept {
+    return std::visit([](const auto& search) { return is_done(search); }, search_);
+  }
+
+  Status visit(size_t index, const MatrixView& values, ParallelFor& threads) {
+    WINNOW_RETURN_IF_ERROR(check(index, values));
+    const core::BlockMatrix matrix(values, config_, table_);
+    std::visit([&](auto& search) { visit_with(search, index, matrix, threads); }, search_);
+    return {};
+  }
+
+  Status end_pass() {
+    std::visit([&](auto& search) { end_pass_of(search); }, search_);
+    return {};
+  }
+
+  Result<MaskStats> write_mask(size_t index, const MatrixView& values, std::span<uint8_t> mask,
+                               ParallelFor& threads) const {
+    WINNOW_RETURN_IF_ERROR(check(index, values));
+    if (mask.size() != values.numel()) {
+      return Status(ErrorCode::kInvalidArgument,
+                    "mask: expected " + std::to_string(values.numel()) + " bytes, found " +
+                        std::to_string(mask.size()));
+    }
+    const core::BlockMatrix matrix(values, config_, table_);
+    const MaskTarget target{values, mask};
+    return std::visit(
+        [&](const auto& search) {
+          return write_with(search, places_[index].first_task, matrix, target, threads);
+        },
+        search_);
+  }
+
+ private:
+  template <typename Key>
+  using Search = std::unique_ptr<core::ThresholdSearch<Key>>;
+
+  static bool is_done(bool) noexcept { return true; }
+  template <typename Key>
+  static bool is_done(const Search<Key>& search) noexcept {
+    return search->pass() == core::ThresholdSearch<Key>::Pass::kDone;
+  }
+
+  Status check(size_t index, const MatrixView& values) const {
+    if (index >= places_.size() || !(values.shape == places_[index].info.shape) ||
+        values.dtype != places_[index].info.dtype) {
+      return {ErrorCode::kInvalidArgument, "matrix " + std::to_string(index) +
+                                               ": expected the shape and dtype given at creation"};
+    }
+    return {};
+  }
+
+  void visit_with(bool, size_t, const core::BlockMatrix&, ParallelFor&) {}
+  template <typename Key>
+  void visit_with(Search<Key>& search, size_t index, const core::BlockMatrix& matrix,
+                  ParallelFor& threads) {
+    const Place& place = places_[index];
+    if (search->pass() == core::ThresholdSearch<Key>::Pass::kSample) {
+      core::sample_matrix(matrix, place.first_block, place.first_block + place.blocks, *search);
+      return;
+    }
+    const std::vector<core::Task> tasks = core::make_tasks({&matrix, 1});
+    threads.run(tasks.size(), [&](size_t t) {
+      core::for_each_chunk<Key>(matrix, tasks[t], [&](const Key* keys, size_t, size_t count) {
+        search->show(place.first_task + t, keys, count);
+      });
+    });
+  }
+
+  static void end_pass_of(bool) {}
+  template <typename Key>
+  static void end_pass_of(Search<Key>& search) {
+    if (search->pass() == core::ThresholdSearch<Key>::Pass::kSample) {
+      search->end_sample();
+    } else {
+      search->end_pass();
+    }
+  }
+
+  MaskStats write_with(bool keep, size_t, const core::BlockMatrix& matrix, const MaskTarget& target,
+                       ParallelFor& threads) const {
+    return core::MaskJob<int32_t>({&matrix, 1}, {&target, 1}, table_, threads).run_uniform(keep);
+  }
+  template <typename Key>
+  MaskStats write_with(const Search<Key>& search, size_t first_task,
+                       const core::BlockMatrix& matrix, const MaskTarget& target,
+                       ParallelFor& threads) const {
+    return core::MaskJob<Key>({&matrix, 1}, {&target, 1}, table_, threads)
+        .run_with(*search, first_task);
+  }
+
+  std::vector<Place> places_;
+  DataNormConfig config_;
+  const kernels::KernelTable& table_;
+  // A search, or whether all are kept where there is nothing to search for.
+  std::variant<bool, Search<int32_t>, Search<int64_t>> search_;
+};
+
+GlobalSelection::GlobalSelection(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+GlobalSelection::GlobalSelection(GlobalSelection&&) noexcept = default;
+GlobalSelection& GlobalSelection::operator=(GlobalSelection&&) noexcept = default;
+GlobalSelection::~GlobalSelection() = default;
+
+Result<GlobalSelection> GlobalSelection::create(std::vector<MatrixInfo> matrices,
+                                                const DataNormConfig& config) {
+  WINNOW_RETURN_IF_ERROR(validate(config));
+  for (const MatrixInfo& matrix : matrices) {
+    if (!is_prunable(matrix.dtype)) {
+      return Status(ErrorCode::kInvalidArgument, "dtype: expected F16, BF16, F32 or F64, found " +
+                                                     std::string(dtype_name(matrix.dtype)));
+    }
+  }
+  WINNOW_ASSIGN_OR_RETURN(const SimdLevel level, active_simd_level());
+  const kernels::KernelTable& table = kernels::kernel_table(level);
+  return GlobalSelection(
+      std::make_unique<Impl>(places_of(std::move(matrices), config, table), config, table));
+}
+
+bool GlobalSelection::ready() const noexcept { return impl_->ready(); }
+
+Status GlobalSelection::visit(size_t index, const MatrixView& values, ParallelFor& threads) {
+  return impl_->visit(index, values, threads);
+}
+
+Status GlobalSelection::end_pass() { return impl_->end_pass(); }
+
+Result<MaskStats> GlobalSelection::write_mask(size_t index, const MatrixView& values,
+                                              std::span<uint8_t> mask, ParallelFor& threads) const {
+  return impl_->write_mask(index, values, mask, threads);
+}
+
+}  // namespace winnow

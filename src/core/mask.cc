@@ -1,0 +1,82 @@
+#include "winnow/core/mask.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/status_macros.h"
+#include "core/block_matrix.h"
+#include "core/mask_job.h"
+
+namespace winnow {
+namespace {
+
+// Below this many values a second thread costs more than it gives.
+constexpr uint64_t kMinParallelValues = 1 << 20;
+
+Status check_target(const MaskTarget& target) {
+  if (!is_prunable(target.values.dtype)) {
+    return {ErrorCode::kInvalidArgument, "values: expected F16, BF16, F32 or F64, found " +
+                                             std::string(dtype_name(target.values.dtype))};
+  }
+  if (target.values.shape.rows > 1 && target.values.row_stride < target.values.shape.cols) {
+    return {ErrorCode::kInvalidArgument,
+            "row_stride: expected at least the " + std::to_string(target.values.shape.cols) +
+                " columns, found " + std::to_string(target.values.row_stride)};
+  }
+  if (target.mask.size() != target.values.numel()) {
+    return {ErrorCode::kInvalidArgument, "mask: expected " + std::to_string(target.values.numel()) +
+                                             " bytes, found " + std::to_string(target.mask.size())};
+  }
+  return {};
+}
+
+template <typename Key>
+MaskStats write_masks(std::span<const core::BlockMatrix> matrices,
+                      std::span<const MaskTarget> targets, const DataNormConfig& config,
+                      const kernels::KernelTable& table, ParallelFor& threads) {
+  uint64_t blocks = 0, values = 0;
+  for (const core::BlockMatrix& matrix : matrices) {
+    blocks += matrix.blocks();
+    values += matrix.values().numel();
+  }
+  SerialFor serial;
+  core::MaskJob<Key> job(matrices, targets, table, values < kMinParallelValues ? serial : threads);
+  const uint64_t drop = blocks_to_drop(config.sparsity_level, blocks);
+  if (drop > 0 && drop < blocks && config.zeros_per_block != 0) return job.run(drop);
+  MaskStats stats = job.run_uniform(drop == 0 || config.zeros_per_block == 0);
+  stats.selected_blocks = drop;
+  return stats;
+}
+
+}  // namespace
+
+Result<MaskStats> compute_mask(const MatrixView& values, const DataNormConfig& config,
+                               std::span<uint8_t> mask, ParallelFor& threads) {
+  const MaskTarget target{values, mask};
+  return compute_global_masks({&target, 1}, config, threads);
+}
+
+Result<MaskStats> compute_mask(const MatrixView& values, const DataNormConfig& config,
+                               std::span<uint8_t> mask) {
+  SerialFor serial;
+  return compute_mask(values, config, mask, serial);
+}
+
+Result<MaskStats> compute_global_masks(std::span<const MaskTarget> targets,
+                                       const DataNormConfig& config, ParallelFor& threads) {
+  WINNOW_RETURN_IF_ERROR(validate(config));
+  for (const MaskTarget& target : targets) WINNOW_RETURN_IF_ERROR(check_target(target));
+  WINNOW_ASSIGN_OR_RETURN(const SimdLevel level, active_simd_level());
+  const kernels::KernelTable& table = kernels::kernel_table(level);
+  std::vector<core::BlockMatrix> matrices;
+  matrices.reserve(targets.size());
+  for (const MaskTarget& target : targets) matrices.emplace_back(target.values, config, table);
+  const bool wide = std::any_of(targets.begin(), targets.end(), [](const MaskTarget& target) {
+    return target.values.dtype == DType::kF64;
+  });
+  return wide ? write_masks<int64_t>(matrices, targets, config, table, threads)
+              : write_masks<int32_t>(matrices, targets, config, table, threads);
+}
+
+}  // namespace winnow

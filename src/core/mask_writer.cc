@@ -1,0 +1,182 @@
+#include "core/mask_writer.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace winnow::core {
+namespace {
+
+// One expanded row of a run: small enough for the L1 cache.
+constexpr size_t kStagingBytes = 8192;
+constexpr size_t kSlackBytes = 64;  // expand_bits may write so far past its end
+// Wider blocks are filled one by one.
+constexpr size_t kMaxStagedCols = 512;
+constexpr size_t kMaxRunBlocks = 1024;
+
+bool bit_at(const uint64_t* bits, size_t i) noexcept { return bits[i / 64] >> (i % 64) & 1; }
+
+// Copies `count` bits from `first_bit` on to bit 0 of `out`, and returns how many of them are 0.
+size_t align_bits(const uint64_t* bits, size_t first_bit, size_t count, uint64_t* out) noexcept {
+  const size_t shift = first_bit % 64;
+  const uint64_t* word = bits + first_bit / 64;
+  size_t zeros = 0;
+  for (size_t done = 0; done < count; done += 64, ++word, ++out) {
+    *out = *word >> shift;
+    if (shift != 0 && count - done > 64 - shift) *out |= word[1] << (64 - shift);
+    const uint64_t unused = count - done < 64 ? ~uint64_t{0} << (count - done) : 0;
+    zeros += std::popcount(~(*out | unused));
+  }
+  return zeros;
+}
+
+// Block `index` of a run, as a run of one.
+Run block_of(const Run& run, size_t index) noexcept {
+  Run block = run;
+  block.first_block += index;
+  block.count = 1;
+  block.col += index * run.block_cols;
+  return block;
+}
+
+uint64_t zeros_in(const BlockMatrix& matrix, const Run& block, const uint8_t* mask) noexcept {
+  const uint8_t* first = mask + block.row * matrix.cols() + block.col;
+  uint64_t zeros = 0;
+  for (size_t r = 0; r < block.block_rows; ++r) {
+    const uint8_t* row = first + r * matrix.cols();
+    zeros += static_cast<uint64_t>(std::count(row, row + block.block_cols, 0));
+  }
+  return zeros;
+}
+
+}  // namespace
+
+MaskWriter::MaskWriter(const kernels::KernelTable& table, bool streaming)
+    : table_(table),
+      streaming_(streaming),
+      staging_(std::make_unique<uint8_t[]>(kStagingBytes + kSlackBytes)) {}
+
+void MaskWriter::copy(uint8_t* to, const uint8_t* from, size_t bytes) const {
+  if (streaming_) {
+    table_.copy_streaming(to, from, bytes);
+  } else {
+    std::memcpy(to, from, bytes);
+  }
+}
+
+void MaskWriter::finish() {
+  if (streaming_) table_.fence();
+}
+
+void MaskWriter::write(const BlockMatrix& matrix, size_t first, size_t count, const uint64_t* keep,
+                       uint8_t* mask) {
+  const size_t cols = std::min<uint64_t>(matrix.block_cols(), kMaxStagedCols);
+  const size_t limit = std::min(kStagingBytes / cols, kMaxRunBlocks);
+  uint64_t bits[kMaxRunBlocks / 64];
+  matrix.for_each_run(first, count, limit, [&](const Run& run) {
+    const size_t dropped = align_bits(keep, run.first_block - first, run.count, bits);
+    stats_.selected_blocks += dropped;
+    if (matrix.drops_whole_blocks()) {
+      stats_.dropped_values += dropped * run.block_rows * run.block_cols;
+      write_whole(matrix, run, bits, mask);
+    } else {
+      write_partial(matrix, run, bits, dropped, mask);
+    }
+  });
+}
+
+void MaskWriter::write_whole(const BlockMatrix& matrix, const Run& run, const uint64_t* keep,
+                             uint8_t* mask) {
+  if (run.block_cols > kMaxStagedCols) {
+    for (size_t b = 0; b < run.count; ++b) {
+      write_block(matrix, block_of(run, b), bit_at(keep, b), mask);
+    }
+    return;
+  }
+  table_.expand_bits(keep, run.count, run.block_cols, staging_.get());
+  for (size_t r = 0; r < run.block_rows; ++r) {
+    copy(mask + (run.row + r) * matrix.cols() + run.col, staging_.get(),
+         run.count * run.block_cols);
+  }
+}
+
+void MaskWriter::write_partial(const BlockMatrix& matrix, const Run& run, const uint64_t* keep,
+                               size_t dropped, uint8_t* mask) {
+  if (matrix.is_clipped(run) || run.block_rows * run.block_cols > kernels::kMaxTile) {
+    for (size_t b = 0; b < run.count; ++b) {
+      write_block(matrix, block_of(run, b), bit_at(keep, b), mask);
+      if (!bit_at(keep, b)) stats_.dropped_values += zeros_in(matrix, block_of(run, b), mask);
+    }
+    return;
+  }
+  uint64_t unresolved[kMaxRunBlocks / 64];
+  uint8_t* target = mask + run.row * matrix.cols() + run.col;
+  stats_.dropped_values += dropped * matrix.zeros_per_block();
+  if (run.block_rows == 1) {
+    matrix.drop_in_blocks(run, keep, staging_.get(), 0, unresolved);
+    copy(target, staging_.get(), run.count * run.block_cols);
+  } else {
+    matrix.drop_in_blocks(run, keep, target, matrix.cols(), unresolved);
+  }
+  for (size_t word = 0; word * 64 < run.count; ++word) {
+    for (uint64_t bits = unresolved[word]; bits != 0; bits &= bits - 1) {
+      write_block(matrix, block_of(run, word * 64 + std::countr_zero(bits)), false, mask);
+    }
+  }
+}
+
+void MaskWriter::flip_block(const BlockMatrix& matrix, size_t block, bool keep, uint8_t* mask) {
+  matrix.for_each_run(block, 1, 1, [&](const Run& run) {
+    stats_.dropped_values -= zeros_in(matrix, run, mask);
+    write_block(matrix, run, keep, mask);
+    stats_.dropped_values += zeros_in(matrix, run, mask);
+  });
+  stats_.selected_blocks += keep ? -1 : 1;
+}
+
+void MaskWriter::write_block(const BlockMatrix& matrix, const Run& block, bool keep,
+                             uint8_t* mask) {
+  const int fill = keep || !matrix.drops_whole_blocks();
+  uint8_t* target = mask + block.row * matrix.cols() + block.col;
+  for (size_t r = 0; r < block.block_rows; ++r) {
+    std::memset(target + r * matrix.cols(), fill, block.block_cols);
+  }
+  if (!keep && !matrix.drops_whole_blocks()) drop_lowest(matrix, block, mask);
+}
+
+// The rule for one block, in full: numbers by (score, index), then NaN and the positions outside
+// the matrix by index.
+void MaskWriter::drop_lowest(const BlockMatrix& matrix, const Run& block, uint8_t* mask) {
+  const int64_t nan =
+      matrix.values().dtype == DType::kF64 ? kernels::kNanKey<int64_t> : kernels::kNanKey<int32_t>;
+  const auto mask_at = [&](size_t r, size_t c) -> uint8_t& {
+    return mask[(block.row + r) * matrix.cols() + block.col + c];
+  };
+  ranked_.clear();
+  for (size_t r = 0; r < block.block_rows; ++r) {
+    for (size_t c = 0; c < block.block_cols; ++c) {
+      const int64_t key = matrix.value_key(block.row + r, block.col + c);
+      if (key != nan) ranked_.emplace_back(key, r * block.block_cols + c);
+    }
+  }
+  const size_t numbers = std::min<uint64_t>(matrix.zeros_per_block(), ranked_.size());
+  if (numbers < ranked_.size()) {
+    std::nth_element(ranked_.begin(), ranked_.begin() + static_cast<ptrdiff_t>(numbers),
+                     ranked_.end());
+  }
+  for (size_t i = 0; i < numbers; ++i) {
+    mask_at(ranked_[i].second / block.block_cols, ranked_[i].second % block.block_cols) = 0;
+  }
+  uint64_t left = matrix.zeros_per_block() - numbers;
+  const uint64_t outside = matrix.block_cols() - block.block_cols;
+  for (size_t r = 0; r < block.block_rows && left > 0; ++r) {
+    for (size_t c = 0; c < block.block_cols && left > 0; ++c) {
+      if (matrix.value_key(block.row + r, block.col + c) != nan) continue;
+      mask_at(r, c) = 0;
+      --left;
+    }
+    left -= std::min(left, outside);
+  }
+}
+
+}  // namespace winnow::core

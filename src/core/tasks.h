@@ -1,0 +1,49 @@
+// PRIVATE. How the blocks of one or more matrices are cut into tasks, and read as keys.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/block_matrix.h"
+
+namespace winnow::core {
+
+/// Blocks [first, first + count) of one matrix.
+struct Task {
+  size_t matrix;
+  size_t first;
+  size_t count;
+};
+
+/// How many blocks a task has at most: some 10 microseconds of work, so that threads share evenly
+/// and starting a task costs nothing beside it.
+inline constexpr size_t kTaskBlocks = size_t{1} << 16;
+
+/// How many keys are in flight between the kernels: they stay in the L1 cache.
+inline constexpr size_t kChunkKeys = 1024;
+
+/// Tasks that cover all blocks of `matrices`, in order; none spans two of them.
+std::vector<Task> make_tasks(std::span<const BlockMatrix> matrices);
+
+/// Fills keys[count, next multiple of 64) with padding.
+template <typename Key>
+void pad_keys(Key* keys, size_t count) {
+  for (; count % kernels::kKeysPerWord != 0; ++count) keys[count] = kernels::kPadKey<Key>;
+}
+
+/// Calls visit(keys, offset, count) for chunk after chunk of a task: keys[0, count) are those of
+/// blocks first + offset on, padded to whole words.
+template <typename Key, typename Visit>
+void for_each_chunk(const BlockMatrix& matrix, const Task& task, const Visit& visit) {
+  alignas(64) Key keys[kChunkKeys];
+  for (size_t offset = 0; offset < task.count; offset += kChunkKeys) {
+    const size_t count = std::min(kChunkKeys, task.count - offset);
+    matrix.fill_keys(task.first + offset, count, keys);
+    pad_keys(keys, count);
+    visit(static_cast<const Key*>(keys), offset, count);
+  }
+}
+
+}  // namespace winnow::core

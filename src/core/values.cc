@@ -1,0 +1,134 @@
+#include "winnow/core/values.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "base/half.h"
+#include "kernels/kernel_table.h"
+
+namespace winnow {
+namespace {
+
+template <typename T>
+T read(const void* values, uint64_t index) noexcept {
+  T value;
+  std::memcpy(&value, static_cast<const char*>(values) + index * sizeof(T), sizeof(T));
+  return value;
+}
+
+double signed_half(uint16_t bits, float magnitude) noexcept {
+  return (bits & 0x8000u) != 0 ? -static_cast<double>(magnitude) : magnitude;
+}
+
+struct F16 {
+  static double at(const void* values, uint64_t i) noexcept {
+    const auto bits = read<uint16_t>(values, i);
+    return signed_half(bits, f16_magnitude(bits));
+  }
+};
+struct BF16 {
+  static double at(const void* values, uint64_t i) noexcept {
+    const auto bits = read<uint16_t>(values, i);
+    return signed_half(bits, bf16_magnitude(bits));
+  }
+};
+struct F32 {
+  static double at(const void* values, uint64_t i) noexcept { return read<float>(values, i); }
+};
+struct F64 {
+  static double at(const void* values, uint64_t i) noexcept { return read<double>(values, i); }
+};
+
+// Calls function(format) with the format of a prunable type.
+template <typename Function>
+auto with_format(DType dtype, const Function& function) noexcept {
+  switch (dtype) {
+    case DType::kF16:
+      return function(F16{});
+    case DType::kBF16:
+      return function(BF16{});
+    case DType::kF64:
+      return function(F64{});
+    default:
+      return function(F32{});
+  }
+}
+
+// Every SIMD level gives the same bytes, so a level that is not available is no reason to stop
+// here.
+const kernels::KernelTable& active_table() noexcept {
+  const Result<SimdLevel> level = active_simd_level();
+  return kernels::kernel_table(level.ok() ? *level : SimdLevel::kScalar);
+}
+
+}  // namespace
+
+void apply_mask(void* values, DType dtype, std::span<const uint8_t> mask) noexcept {
+  active_table().zero_dropped(values, dtype_bits(dtype) / 8, mask.data(), mask.size());
+}
+
+std::optional<uint64_t> find_nan(const void* values, DType dtype, uint64_t count) noexcept {
+  return with_format(dtype, [&](auto format) -> std::optional<uint64_t> {
+    // Pieces are tested as a whole first: that loop has no exit and runs as vectors.
+    constexpr uint64_t kPiece = 1024;
+    for (uint64_t begin = 0; begin < count; begin += kPiece) {
+      const uint64_t end = std::min(count, begin + kPiece);
+      unsigned any = 0;
+      for (uint64_t i = begin; i < end; ++i) any |= std::isnan(format.at(values, i)) ? 1u : 0u;
+      if (any == 0) continue;
+      for (uint64_t i = begin; i < end; ++i) {
+        if (std::isnan(format.at(values, i))) return i;
+      }
+    }
+    return std::nullopt;
+  });
+}
+
+uint64_t count_zeros(const void* values, DType dtype, uint64_t count) noexcept {
+  return with_format(dtype, [&](auto format) {
+    uint64_t zeros = 0;
+    for (uint64_t i = 0; i < count; ++i) zeros += format.at(values, i) == 0 ? 1u : 0u;
+    return zeros;
+  });
+}
+
+std::optional<uint64_t> find_mask_violation(const void* original, const void* pruned, DType dtype,
+                                            std::span<const uint8_t> mask) noexcept {
+  const size_t size = dtype_bits(dtype) / 8;
+  const auto* before = static_cast<const char*>(original);
+  const auto* after = static_cast<const char*>(pruned);
+  constexpr char kZero[8] = {};
+  for (size_t i = 0; i < mask.size(); ++i) {
+    const char* expected = mask[i] == 0 ? kZero : before + i * size;
+    if (std::memcmp(after + i * size, expected, size) != 0) return i;
+  }
+  return std::nullopt;
+}
+
+ValueStats value_stats(const void* values, DType dtype, uint64_t count) noexcept {
+  return with_format(dtype, [&](auto format) {
+    ValueStats stats;
+    double min = std::numeric_limits<double>::infinity(), max = -min, sum = 0;
+    for (uint64_t i = 0; i < count; ++i) {
+      const double x = format.at(values, i);
+      stats.zeros += x == 0;
+      stats.nans += std::isnan(x);
+      stats.infinities += std::isinf(x);
+      if (std::isfinite(x)) sum += std::abs(x);
+      min = x < min ? x : min;
+      max = x > max ? x : max;
+    }
+    const uint64_t finite = count - stats.nans - stats.infinities;
+    if (count > stats.nans) stats.min = min, stats.max = max;
+    if (finite > 0) stats.mean_abs = sum / static_cast<double>(finite);
+    return stats;
+  });
+}
+
+double value_at(const void* values, DType dtype, uint64_t index) noexcept {
+  return with_format(dtype, [&](auto format) { return format.at(values, index); });
+}
+
+}  // namespace winnow

@@ -1,0 +1,164 @@
+// PRIVATE, per target. How values of each type become scores and keys, lanes being elements.
+#if defined(WINNOW_KERNELS_LOAD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef WINNOW_KERNELS_LOAD_INL_H_
+#undef WINNOW_KERNELS_LOAD_INL_H_
+#else
+#define WINNOW_KERNELS_LOAD_INL_H_
+#endif
+
+#include <cstring>
+
+#include "base/half.h"
+#include "hwy/highway.h"
+#include "kernels/kernel_table.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace winnow::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+struct FormatF32 {
+  using Element = float;
+  using Score = float;
+  template <class D>
+  static HWY_INLINE hn::VFromD<D> load_magnitude(D d, const Element* p) {
+    return hn::Abs(hn::LoadU(d, p));
+  }
+  static float magnitude(Element x) {
+    return std::bit_cast<float>(std::bit_cast<uint32_t>(x) & 0x7fffffffu);
+  }
+};
+
+struct FormatF64 {
+  using Element = double;
+  using Score = double;
+  template <class D>
+  static HWY_INLINE hn::VFromD<D> load_magnitude(D d, const Element* p) {
+    return hn::Abs(hn::LoadU(d, p));
+  }
+  static double magnitude(Element x) {
+    return std::bit_cast<double>(std::bit_cast<uint64_t>(x) & 0x7fffffffffffffffull);
+  }
+};
+
+struct FormatBF16 {
+  using Element = uint16_t;
+  using Score = float;
+  template <class D>
+  static HWY_INLINE hn::VFromD<D> load_magnitude(D d, const Element* p) {
+    const hn::RebindToUnsigned<D> du;
+    const hn::Rebind<uint16_t, D> d16;
+    const auto wide = hn::PromoteTo(du, hn::LoadU(d16, p));
+    return hn::Abs(hn::BitCast(d, hn::ShiftLeft<16>(wide)));
+  }
+  static float magnitude(Element x) { return bf16_magnitude(x); }
+};
+
+struct FormatF16 {
+  using Element = uint16_t;
+  using Score = float;
+  template <class D>
+  static HWY_INLINE hn::VFromD<D> load_magnitude(D d, const Element* p) {
+    const hn::Rebind<uint16_t, D> d16;
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+    const hn::Rebind<hwy::float16_t, D> dh;
+    return hn::Abs(hn::PromoteTo(d, hn::BitCast(dh, hn::LoadU(d16, p))));
+#else
+    // Highway's PromoteTo is not exact for infinities and NaN where the CPU has no F16C.
+    const hn::RebindToUnsigned<D> du;
+    const auto magnitude = hn::And(hn::PromoteTo(du, hn::LoadU(d16, p)), hn::Set(du, 0x7fffu));
+    const auto scaled = hn::Mul(hn::BitCast(d, hn::ShiftLeft<13>(magnitude)), hn::Set(d, 0x1p112f));
+    const auto special =
+        hn::IfThenElseZero(hn::Gt(magnitude, hn::Set(du, 0x7bffu)), hn::Set(du, 0x7f800000u));
+    return hn::BitCast(d, hn::Or(hn::BitCast(du, scaled), special));
+#endif
+  }
+  static float magnitude(Element x) { return f16_magnitude(x); }
+};
+
+// The score of a magnitude: itself (L1) or its square (L2), one rounding each.
+template <int kNorm, class V>
+HWY_INLINE V score_of(V magnitude) {
+  if constexpr (kNorm == 0) {
+    return magnitude;
+  } else {
+    return hn::Mul(magnitude, magnitude);
+  }
+}
+
+template <int kNorm, typename Score>
+Score scalar_score_of(Score magnitude) {
+  return kNorm == 0 ? magnitude : magnitude * magnitude;
+}
+
+// Scores are never negative, but a NaN may carry any sign and payload.
+template <class D, class V, class DI = hn::RebindToSigned<D>>
+HWY_INLINE hn::VFromD<DI> key_of(D, V score) {
+  const DI di;
+  using Key = hn::TFromD<DI>;
+  const auto bits = hn::And(hn::BitCast(di, score), hn::Set(di, hwy::LimitsMax<Key>()));
+  return hn::Min(bits, hn::Set(di, kNanKey<Key>));
+}
+
+template <typename Score>
+auto scalar_key_of(Score score) {
+  using Key = std::conditional_t<sizeof(Score) == 4, int32_t, int64_t>;
+  const Key bits = std::bit_cast<Key>(score) & hwy::LimitsMax<Key>();
+  return bits < kNanKey<Key> ? bits : kNanKey<Key>;
+}
+
+// The element at p + i of an array at any alignment.
+template <typename T>
+HWY_INLINE T load_element(const T* p, size_t i) {
+  T value;
+  std::memcpy(&value, reinterpret_cast<const char*>(p) + i * sizeof(T), sizeof(T));
+  return value;
+}
+
+// Sorts kCols * N values that stand row-major as kCols values of each of N blocks by their place in
+// the block: out[c] lane b = values[b * kCols + c]. N being the lanes of a vector.
+template <size_t kCols, class D, class V = hn::VFromD<D>>
+HWY_INLINE void deinterleave([[maybe_unused]] D d, const V* values, V* out) {
+  if constexpr (kCols == 1) {
+    out[0] = values[0];
+#if HWY_TARGET == HWY_SCALAR
+  } else {
+    for (size_t c = 0; c < kCols; ++c) out[c] = values[c];
+#else
+  } else {
+    constexpr size_t kHalf = kCols / 2;
+    V even[kHalf], odd[kHalf], even_out[kHalf], odd_out[kHalf];
+    for (size_t i = 0; i < kHalf; ++i) {
+      even[i] = hn::ConcatEven(d, values[2 * i + 1], values[2 * i]);
+      odd[i] = hn::ConcatOdd(d, values[2 * i + 1], values[2 * i]);
+    }
+    deinterleave<kHalf>(d, even, even_out);
+    deinterleave<kHalf>(d, odd, odd_out);
+    for (size_t i = 0; i < kHalf; ++i) {
+      out[2 * i] = even_out[i];
+      out[2 * i + 1] = odd_out[i];
+    }
+#endif
+  }
+}
+
+// The lanes of a mask as the low bits of a word.
+template <class D, class M>
+HWY_INLINE uint64_t mask_bits(D d, M mask) {
+  uint64_t bits = 0;
+  hn::StoreMaskBits(d, mask, reinterpret_cast<uint8_t*>(&bits));
+  return bits;
+}
+
+// mask(i) for the 64 / N groups of lanes, put together to one word; mask takes the first lane.
+template <class D, class MaskFunction>
+HWY_INLINE uint64_t word_of(D d, const MaskFunction& mask) {
+  uint64_t word = 0;
+  HWY_UNROLL(64)
+  for (size_t i = 0; i < kKeysPerWord; i += hn::Lanes(d)) word |= mask_bits(d, mask(i)) << i;
+  return word;
+}
+
+}  // namespace winnow::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // WINNOW_KERNELS_LOAD_INL_H_

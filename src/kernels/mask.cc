@@ -1,0 +1,108 @@
+// Bits to mask bytes, and mask bytes to where they belong.
+#include "kernels/highway_targets.h"
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/mask.cc"
+#include "hwy/foreach_target.h"
+//
+#include <cstring>
+
+#include "hwy/cache_control.h"
+#include "hwy/highway.h"
+#include "kernels/load-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace winnow::kernels::HWY_NAMESPACE {
+
+// One lane of type T a block: T is as wide as a block has columns, and every byte of it gets the
+// bit.
+template <typename T>
+void expand_as(const uint64_t* words, size_t count, uint8_t* out) {
+  const hn::ScalableTag<T> d;
+  const auto ones = hn::Set(d, static_cast<T>(0x0101010101010101ull));
+  for (size_t done = 0; done < count; done += 64) {
+    const uint64_t bits = words[done / 64];
+    const size_t here = HWY_MIN(size_t{64}, count - done);
+    for (size_t i = 0; i < here; i += hn::Lanes(d)) {
+      const uint64_t low = bits >> i;
+      const auto mask = hn::LoadMaskBits(d, reinterpret_cast<const uint8_t*>(&low));
+      hn::StoreU(hn::IfThenElseZero(mask, ones), d,
+                 reinterpret_cast<T*>(out + (done + i) * sizeof(T)));
+    }
+  }
+}
+
+void expand_bits(const uint64_t* bits, size_t count, size_t block_cols, uint8_t* out) {
+  switch (block_cols) {
+    case 1:
+      return expand_as<uint8_t>(bits, count, out);
+    case 2:
+      return expand_as<uint16_t>(bits, count, out);
+    case 4:
+      return expand_as<uint32_t>(bits, count, out);
+    case 8:
+      return expand_as<uint64_t>(bits, count, out);
+    default:
+      for (size_t b = 0; b < count; ++b) {
+        const uint64_t bit = bits[b / 64] >> (b % 64) & 1;
+        std::memset(out + b * block_cols, static_cast<int>(bit), block_cols);
+      }
+  }
+}
+
+void copy_streaming(uint8_t* HWY_RESTRICT to, const uint8_t* HWY_RESTRICT from, size_t bytes) {
+  const hn::ScalableTag<uint8_t> d;
+  const size_t lanes = hn::Lanes(d);
+  const size_t head = HWY_MIN(bytes, (~reinterpret_cast<uintptr_t>(to) + 1) % lanes);
+  std::memcpy(to, from, head);
+  size_t i = head;
+  for (; i + lanes <= bytes; i += lanes) hn::Stream(hn::LoadU(d, from + i), d, to + i);
+  std::memcpy(to + i, from + i, bytes - i);
+}
+
+void fence() { hwy::FlushStream(); }
+
+template <typename T>
+void zero_dropped_as(T* HWY_RESTRICT values, const uint8_t* HWY_RESTRICT mask, size_t count) {
+  const hn::ScalableTag<T> d;
+  const hn::Rebind<uint8_t, decltype(d)> d8;
+  const size_t lanes = hn::Lanes(d);
+  size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto keep = hn::Ne(hn::PromoteTo(d, hn::LoadU(d8, mask + i)), hn::Zero(d));
+    hn::StoreU(hn::IfThenElseZero(keep, hn::LoadU(d, values + i)), d, values + i);
+  }
+  auto* bytes = reinterpret_cast<char*>(values);
+  for (; i < count; ++i) {
+    if (mask[i] == 0) std::memset(bytes + i * sizeof(T), 0, sizeof(T));
+  }
+}
+
+void zero_dropped(void* values, size_t bytes_per_value, const uint8_t* mask, size_t count) {
+  switch (bytes_per_value) {
+    case 2:
+      return zero_dropped_as(static_cast<uint16_t*>(values), mask, count);
+    case 4:
+      return zero_dropped_as(static_cast<uint32_t*>(values), mask, count);
+    default: {
+      auto* bytes = static_cast<char*>(values);
+      for (size_t i = 0; i < count; ++i) {
+        if (mask[i] == 0) std::memset(bytes + i * bytes_per_value, 0, bytes_per_value);
+      }
+    }
+  }
+}
+
+void fill_masks(KernelTable& table) {
+  table.expand_bits = expand_bits;
+  table.copy_streaming = copy_streaming;
+  table.fence = fence;
+  table.zero_dropped = zero_dropped;
+}
+
+}  // namespace winnow::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include "kernels/fill_by_level.h"
+WINNOW_FILL_BY_LEVEL(fill_mask_kernels, fill_masks)
+#endif

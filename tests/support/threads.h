@@ -1,0 +1,34 @@
+// A ParallelFor for tests: real threads, tasks handed out in an order that changes from call to
+// call.
+#pragma once
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "winnow/base/parallel_for.h"
+
+namespace winnow::testing {
+
+class ThreadsFor final : public ParallelFor {
+ public:
+  explicit ThreadsFor(size_t threads) : threads_(threads) {}
+
+  void run(size_t count, const std::function<void(size_t)>& task) override {
+    std::atomic<size_t> next{0};
+    std::vector<std::thread> workers;
+    for (size_t w = 0; w < threads_; ++w) {
+      workers.emplace_back([&] {
+        // The last task first: nothing may depend on the order.
+        for (size_t i = next++; i < count; i = next++) task(count - 1 - i);
+      });
+    }
+    for (std::thread& worker : workers) worker.join();
+  }
+  size_t concurrency() const noexcept override { return threads_; }
+
+ private:
+  size_t threads_;
+};
+
+}  // namespace winnow::testing
