@@ -57,15 +57,22 @@ size_t append_escaped(std::string& out, std::string_view rest) {
   return point.length;
 }
 
+// Whole code points, until `limit` bytes are through.
+std::string escape_up_to(std::string_view text, size_t limit) {
+  std::string out;
+  for (size_t at = 0; at < limit;) at += append_escaped(out, text.substr(at));
+  return out;
+}
+
 }  // namespace
 
 std::string escape_name(std::string_view name) {
   const bool shorten = name.size() > kLongestShown;
-  const size_t limit = shorten ? kShownOfLonger : name.size();
-  std::string out;
-  for (size_t at = 0; at < limit;) at += append_escaped(out, name.substr(at));
+  std::string out = escape_up_to(name, shorten ? kShownOfLonger : name.size());
   if (shorten) out.append(io::concat("... (", name.size(), " bytes)"));
   return out;
 }
+
+std::string escape_path(std::string_view path) { return escape_up_to(path, path.size()); }
 
 }  // namespace winnow

@@ -2,8 +2,12 @@
 
 #include <string>
 
+#include "base/status_macros.h"
+#include "io/concat.h"
+#include "io/header_length.h"
 #include "io/json_text.h"
 #include "winnow/base/dtype.h"
+#include "winnow/io/escape_name.h"
 
 namespace winnow {
 namespace {
@@ -42,6 +46,39 @@ std::string safetensors_header_text(std::span<const TensorInfo> tensors, const M
   out.push_back('}');
   io::pad_header(out);
   return out;
+}
+
+Result<SafetensorsWriter> SafetensorsWriter::create(Env& env, const std::string& path,
+                                                    const std::string& header_text,
+                                                    uint64_t data_bytes, bool overwrite) {
+  const Status valid = SafetensorsHeader::parse(header_text, data_bytes).status();
+  if (!valid.ok()) return valid.with_context(escape_path(path));
+  const uint64_t header_bytes = io::kLengthBytes + header_text.size();
+  const AtomicFileOptions options = {.overwrite = overwrite,
+                                     .size_hint = header_bytes + data_bytes};
+  WINNOW_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(env, path, options));
+  WINNOW_RETURN_IF_ERROR(file.append(io::encode_length(header_text.size())));
+  WINNOW_RETURN_IF_ERROR(file.append(std::as_bytes(std::span(header_text))));
+  return SafetensorsWriter(std::move(file), data_bytes);
+}
+
+Status SafetensorsWriter::append(std::span<const std::byte> data) {
+  if (data.size() > remaining_) {
+    abandon();
+    return {ErrorCode::kInvalidArgument, io::concat("appended ", data.size(), " bytes where ",
+                                                    remaining_, " are left to write")};
+  }
+  remaining_ -= data.size();
+  return file_.append(data);
+}
+
+Status SafetensorsWriter::commit() {
+  if (remaining_ != 0) {
+    abandon();
+    return {ErrorCode::kInvalidArgument,
+            io::concat("committed with ", remaining_, " bytes left to write")};
+  }
+  return file_.commit();
 }
 
 }  // namespace winnow

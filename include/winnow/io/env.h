@@ -40,6 +40,9 @@ struct FileInfo {
   uint32_t group = 0;
 };
 
+/// An owner or group that stays as it is.
+inline constexpr uint32_t kKeepOwner = UINT32_MAX;
+
 /// What happens to a file that already has the new name.
 enum class IfExists : uint8_t { kReplace, kFail };
 
@@ -71,8 +74,9 @@ class WritableFile {
 
   virtual Status set_mode(uint32_t mode) = 0;
 
-  /// Gives the file to that owner and group; clears the set-id bits of the mode.
-  virtual Status set_owner(uint32_t owner, uint32_t group) = 0;
+  /// Gives the file to that owner and group, either kKeepOwner for no change; false where the
+  /// caller has no right to. May clear the set-id bits of the mode.
+  virtual Result<bool> set_owner(uint32_t owner, uint32_t group) = 0;
 
   /// Copies the extended attributes (access control lists among them) of the file at `path`, as far
   /// as both file systems and the caller's rights allow.
@@ -126,7 +130,8 @@ class Env {
   virtual Result<std::unique_ptr<WritableFile>> create_exclusive(const std::string& path,
                                                                  uint32_t mode) = 0;
 
-  /// Locks a regular file without waiting; null where someone else holds the lock.
+  /// Locks a regular file without waiting. Null where someone else holds the lock or has taken the
+  /// file away: on success `path` still names the locked file.
   virtual Result<std::unique_ptr<FileLock>> try_lock(const std::string& path) = 0;
 
   /// Gives `from` the name `to` in one step. kAlreadyExists under IfExists::kFail where `to`

@@ -1,4 +1,4 @@
-// Names out of files, made safe to show.
+// Names out of files, and paths, made safe to show.
 #pragma once
 
 #include <string>
@@ -13,5 +13,8 @@ namespace winnow {
 /// marks, line separators, the byte order mark) become \uNNNN. Of a name over 160 bytes, the first
 /// 128 are shown, then "..." and the length. The result has at most 600 bytes, whatever the name.
 std::string escape_name(std::string_view name);
+
+/// The same for a path: nothing is left out, however long it is.
+std::string escape_path(std::string_view path);
 
 }  // namespace winnow
