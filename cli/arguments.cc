@@ -3,7 +3,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <string_view>
 
+#include "base/status_macros.h"
 #include "winnow/base/version.h"
 
 namespace winnow::cli {
@@ -91,16 +93,14 @@ void add_settings_flags(CLI::App& app, SettingsFlags& flags) {
       ->group(group);
 }
 
-void add_run_flags(CLI::App& app, RunFlags& flags) {
+void add_run_flags(CLI::App& app, RunFlags& flags, const char* verbose_description) {
   const char* group = "How it runs";
   add_text(app, "-j,--threads", flags.threads, "N", "Threads; never changes the result [all cores]")
       ->group(group);
   app.add_flag("--json", flags.json, "Print one JSON object instead of tables")->group(group);
   CLI::Option* quiet =
       app.add_flag("-q,--quiet", flags.quiet, "Print errors (and --json) only")->group(group);
-  app.add_flag("-v,--verbose", flags.verbose, "List the tensors that are not pruned, with reasons")
-      ->group(group)
-      ->excludes(quiet);
+  app.add_flag("-v,--verbose", flags.verbose, verbose_description)->group(group)->excludes(quiet);
   app.add_flag("--no-progress", flags.no_progress, "No progress bar, even on a terminal")
       ->group(group);
 }
@@ -111,7 +111,7 @@ CLI::App* add_inspect(CLI::App& app, Arguments& arguments) {
   command->add_flag("--stats", arguments.stats, "Read the values: zeros, range, NaN, infinities");
   add_text(*command, "--sort", arguments.sort, "size|name|sparsity",
            "Order of the list; sparsity implies --stats [file order]");
-  add_run_flags(*command, arguments.run);
+  add_run_flags(*command, arguments.run, "Print the seconds of each stage too");
   command->footer(kInspectExamples);
   return command;
 }
@@ -125,7 +125,8 @@ CLI::App* add_prune(CLI::App& app, Arguments& arguments) {
   command->add_flag("--overwrite", arguments.overwrite,
                     "Replace OUT where it exists; it may be FILE itself");
   add_settings_flags(*command, arguments.settings);
-  add_run_flags(*command, arguments.run);
+  add_run_flags(*command, arguments.run,
+                "List what is not pruned, with reasons, and the seconds of each stage");
   command->footer(kPruneExamples);
   return command;
 }
@@ -139,9 +140,19 @@ CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
   add_text(*command, "--against", arguments.against, "FILE", "The file that OUT was made from")
       ->required();
   add_settings_flags(*command, arguments.settings);
-  add_run_flags(*command, arguments.run);
+  add_run_flags(*command, arguments.run, "Print the seconds of each stage too");
   command->footer(kVerifyExamples);
   return command;
+}
+
+// CLI11 does not say which word it did not know.
+Status check_command(int argc, const char* const* argv) {
+  const std::string_view word = argc > 1 ? argv[1] : "";
+  const bool known = word == "inspect" || word == "prune" || word == "verify";
+  if (known || word.starts_with('-')) return Status();
+  return Status(ErrorCode::kInvalidArgument,
+                "expected a command (inspect, prune or verify), found '" + std::string(word) +
+                    "' (see winnow --help)");
 }
 
 // CLI11's message on one line.
@@ -154,6 +165,7 @@ std::string one_line(std::string text) {
 
 Result<std::optional<Arguments>> parse_arguments(int argc, const char* const* argv,
                                                  std::string& text) {
+  WINNOW_RETURN_IF_ERROR(check_command(argc, argv));
   Arguments arguments;
   CLI::App app("winnow sets the values of tensors that matter least to zero, exactly.", "winnow");
   app.set_version_flag("--version", "winnow " WINNOW_VERSION);
@@ -165,9 +177,7 @@ Result<std::optional<Arguments>> parse_arguments(int argc, const char* const* ar
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    CLI::App* asked = &app;
-    for (CLI::App* command : app.get_subcommands()) asked = command;
-    text = asked->help(asked == &app ? "winnow" : "");
+    text = app.help();  // that of the command, where one was named
     return std::optional<Arguments>();
   } catch (const CLI::CallForVersion& version) {
     text = std::string(version.what()) + "\n";

@@ -112,7 +112,9 @@ Status run_inspect(const Arguments& arguments) {
   sort_tensors(inspection.tensors, order);
   if (arguments.run.json) return print(inspect_json(arguments.file, inspection));
   if (arguments.run.quiet) return Status();
-  return print(summary(arguments.file, inspection, stats));
+  std::string text = summary(arguments.file, inspection, stats);
+  if (arguments.run.verbose) text += "stages    " + stages_text(inspection.seconds) + "\n";
+  return print(text);
 }
 
 }  // namespace winnow::cli

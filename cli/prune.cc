@@ -82,6 +82,7 @@ std::string summary(const PruneJob& job, const PruneResult& result, const RunFac
   text += "time     " + seconds_text(result.seconds.total) + ", " +
           bytes_text(bytes / result.seconds.total) + "/s, peak memory " +
           bytes_text(static_cast<double>(facts.peak_memory_bytes)) + "\n";
+  if (verbose) text += "stages   " + stages_text(result.seconds) + "\n";
   text += "result   " + (job.dry_run ? "none: a dry run writes nothing" : job.output) + "\n";
   text += "note     the file keeps its size: it is dense. Its zeros compress (zstd, gzip).\n";
   return text;

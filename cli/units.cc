@@ -1,6 +1,8 @@
 #include "units.h"
 
 #include <cstdio>
+#include <iterator>
+#include <utility>
 
 namespace winnow::cli {
 namespace {
@@ -33,6 +35,20 @@ std::string share_text(uint64_t part, uint64_t of) {
 }
 
 std::string seconds_text(double seconds) { return formatted("%.2f s", seconds); }
+
+std::string stages_text(const StageSeconds& seconds) {
+  const std::pair<const char*, double> stages[] = {
+      {"open", seconds.open},   {"read", seconds.read},   {"select", seconds.select},
+      {"mask", seconds.mask},   {"apply", seconds.apply}, {"compare", seconds.compare},
+      {"write", seconds.write}, {"sync", seconds.sync},
+  };
+  std::string text;
+  for (const auto& [name, value] : stages) {
+    if (value == 0) continue;
+    text += (text.empty() ? "" : ", ") + std::string(name) + " " + seconds_text(value);
+  }
+  return text;
+}
 
 std::string shape_text(const std::vector<uint64_t>& shape) {
   if (shape.empty()) return "scalar";

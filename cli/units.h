@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "winnow/checkpoint/progress.h"
+
 namespace winnow::cli {
 
 /// "90.9 MB": decimal units, three digits; below 1000 the plain number, "512 B".
@@ -18,6 +20,9 @@ std::string share_text(uint64_t part, uint64_t of);
 
 /// "0.31 s".
 std::string seconds_text(double seconds);
+
+/// The stages that took time: "open 0.00 s, read 0.06 s".
+std::string stages_text(const StageSeconds& seconds);
 
 /// "30522 x 384"; "scalar" for no dimensions.
 std::string shape_text(const std::vector<uint64_t>& shape);

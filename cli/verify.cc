@@ -12,7 +12,8 @@
 namespace winnow::cli {
 namespace {
 
-std::string summary(const VerifyJob& job, const VerifyResult& result, const RunFacts& facts) {
+std::string summary(const VerifyJob& job, const VerifyResult& result, const RunFacts& facts,
+                    bool verbose) {
   std::string text = "ok       " + job.pruned + " is " + job.original + ", pruned\n";
   text += "tensors  " + count_text(result.pruned_tensors) + " pruned, " +
           count_text(result.tensors - result.pruned_tensors) + " equal byte for byte\n";
@@ -24,6 +25,7 @@ std::string summary(const VerifyJob& job, const VerifyResult& result, const RunF
   text += "time     " + seconds_text(result.seconds.total) + ", " +
           bytes_text(static_cast<double>(result.bytes) / result.seconds.total) +
           "/s, peak memory " + bytes_text(static_cast<double>(facts.peak_memory_bytes)) + "\n";
+  if (verbose) text += "stages   " + stages_text(result.seconds) + "\n";
   return text;
 }
 
@@ -43,7 +45,7 @@ Status run_verify(const Arguments& arguments) {
   WINNOW_ASSIGN_OR_RETURN(const RunFacts facts, run_facts(threads));
   if (arguments.run.json) return print(verify_json(job, result, facts));
   if (arguments.run.quiet) return Status();
-  return print(summary(job, result, facts));
+  return print(summary(job, result, facts, arguments.run.verbose));
 }
 
 }  // namespace winnow::cli

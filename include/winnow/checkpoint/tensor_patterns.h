@@ -22,7 +22,8 @@ namespace winnow {
 ///
 /// A glob is what fnmatch(3) takes without flags: `*` any text, `?` one character, `[a-z]`,
 /// `[!a-z]` (also `[^a-z]`) and `[[:digit:]]` one of a set, `\` makes the next character plain.
-/// Neither "/" nor a leading "." is special. Time: at most pattern length times name length.
+/// Neither "/" nor a leading "." is special, and there are no collating symbols. Time: at most
+/// pattern length times name length.
 ///
 /// A regular expression has ECMAScript's syntax without back-references and works on bytes. Its
 /// time is polynomial for every pattern and name; it matches no name over kMaxRegexName bytes.

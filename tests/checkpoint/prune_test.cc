@@ -1,0 +1,276 @@
+#include "winnow/checkpoint/prune.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <limits>
+
+#include "checkpoint/test_file.h"
+#include "support/threads.h"
+#include "winnow/base/version.h"
+
+namespace winnow {
+namespace {
+
+using testing::bytes_of;
+using testing::data_of;
+using ::testing::ElementsAre;
+using testing::f32;
+using ::testing::HasSubstr;
+using testing::header_of;
+using testing::image_of;
+using testing::metadata_of;
+using testing::read_file;
+using testing::TempDir;
+using testing::TestTensor;
+using ::testing::UnorderedElementsAre;
+using testing::values_of;
+using testing::write_file;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// A prunable matrix between two tensors that are not, and one of each other prunable type.
+std::vector<TestTensor> model() {
+  return {{"ids", DType::kI64, {2}, bytes_of<int64_t>({7, -7})},
+          f32("w", {2, 4}, {1, -2, 3, -4, 5, -6, 7, -8}),
+          f32("bias", {3}, {0.5f, -0.0f, 0}),
+          {"d", DType::kF64, {1, 4}, bytes_of<double>({1, 2, 3, 4})},
+          {"h", DType::kF16, {1, 4}, bytes_of<uint16_t>({0x3c00, 0x0001, 0xbc00, 0x4000})},
+          {"b", DType::kBF16, {1, 4}, bytes_of<uint16_t>({0x3f80, 0x0001, 0xbf80, 0x4000})},
+          {"empty", DType::kF32, {0, 3}, ""}};
+}
+
+// An input in a directory of its own, and the call under test.
+class PruneFile : public ::testing::Test {
+ protected:
+  PruneFile() {
+    job_.input = dir_.path("in");
+    job_.output = dir_.path("out");
+    job_.settings.config.sparse_block_shape = {1, 1};
+  }
+
+  void write_input(const std::vector<TestTensor>& tensors, const Metadata& metadata = {}) {
+    write_file(job_.input, image_of(tensors, metadata));
+  }
+
+  Result<PruneResult> prune() {
+    Progress progress;
+    SerialFor serial;
+    return prune_file(Env::posix(), job_, serial, progress);
+  }
+
+  void expect_error(ErrorCode code, const std::string& part) {
+    const Status status = prune().status();
+    EXPECT_EQ(status.code(), code) << status.message();
+    EXPECT_THAT(std::string(status.message()), HasSubstr(part));
+    EXPECT_THAT(dir_.names(), ElementsAre("in")) << "something was left behind";
+  }
+
+  TempDir dir_;
+  PruneJob job_;
+};
+
+TEST_F(PruneFile, SetsTheSmallestHalfToPlusZero) {
+  write_input(model());
+  ASSERT_TRUE(prune().ok());
+  EXPECT_EQ(data_of(job_.output, "w"), bytes_of<float>({0, 0, 0, 0, 5, -6, 7, -8}));
+  EXPECT_EQ(data_of(job_.output, "d"), bytes_of<double>({0, 0, 3, 4}));
+  EXPECT_EQ(data_of(job_.output, "h"), bytes_of<uint16_t>({0, 0, 0xbc00, 0x4000}));
+  EXPECT_EQ(data_of(job_.output, "b"), bytes_of<uint16_t>({0, 0, 0xbf80, 0x4000}));
+}
+
+TEST_F(PruneFile, CarriesEverythingElseOverByteForByte) {
+  write_input(model(), {{"format", "pt"}, {"k\n", "\u00fc"}});
+  ASSERT_TRUE(prune().ok());
+  const auto before = header_of(job_.input), after = header_of(job_.output);
+  ASSERT_EQ(before.tensors().size(), after.tensors().size());
+  for (size_t i = 0; i < before.tensors().size(); ++i) {
+    EXPECT_EQ(before.tensors()[i].name, after.tensors()[i].name);
+    EXPECT_EQ(before.tensors()[i].shape, after.tensors()[i].shape);
+    EXPECT_EQ(before.tensors()[i].begin, after.tensors()[i].begin);
+  }
+  for (const char* name : {"ids", "bias", "empty"}) {
+    EXPECT_EQ(data_of(job_.output, name), data_of(job_.input, name)) << name;
+  }
+  EXPECT_EQ(metadata_of(job_.output, "format"), "pt");
+  EXPECT_EQ(metadata_of(job_.output, "k\n"), "\u00fc");
+}
+
+TEST_F(PruneFile, RecordsVersionAndSettingsAndNothingElse) {
+  write_input(model(), {{"winnow.config", "old"}, {"format", "pt"}});
+  ASSERT_TRUE(prune().ok());
+  EXPECT_EQ(header_of(job_.output).metadata(),
+            (Metadata{{"winnow.config", config_text(job_.settings)},
+                      {"format", "pt"},
+                      {"winnow.version", WINNOW_VERSION}}));
+}
+
+TEST_F(PruneFile, ReportsWhatItDid) {
+  write_input(model());
+  const Result<PruneResult> result = prune();
+  ASSERT_TRUE(result.ok());
+  const TensorReport& w = result->tensors[1];
+  EXPECT_EQ(w.tensor.name, "w");
+  EXPECT_EQ(w.skipped, std::nullopt);
+  EXPECT_EQ(w.sparsity_level, 0.5);
+  EXPECT_EQ(w.blocks, 8u);
+  EXPECT_EQ(w.selected_blocks, 4u);
+  EXPECT_EQ(w.zeros_before, 0u);
+  EXPECT_EQ(w.zeros_after, 4u);
+  EXPECT_EQ(result->tensors[2].skipped, SkipReason::kRank);
+  EXPECT_EQ(result->input_bytes, std::filesystem::file_size(job_.input));
+  EXPECT_EQ(result->output_bytes, std::filesystem::file_size(job_.output));
+}
+
+TEST_F(PruneFile, CountsZerosOfBothSignsBeforeAndAfter) {
+  write_input({f32("w", {1, 4}, {0.0f, -0.0f, 1, 2})});
+  job_.settings.config.sparsity_level = 0.75;
+  const Result<PruneResult> result = prune();
+  EXPECT_EQ(result->tensors[0].zeros_before, 2u);
+  EXPECT_EQ(result->tensors[0].zeros_after, 3u);
+  EXPECT_EQ(data_of(job_.output, "w"), bytes_of<float>({0, 0, 0, 2}));
+}
+
+TEST_F(PruneFile, LevelRulesReplaceTheLevel) {
+  write_input(model());
+  job_.settings.levels = {{"w", 0.25}, {"*", 0.0}};
+  ASSERT_TRUE(prune().ok());
+  EXPECT_EQ(values_of<float>(job_.output, "w"), (std::vector<float>{0, 0, 3, -4, 5, -6, 7, -8}));
+  EXPECT_EQ(data_of(job_.output, "d"), data_of(job_.input, "d"));
+}
+
+TEST_F(PruneFile, AGlobalScopeSpendsOneBudgetInFileOrder) {
+  // Twelve blocks, half of them fall: the five small ones, and of the equal ones the first.
+  write_input({f32("a", {1, 4}, {3, 9, 9, 9}), f32("b", {2, 4}, {1, 1, 1, 1, 1, 3, 3, 9})});
+  job_.settings.scope = Scope::kGlobal;
+  const Result<PruneResult> result = prune();
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(values_of<float>(job_.output, "a"), (std::vector<float>{0, 9, 9, 9}));
+  EXPECT_EQ(values_of<float>(job_.output, "b"), (std::vector<float>{0, 0, 0, 0, 0, 3, 3, 9}));
+  EXPECT_EQ(result->tensors[0].selected_blocks + result->tensors[1].selected_blocks, 6u);
+}
+
+TEST_F(PruneFile, ANanIsAnErrorThatNamesTheFirst) {
+  write_input({f32("a", {2, 2}, {1, 2, 3, 4}), f32("w", {2, 1, 3}, {1, 2, 3, 4, kNan, kNan}),
+               f32("z", {1, 2}, {kNan, 1})});
+  expect_error(ErrorCode::kNanValue, "in: tensor 'w' at [1, 0, 1]: expected a number, found NaN");
+  job_.settings.scope = Scope::kGlobal;
+  expect_error(ErrorCode::kNanValue, "'w' at [1, 0, 1]");
+  job_.settings.config.sparsity_level = 0;  // known without a pass over the file
+  expect_error(ErrorCode::kNanValue, "'w' at [1, 0, 1]");
+  job_.dry_run = true;
+  expect_error(ErrorCode::kNanValue, "'w' at [1, 0, 1]");
+}
+
+TEST_F(PruneFile, ANanInATensorThatIsNotPrunedIsCarriedOver) {
+  write_input({f32("w", {1, 2}, {1, 2}), f32("bias", {1}, {kNan})});
+  ASSERT_TRUE(prune().ok());
+  EXPECT_EQ(data_of(job_.output, "bias"), data_of(job_.input, "bias"));
+}
+
+TEST_F(PruneFile, KeepRanksNanLast) {
+  write_input({f32("w", {1, 4}, {kNan, 1, 2, kNan})});
+  job_.settings.nan = NanPolicy::kKeep;
+  ASSERT_TRUE(prune().ok());
+  EXPECT_EQ(data_of(job_.output, "w"), bytes_of<float>({kNan, 0, 0, kNan}));
+}
+
+TEST_F(PruneFile, FindsNanPastTheFirstChunk) {
+  std::vector<float> values(600'000, 1.0f);  // 2.4 MB
+  values[599'999] = kNan;
+  write_input({f32("w", {600, 1000}, values)});
+  expect_error(ErrorCode::kNanValue, "at [599, 999]");
+}
+
+TEST_F(PruneFile, ADryRunComputesAndWritesNothing) {
+  write_input(model());
+  job_.dry_run = true;
+  const Result<PruneResult> result = prune();
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->tensors[1].zeros_after, 4u);
+  EXPECT_THAT(dir_.names(), ElementsAre("in"));
+  job_.dry_run = false;
+  EXPECT_EQ(prune()->output_bytes, result->output_bytes);
+}
+
+TEST_F(PruneFile, AnOutputThatExistsIsLeftAlone) {
+  write_input(model());
+  write_file(job_.output, "precious");
+  EXPECT_EQ(prune().status().code(), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(read_file(job_.output), "precious");
+  job_.overwrite = true;
+  ASSERT_TRUE(prune().ok());
+  EXPECT_NE(read_file(job_.output), "precious");
+  EXPECT_THAT(dir_.names(), UnorderedElementsAre("in", "out"));
+}
+
+TEST_F(PruneFile, TheInputItselfIsNoOutputWithoutOverwrite) {
+  write_input(model());
+  const std::string before = read_file(job_.input);
+  std::filesystem::create_hard_link(job_.input, dir_.path("hard"));
+  std::filesystem::create_symlink(job_.input, dir_.path("soft"));
+  for (const char* name : {"in", "hard", "soft"}) {
+    job_.output = dir_.path(name);
+    EXPECT_EQ(prune().status().code(), ErrorCode::kSameFile) << name;
+  }
+  EXPECT_EQ(read_file(job_.input), before);
+}
+
+TEST_F(PruneFile, OverwritingTheInputGivesWhatAnotherOutputWouldHold) {
+  write_input(model());
+  ASSERT_TRUE(prune().ok());
+  const std::string expected = read_file(job_.output);
+  std::filesystem::create_symlink(job_.input, dir_.path("soft"));
+  job_.output = dir_.path("soft");
+  job_.overwrite = true;
+  ASSERT_TRUE(prune().ok());
+  EXPECT_EQ(read_file(job_.input), expected);
+  EXPECT_TRUE(std::filesystem::is_symlink(dir_.path("soft")));
+}
+
+TEST_F(PruneFile, IsTheSameForAnyNumberOfThreads) {
+  std::vector<float> values(1'500'000);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 2654435761u % 1009);
+  write_input({f32("a", {1500, 1000}, values), f32("b", {1000, 1500}, values)});
+  for (const Scope scope : {Scope::kTensor, Scope::kGlobal}) {
+    job_.settings.scope = scope;
+    job_.overwrite = true;
+    ASSERT_TRUE(prune().ok());
+    const std::string expected = read_file(job_.output);
+    for (const size_t count : {2, 3, 7}) {
+      Progress progress;
+      testing::ThreadsFor threads(count);
+      ASSERT_TRUE(prune_file(Env::posix(), job_, threads, progress).ok());
+      EXPECT_EQ(read_file(job_.output), expected) << count << " threads";
+    }
+  }
+}
+
+TEST_F(PruneFile, AMalformedInputLeavesNothing) {
+  write_file(job_.input, "nonsense");
+  expect_error(ErrorCode::kHeaderTooLarge, "in");
+}
+
+TEST_F(PruneFile, StopsWhenAskedTo) {
+  struct Stopper : Progress {
+    bool cancelled() override { return --left < 0; }
+    int left = 0;
+  };
+  write_input(model());
+  SerialFor serial;
+  int stopped = 0;
+  for (int left = 0;; ++left) {
+    Stopper stopper;
+    stopper.left = left;
+    const Status status = prune_file(Env::posix(), job_, serial, stopper).status();
+    if (status.ok()) break;
+    ++stopped;
+    ASSERT_EQ(status.code(), ErrorCode::kInterrupted);
+    ASSERT_THAT(dir_.names(), ElementsAre("in"));
+  }
+  EXPECT_GT(stopped, 5);
+}
+
+}  // namespace
+}  // namespace winnow
