@@ -102,6 +102,10 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "DuplicateMetadataKey";
     case ErrorCode::kNameTooLong:
       return "NameTooLong";
+    case ErrorCode::kStringTooLong:
+      return "StringTooLong";
+    case ErrorCode::kTooMuchMetadata:
+      return "TooMuchMetadata";
   }
   return "Unknown";
 }

@@ -114,7 +114,10 @@ bool HeaderHandler::add_offset(uint64_t value) {
 bool HeaderHandler::string(std::string& value) {
   if (state_ == State::kDtype) return set_dtype(value);
   if (state_ != State::kMetadataValue) return unexpected("a string");
-  // Moved and not copied: a value may be nearly as long as the header.
+  if (header_.metadata.size() == kMaxMetadataEntries) {
+    return fail(ErrorCode::kTooMuchMetadata,
+                concat("__metadata__ has more than ", kMaxMetadataEntries, " entries"));
+  }
   header_.metadata.emplace_back(std::move(metadata_key_), std::move(value));
   return true;
 }

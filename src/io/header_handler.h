@@ -25,8 +25,11 @@ struct ParsedHeader {
 /// The event interface of nlohmann::json::sax_parse. Each event returns whether to go on.
 class HeaderHandler {
  public:
-  /// `consumed`: how many bytes the parser has taken, kept up to date by its input.
-  explicit HeaderHandler(const size_t* consumed) noexcept : consumed_(consumed) {}
+  /// `consumed`: how many bytes the parser has taken, kept up to date by its input. `max_tensors`:
+  /// no header of that text has more, so the list of them does not have to grow.
+  HeaderHandler(const size_t* consumed, size_t max_tensors) : consumed_(consumed) {
+    header_.tensors.reserve(max_tensors);
+  }
 
   /// After the parse: what it found, and why it stopped early if it did.
   ParsedHeader& header() noexcept { return header_; }

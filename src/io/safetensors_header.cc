@@ -9,6 +9,7 @@
 #include "io/header_handler.h"
 #include "io/header_length.h"
 #include "io/json_text.h"
+#include "io/token_scan.h"
 #include "io/utf8.h"
 #include "winnow/io/safetensors.h"
 
@@ -69,8 +70,9 @@ Status parse_json(const std::string& text, io::HeaderHandler& handler, size_t& c
 
 Result<io::ParsedHeader> parse_text(const std::string& text, uint64_t data_bytes) {
   WINNOW_RETURN_IF_ERROR(check_bytes(text));
+  WINNOW_ASSIGN_OR_RETURN(const size_t max_tensors, io::scan_tokens(text));
   size_t consumed = 0;
-  io::HeaderHandler handler(&consumed);
+  io::HeaderHandler handler(&consumed, max_tensors);
   WINNOW_RETURN_IF_ERROR(parse_json(text, handler, consumed));
   io::ParsedHeader& header = handler.header();
   WINNOW_RETURN_IF_ERROR(io::check_unique_keys(header.metadata));

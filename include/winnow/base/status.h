@@ -78,7 +78,9 @@ enum class ErrorCode : uint16_t {
   kDuplicateMetadata = 129,  ///< `__metadata__` twice
   kMetadataType = 130,       ///< `__metadata__` is no object of strings
   kDuplicateMetadataKey = 131,
-  kNameTooLong = 132,  ///< a tensor name over 64 KiB
+  kNameTooLong = 132,      ///< a tensor name over 64 KiB
+  kStringTooLong = 133,    ///< any string over 8 MiB
+  kTooMuchMetadata = 134,  ///< `__metadata__` with more than 262,144 entries
 };
 
 /// The stable text form of a code: its identifier without the `k`, for example "HeaderSyntax".
