@@ -24,7 +24,8 @@ void ProgressBar::begin(std::string_view stage, uint64_t bytes) {
   stage_ = stage;
   total_ = bytes;
   done_ = 0;
-  start_ = last_draw_ = Clock::now();
+  start_ = Clock::now();
+  last_draw_ = start_ - kRedraw;  // the first bytes show at once
 }
 
 void ProgressBar::advance(uint64_t bytes) {
