@@ -21,7 +21,7 @@ def scene(request, tmp_path_factory):
 
 def points(scene):
     calls = scene.calls()
-    assert {"openat", "write", "fsync", "fchmod", "close"} <= set(calls), calls
+    assert {"openat", "fallocate", "write", "fsync", "close", "renameat"} <= set(calls), calls
     assert calls["write"] >= 5 and calls["fsync"] == 2, calls
     return [(name, nth) for name, count in calls.items() for nth in range(1, count + 1)]
 
