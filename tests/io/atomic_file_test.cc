@@ -4,10 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -247,6 +249,42 @@ TEST(AtomicFile, RefusesWhatIsNotAFile) {
   }
   EXPECT_EQ(create_status("/dev/null").code(), ErrorCode::kUnsupportedFile);
   EXPECT_EQ(dir.names(), before);
+}
+
+// Runs `body` without root's rights, in a process of its own; returns what it returns.
+bool unprivileged(const std::function<bool()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool dropped = ::geteuid() != 0 || ::setuid(65'534) == 0;
+    ::_exit(dropped && body() ? 0 : 1);
+  }
+  int status = 0;
+  return ::waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+bool is_denied(const Status& status) {
+  return status.code() == ErrorCode::kIoError &&
+         status.message().find("Permission denied") != std::string_view::npos;
+}
+
+// A rename would not mind: it asks for rights on the directory only.
+TEST(AtomicFile, RefusesToReplaceAFileThatTheCallerMayNotWrite) {
+  const TempDir dir;
+  write_file(dir.path("out"), "old");
+  ASSERT_EQ(::chmod(dir.path("out").c_str(), 0444), 0);
+  ASSERT_EQ(::chmod(dir.root().c_str(), 0777), 0);
+  EXPECT_TRUE(unprivileged([&] { return write(dir.path("new"), "x").ok(); }));
+  EXPECT_TRUE(unprivileged([&] { return is_denied(write(dir.path("out"), "new", true)); }));
+  EXPECT_EQ(read_file(dir.path("out")), "old");
+  EXPECT_THAT(dir.names(), ElementsAre("new", "out"));
+}
+
+TEST(AtomicFile, SaysThatADirectoryIsReadOnly) {
+  const TempDir dir;
+  ASSERT_EQ(::chmod(dir.root().c_str(), 0555), 0);
+  EXPECT_TRUE(unprivileged([&] { return is_denied(write(dir.path("out"), "x")); }));
+  ASSERT_EQ(::chmod(dir.root().c_str(), 0755), 0);
+  EXPECT_THAT(dir.names(), IsEmpty());
 }
 
 TEST(AtomicFile, RefusesPathsThatLeadNowhere) {
