@@ -191,7 +191,7 @@ Status AtomicFile::append(std::span<const std::byte> data) {
   if (state_ == nullptr) {
     return {ErrorCode::kInvalidArgument, "append to a file that is committed or abandoned"};
   }
-  const Status status = state_->claim.file->append(data).with_context(state_->name);
+  Status status = state_->claim.file->append(data).with_context(state_->name);
   if (status.ok()) {
     size_ += data.size();
   } else {
@@ -204,7 +204,7 @@ Status AtomicFile::commit() {
   if (state_ == nullptr) {
     return {ErrorCode::kInvalidArgument, "commit of a file that is committed or abandoned"};
   }
-  const Status placed = state_->put_in_place().with_context(state_->name);
+  Status placed = state_->put_in_place().with_context(state_->name);
   if (!placed.ok()) {
     abandon();
     return placed;

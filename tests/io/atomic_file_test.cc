@@ -10,6 +10,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +25,8 @@ namespace {
 
 using testing::bytes;
 using ::testing::ElementsAre;
+using testing::FaultEnv;
+using testing::FaultPlan;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::read_file;
@@ -185,8 +188,8 @@ TEST(AtomicFile, KeepsTheOwnerWherePermitted) {
 
 TEST(AtomicFile, DropsSetIdBitsWhereTheOwnerCannotBeKept) {
   const TempDir dir;
-  testing::FaultPlan plan{.deny_owner = true};
-  testing::FaultEnv env(Env::posix(), plan);
+  FaultPlan plan{.deny_owner = true};
+  FaultEnv env(Env::posix(), plan);
   write_file(dir.path("out"), "old");
   ASSERT_EQ(::chmod(dir.path("out").c_str(), 06755), 0);
   ASSERT_TRUE(write(env, dir.path("out"), "new", true).ok());
@@ -356,6 +359,63 @@ TEST(AtomicFile, TakesTheLongestNames) {
   }
   EXPECT_THAT(std::string(write(dir.path(std::string(256, 'n')), "x").message()),
               HasSubstr("File name too long"));
+}
+
+// What others do between the creation of the temporary file and its lock.
+class AtomicFileClaim : public ::testing::Test {
+ protected:
+  // Writes "ours" while `meddle` runs before the first `meddle_at`; returns how that ended.
+  Status write_with(const std::string& meddle_at, const std::function<void()>& meddle) {
+    bool met = false;
+    FaultPlan plan;
+    plan.before = [&](const std::string& call) {
+      if (!met && call == meddle_at) met = true, meddle();
+    };
+    FaultEnv env(Env::posix(), plan);
+    const Status status = write(env, dir_.path("out"), "ours");
+    EXPECT_TRUE(met);
+    return status;
+  }
+
+  TempDir dir_;
+  const std::string temp_ = dir_.path(".out.winnow.tmp");
+};
+
+TEST_F(AtomicFileClaim, StartsAgainWhereTheFileWasTakenForALeftover) {
+  const Status status = write_with("try_lock", [&] { std::filesystem::remove(temp_); });
+  EXPECT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(read_file(dir_.path("out")), "ours");
+}
+
+TEST_F(AtomicFileClaim, StartsAgainWhereTheNameCameToBeAnotherFile) {
+  const Status status = write_with("try_lock", [&] {
+    std::filesystem::remove(temp_);
+    write_file(temp_, "theirs");
+  });
+  EXPECT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(read_file(dir_.path("out")), "ours");
+  EXPECT_THAT(dir_.names(), ElementsAre("out"));
+}
+
+TEST_F(AtomicFileClaim, GivesWayToAWriterThatWasFaster) {
+  std::unique_ptr<FileLock> theirs;
+  const Status status = write_with("create_exclusive", [&] {
+    write_file(temp_, "theirs");
+    theirs = std::move(Env::posix().try_lock(temp_)).value();
+  });
+  EXPECT_EQ(status.code(), ErrorCode::kBusy);
+  EXPECT_EQ(read_file(temp_), "theirs");
+}
+
+TEST(TryLock, HoldsUntilTheLockIsDestroyed) {
+  const TempDir dir;
+  write_file(dir.path("file"), "x");
+  std::unique_ptr<FileLock> first = std::move(Env::posix().try_lock(dir.path("file"))).value();
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(Env::posix().try_lock(dir.path("file")).value(), nullptr);
+  first.reset();
+  EXPECT_NE(Env::posix().try_lock(dir.path("file")).value(), nullptr);
+  EXPECT_EQ(Env::posix().try_lock(dir.path("missing")).value(), nullptr);
 }
 
 TEST(TempName, IsOneForEachDestination) {

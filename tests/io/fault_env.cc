@@ -84,6 +84,7 @@ bool FaultPlan::hits_next() const {
 
 Status FaultPlan::next(const std::string& call) {
   calls.push_back(call);
+  if (before) before(call);
   const int number = static_cast<int>(calls.size());
   if (number == kill_at) (void)std::raise(SIGKILL);
   const bool fails = number == fail_at || (stay_broken && fail_at != 0 && number > fail_at);

@@ -1,6 +1,7 @@
 // An Env in which any single call can fail, tear its data or be the process's last.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +18,9 @@ struct FaultPlan {
   bool tear = false;         ///< an append that is hit writes half of its data first
   int error = 0;
   bool deny_owner = false;  ///< set_owner finds no right to change anything
+
+  /// Called before each call with its name: what others do to the files in between.
+  std::function<void(const std::string& call)> before = {};
 
   std::vector<std::string> calls = {};  ///< the names of the calls so far
 

@@ -28,7 +28,7 @@ namespace winnow {
 
 inline constexpr size_t kMaxHeaderBytes = 100'000'000;  ///< the reference's limit
 inline constexpr size_t kMaxRank = 64;                  ///< PyTorch's limit
-inline constexpr size_t kMaxNameBytes = 64 * 1024;
+inline constexpr size_t kMaxNameBytes = 64 << 10;
 inline constexpr size_t kMaxStringBytes = 8 << 20;  ///< of any string, as it stands in the header
 inline constexpr size_t kMaxMetadataEntries = 1 << 18;
 
