@@ -66,16 +66,26 @@ Result<Destination> check_destination(Env& env, const std::string& path, bool ov
   return destination;
 }
 
+// Locks the file that `temp` names; null where someone else holds it, or took it away in between.
+Result<std::unique_ptr<FileLock>> lock_named(Env& env, const std::string& temp) {
+  std::unique_ptr<FileLock> none;
+  WINNOW_ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, env.try_lock(temp));
+  if (lock == nullptr) return none;
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo named, env.link_info(temp));
+  const bool same = named.kind == FileKind::kRegular && named.identity.same_file(lock->file());
+  return same ? std::move(lock) : std::move(none);
+}
+
 // Removes what a killed writer left. kBusy where the writer lives.
 Status remove_leftover(Env& env, const std::string& temp) {
-  WINNOW_ASSIGN_OR_RETURN(const std::unique_ptr<FileLock> lock, env.try_lock(temp));
+  WINNOW_ASSIGN_OR_RETURN(const std::unique_ptr<FileLock> lock, lock_named(env, temp));
   if (lock == nullptr) return {ErrorCode::kBusy, "another process is writing this file"};
   return env.remove(temp);
 }
 
 // Locks the file that was just created. False where someone took it for a leftover in between.
 Result<bool> lock_own(Env& env, const std::string& temp, Claim& claim) {
-  WINNOW_ASSIGN_OR_RETURN(claim.lock, env.try_lock(temp));
+  WINNOW_ASSIGN_OR_RETURN(claim.lock, lock_named(env, temp));
   if (claim.lock == nullptr) return false;
   WINNOW_ASSIGN_OR_RETURN(const FileIdentity own, claim.file->identity());
   return own.same_file(claim.lock->file());

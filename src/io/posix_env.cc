@@ -136,9 +136,6 @@ Result<std::unique_ptr<FileLock>> PosixEnv::try_lock(const std::string& path) {
   struct ::stat status = {};
   if (::fstat(fd.get(), &status) != 0) return errno_status("examine", path, errno);
   const FileIdentity locked = file_info(status).identity;
-  // Its holder may have renamed or removed the file between our open and our lock.
-  WINNOW_ASSIGN_OR_RETURN(const FileInfo after, link_info(path));
-  if (after.kind == FileKind::kMissing || !after.identity.same_file(locked)) return none;
   return std::unique_ptr<FileLock>(new PosixFileLock(std::move(fd), locked));
 }
 

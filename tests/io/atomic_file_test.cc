@@ -364,12 +364,16 @@ TEST(AtomicFile, TakesTheLongestNames) {
 // What others do between the creation of the temporary file and its lock.
 class AtomicFileClaim : public ::testing::Test {
  protected:
-  // Writes "ours" while `meddle` runs before the first `meddle_at`; returns how that ended.
-  Status write_with(const std::string& meddle_at, const std::function<void()>& meddle) {
+  // Writes "ours" while `meddle` runs before the call that the last of `path` comes to be when the
+  // calls in it are met one after the other; returns how that ended.
+  Status write_with(std::vector<std::string> path, const std::function<void()>& meddle) {
     bool met = false;
     FaultPlan plan;
     plan.before = [&](const std::string& call) {
-      if (!met && call == meddle_at) met = true, meddle();
+      if (path.empty() || call != path.front()) return;
+      path.erase(path.begin());
+      met = path.empty();
+      if (met) meddle();
     };
     FaultEnv env(Env::posix(), plan);
     const Status status = write(env, dir_.path("out"), "ours");
@@ -382,13 +386,13 @@ class AtomicFileClaim : public ::testing::Test {
 };
 
 TEST_F(AtomicFileClaim, StartsAgainWhereTheFileWasTakenForALeftover) {
-  const Status status = write_with("try_lock", [&] { std::filesystem::remove(temp_); });
+  const Status status = write_with({"try_lock"}, [&] { std::filesystem::remove(temp_); });
   EXPECT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(read_file(dir_.path("out")), "ours");
 }
 
 TEST_F(AtomicFileClaim, StartsAgainWhereTheNameCameToBeAnotherFile) {
-  const Status status = write_with("try_lock", [&] {
+  const Status status = write_with({"try_lock"}, [&] {
     std::filesystem::remove(temp_);
     write_file(temp_, "theirs");
   });
@@ -397,9 +401,27 @@ TEST_F(AtomicFileClaim, StartsAgainWhereTheNameCameToBeAnotherFile) {
   EXPECT_THAT(dir_.names(), ElementsAre("out"));
 }
 
+TEST_F(AtomicFileClaim, StartsAgainWhereTheFileWasTakenAwayBeforeTheLock) {
+  const Status status =
+      write_with({"try_lock", "link_info"}, [&] { std::filesystem::remove(temp_); });
+  EXPECT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(read_file(dir_.path("out")), "ours");
+}
+
+// The leftover's lock does not cover the file that another writer has put in its place since.
+TEST_F(AtomicFileClaim, DoesNotRemoveAFileThatCameInThePlaceOfALeftover) {
+  write_file(temp_, "left");
+  const Status status = write_with({"try_lock", "link_info"}, [&] {
+    std::filesystem::remove(temp_);
+    write_file(temp_, "theirs");
+  });
+  EXPECT_EQ(status.code(), ErrorCode::kBusy);
+  EXPECT_EQ(read_file(temp_), "theirs");
+}
+
 TEST_F(AtomicFileClaim, GivesWayToAWriterThatWasFaster) {
   std::unique_ptr<FileLock> theirs;
-  const Status status = write_with("create_exclusive", [&] {
+  const Status status = write_with({"create_exclusive"}, [&] {
     write_file(temp_, "theirs");
     theirs = std::move(Env::posix().try_lock(temp_)).value();
   });

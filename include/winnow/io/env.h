@@ -130,8 +130,9 @@ class Env {
   virtual Result<std::unique_ptr<WritableFile>> create_exclusive(const std::string& path,
                                                                  uint32_t mode) = 0;
 
-  /// Locks a regular file without waiting. Null where someone else holds the lock or has taken the
-  /// file away: on success `path` still names the locked file.
+  /// Locks a regular file without waiting; null where someone else holds the lock or the file is
+  /// gone. Whoever held the lock before may have renamed or removed the file: compare the lock's
+  /// file() with what link_info(path) says afterwards.
   virtual Result<std::unique_ptr<FileLock>> try_lock(const std::string& path) = 0;
 
   /// Gives `from` the name `to` in one step. kAlreadyExists under IfExists::kFail where `to`
