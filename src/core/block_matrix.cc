@@ -67,10 +67,14 @@ Run BlockMatrix::run_at(size_t first, size_t most) const noexcept {
   return run;
 }
 
+const void* BlockMatrix::element_at(size_t row, size_t col) const noexcept {
+  const size_t offset = row * values_.row_stride + col;
+  return static_cast<const char*>(values_.data) + offset * itemsize(values_.dtype);
+}
+
 kernels::BlockRun BlockMatrix::elements(const Run& run) const noexcept {
-  const size_t offset = run.row * values_.row_stride + run.col;
-  return {static_cast<const char*>(values_.data) + offset * itemsize(values_.dtype),
-          values_.row_stride, run.block_rows, run.block_cols, run.count};
+  return {element_at(run.row, run.col), values_.row_stride, run.block_rows, run.block_cols,
+          run.count};
 }
 
 const kernels::ValueKernels<int32_t>& BlockMatrix::kernels32() const noexcept {
@@ -78,6 +82,24 @@ const kernels::ValueKernels<int32_t>& BlockMatrix::kernels32() const noexcept {
   if (values_.dtype == DType::kF16) return table_->f16[norm];
   if (values_.dtype == DType::kBF16) return table_->bf16[norm];
   return table_->f32[norm];
+}
+
+const kernels::ValueKernels<int64_t>& BlockMatrix::kernels64() const noexcept {
+  return table_->f64[static_cast<size_t>(norm_)];
+}
+
+size_t BlockMatrix::classify_values(size_t first, size_t words,
+                                    const kernels::Bracket<int32_t>& bracket, uint64_t* keep,
+                                    const kernels::CandidateSink<int32_t>& candidates,
+                                    uint64_t* kept) const {
+  return kernels32().classify_values(element_at(0, first), words, bracket, keep, candidates, kept);
+}
+
+size_t BlockMatrix::classify_values(size_t first, size_t words,
+                                    const kernels::Bracket<int64_t>& bracket, uint64_t* keep,
+                                    const kernels::CandidateSink<int64_t>& candidates,
+                                    uint64_t* kept) const {
+  return kernels64().classify_values(element_at(0, first), words, bracket, keep, candidates, kept);
 }
 
 void BlockMatrix::fill_keys(size_t first, size_t count, int32_t* keys) const {
@@ -88,7 +110,7 @@ void BlockMatrix::fill_keys(size_t first, size_t count, int32_t* keys) const {
 
 void BlockMatrix::fill_keys(size_t first, size_t count, int64_t* keys) const {
   if (values_.dtype == DType::kF64) {
-    const auto score = table_->f64[static_cast<size_t>(norm_)].score;
+    const auto score = kernels64().score;
     for_each_run(first, count, count,
                  [&](const Run& run) { score(elements(run), keys + (run.first_block - first)); });
     return;
@@ -105,8 +127,7 @@ void BlockMatrix::fill_keys(size_t first, size_t count, int64_t* keys) const {
 void BlockMatrix::drop_in_blocks(const Run& run, const uint64_t* keep, uint8_t* mask,
                                  size_t mask_stride, uint64_t* unresolved) const {
   if (values_.dtype == DType::kF64) {
-    table_->f64[static_cast<size_t>(norm_)].drop_in_blocks(elements(run), zeros_, keep, mask,
-                                                           mask_stride, unresolved);
+    kernels64().drop_in_blocks(elements(run), zeros_, keep, mask, mask_stride, unresolved);
   } else {
     kernels32().drop_in_blocks(elements(run), zeros_, keep, mask, mask_stride, unresolved);
   }

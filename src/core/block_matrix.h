@@ -45,6 +45,11 @@ class BlockMatrix {
   /// Where the elements of a run stand, for the kernels.
   kernels::BlockRun elements(const Run& run) const noexcept;
 
+  /// Where the first mask byte of a block stands.
+  size_t mask_offset(size_t block) const noexcept {
+    return block / grid_cols_ * block_.rows * cols_ + block % grid_cols_ * block_.cols;
+  }
+
   /// Calls visit(run) for blocks [first, first + count) in their order, in runs of at most `limit`.
   template <typename Visit>
   void for_each_run(size_t first, size_t count, size_t limit, const Visit& visit) const {
@@ -61,6 +66,26 @@ class BlockMatrix {
   /// As above; keys of 32-bit scores become those of the same numbers as F64.
   void fill_keys(size_t first, size_t count, int64_t* keys) const;
 
+  /// True where every value is a block and the values of all blocks follow each other.
+  bool blocks_are_values() const noexcept {
+    return rows_ <= 1 && block_.rows == 1 && block_.cols == 1;
+  }
+
+  /// True where the keys of this matrix alone would have the type Key.
+  template <typename Key>
+  bool has_keys_of() const noexcept {
+    return (values_.dtype == DType::kF64) == (sizeof(Key) == 8);
+  }
+
+  /// ValueKernels::classify_values from block `first` on. Precondition: blocks_are_values(), and
+  /// keys of the matrix's own width.
+  size_t classify_values(size_t first, size_t words, const kernels::Bracket<int32_t>& bracket,
+                         uint64_t* keep, const kernels::CandidateSink<int32_t>& candidates,
+                         uint64_t* kept) const;
+  size_t classify_values(size_t first, size_t words, const kernels::Bracket<int64_t>& bracket,
+                         uint64_t* keep, const kernels::CandidateSink<int64_t>& candidates,
+                         uint64_t* kept) const;
+
   /// Mask bytes of a run through the kernel; see ValueKernels::drop_in_blocks.
   void drop_in_blocks(const Run& run, const uint64_t* keep, uint8_t* mask, size_t mask_stride,
                       uint64_t* unresolved) const;
@@ -71,6 +96,8 @@ class BlockMatrix {
  private:
   Run run_at(size_t first, size_t most) const noexcept;
   const kernels::ValueKernels<int32_t>& kernels32() const noexcept;
+  const kernels::ValueKernels<int64_t>& kernels64() const noexcept;
+  const void* element_at(size_t row, size_t col) const noexcept;
 
   MatrixView values_;
   BlockShape block_;

@@ -18,6 +18,9 @@ constexpr uint64_t kStreamingBytes = 4 << 20;
 constexpr uint64_t kStoreFromBlockSize = 8;
 constexpr uint64_t kMaxStoredBytes = 20 << 20;
 
+// How many flips ahead their mask bytes are fetched: enough to hide a read of main memory.
+constexpr size_t kFlipsAhead = 16;
+
 template <typename Key>
 const kernels::KeyKernels<Key>& kernels_of(const kernels::KernelTable& table) noexcept {
   if constexpr (sizeof(Key) == 4) {
@@ -88,11 +91,11 @@ template <typename Key>
 template <typename Visit>
 void MaskJob<Key>::for_each_chunk_of(size_t t, const Visit& visit) const {
   const Task& task = tasks_[t];
-  if (!stored_) return for_each_chunk<Key>(matrices_[task.matrix], task, visit);
+  if (stored_.size() == 0) return for_each_chunk<Key>(matrices_[task.matrix], task, visit);
   alignas(64) Key padded[kChunkKeys];
   for (size_t offset = 0; offset < task.count; offset += kChunkKeys) {
     const size_t count = std::min(kChunkKeys, task.count - offset);
-    const Key* keys = stored_.get() + stored_offset_[t] + offset;
+    const Key* keys = stored_.begin() + stored_offset_[t] + offset;
     if (count % kernels::kKeysPerWord != 0) {
       std::copy(keys, keys + count, padded);
       pad_keys(padded, count);
@@ -115,7 +118,7 @@ MaskStats MaskJob<Key>::run(uint64_t drop) {
   if (stores_keys()) store_keys();
   ThresholdSearch<Key> search(table_, blocks_, drop, tasks_.size());
   sample(search);
-  const bool one_pass = !stored_ && !search.ends_are_heavy();
+  const bool one_pass = stored_.size() == 0 && !search.ends_are_heavy();
   if (one_pass && classify(search)) return stats_;
   while (search.pass() != ThresholdSearch<Key>::Pass::kDone) count(search);
   return run_with(search, 0);
@@ -128,7 +131,7 @@ bool MaskJob<Key>::stores_keys() const noexcept {
 
 template <typename Key>
 void MaskJob<Key>::store_keys() {
-  auto stored = std::make_unique_for_overwrite<Key[]>(blocks_);
+  Key* stored = stored_.room(blocks_);
   size_t offset = 0;
   for (const Task& task : tasks_) {
     stored_offset_.push_back(offset);
@@ -136,9 +139,9 @@ void MaskJob<Key>::store_keys() {
   }
   for_each_task([&](size_t t) {
     const Task& task = tasks_[t];
-    matrices_[task.matrix].fill_keys(task.first, task.count, stored.get() + stored_offset_[t]);
+    matrices_[task.matrix].fill_keys(task.first, task.count, stored + stored_offset_[t]);
   });
-  stored_ = std::move(stored);
+  stored_.grow(blocks_);
 }
 
 template <typename Key>
@@ -183,46 +186,81 @@ template <typename Key>
 void MaskJob<Key>::classify_task(const Task& task, const kernels::Bracket<Key>& bracket,
                                  MaskWriter& writer, TaskResult& result) const {
   const BlockMatrix& matrix = matrices_[task.matrix];
+  const bool in_place = matrix.blocks_are_values() && matrix.has_keys_of<Key>();
+  alignas(64) Key keys[kChunkKeys];
   uint64_t keep[kChunkKeys / 64];
-  uint32_t found_at[kChunkKeys + 4];
-  uint64_t kept = 0, shown = 0, provisionally_dropped = 0;
-  for_each_chunk<Key>(matrix, task, [&](const Key* keys, size_t offset, size_t count) {
+  uint64_t kept = 0, shown = 0;
+  for (size_t offset = 0; offset < task.count; offset += kChunkKeys) {
+    const size_t first = task.first + offset;
+    const size_t count = std::min(kChunkKeys, task.count - offset);
     const size_t words = (count + kernels::kKeysPerWord - 1) / kernels::kKeysPerWord;
-    const size_t found = kernels_.classify(keys, words, bracket, keep, found_at, &kept);
-    for (size_t i = 0; i < found; ++i) {
-      const Key key = keys[found_at[i]];
-      result.candidates.keys.push_back(key);
-      result.candidates.blocks.push_back(static_cast<uint32_t>(offset + found_at[i]));
-      provisionally_dropped += key < bracket.threshold;
+    uint32_t* found_blocks = result.candidates.blocks.room(kChunkKeys + 4);
+    const kernels::CandidateSink<Key> sink{found_blocks,
+                                           result.candidates.keys.room(kChunkKeys + 4)};
+    size_t found = 0;
+    if (in_place && count == words * kernels::kKeysPerWord) {
+      found = matrix.classify_values(first, words, bracket, keep, sink, &kept);
+    } else {
+      matrix.fill_keys(first, count, keys);
+      pad_keys(keys, count);
+      found = kernels_.classify(keys, words, bracket, keep, sink, &kept);
     }
+    for (size_t i = 0; i < found; ++i) found_blocks[i] += static_cast<uint32_t>(offset);
+    result.candidates.keys.grow(found);
+    result.candidates.blocks.grow(found);
     shown += words * kernels::kKeysPerWord;
-    writer.write(matrix, task.first + offset, count, keep, mask_of(task));
-  });
-  result.not_above_lo = shown - kept - provisionally_dropped;
+    writer.write(matrix, first, count, keep, mask_of(task));
+  }
+  const ScratchVector<Key>& found = result.candidates.keys;
+  const size_t dropped_inside =
+      kernels_.count_below(found.begin(), found.size(), bracket.threshold);
+  result.not_above_lo = shown - kept - dropped_inside;
 }
 
+// Blocks between the answer and the provisional threshold are on the wrong side of it.
 template <typename Key>
 void MaskJob<Key>::flip(const Threshold<Key>& threshold, Key provisional,
                         std::span<const TaskResult> results) {
   MaskWriter writer(table_, /*streaming=*/false);
+  const Key low = std::min(threshold.key, provisional), high = std::max(threshold.key, provisional);
   uint64_t ties_left = threshold.ties;
+  ScratchVector<uint32_t> wrong;  // indices of candidates
   for (size_t t = 0; t < tasks_.size(); ++t) {
-    const Task& task = tasks_[t];
     const Candidates<Key>& candidates = results[t].candidates;
-    for (size_t i = 0; i < candidates.keys.size(); ++i) {
-      const Key key = candidates.keys[i];
-      bool keep = key > threshold.key;
-      if (key == threshold.key) {
-        keep = ties_left == 0;
-        ties_left -= !keep;
-      }
-      if (keep == (key >= provisional)) continue;
-      writer.flip_block(matrices_[task.matrix], task.first + candidates.blocks[i], keep,
-                        mask_of(task));
+    uint32_t* room = wrong.room(candidates.keys.size() + 1);
+    size_t count = 0;
+    for (size_t i = 0; i < candidates.keys.size(); ++i) {  // no branch: half would be mispredicted
+      room[count] = static_cast<uint32_t>(i);
+      count += candidates.keys[i] >= low && candidates.keys[i] <= high ? 1 : 0;
     }
+    flip_in_task(tasks_[t], threshold.key, provisional, candidates, {room, count}, &ties_left,
+                 writer);
   }
   stats_.selected_blocks += writer.stats().selected_blocks;
   stats_.dropped_values += writer.stats().dropped_values;
+}
+
+template <typename Key>
+void MaskJob<Key>::flip_in_task(const Task& task, Key threshold, Key provisional,
+                                const Candidates<Key>& candidates, std::span<const uint32_t> wrong,
+                                uint64_t* ties_left, MaskWriter& writer) {
+  const BlockMatrix& matrix = matrices_[task.matrix];
+  uint8_t* mask = mask_of(task);
+  for (size_t i = 0; i < wrong.size(); ++i) {
+    // The mask was written around the caches, and its next places are known.
+    if (i + kFlipsAhead < wrong.size()) {
+      const size_t ahead = task.first + candidates.blocks[wrong[i + kFlipsAhead]];
+      __builtin_prefetch(mask + matrix.mask_offset(ahead), 1);
+    }
+    const Key key = candidates.keys[wrong[i]];
+    bool keep = key > threshold;
+    if (key == threshold) {
+      keep = *ties_left == 0;
+      *ties_left -= !keep;
+    }
+    if (keep == (key >= provisional)) continue;
+    writer.flip_block(matrix, task.first + candidates.blocks[wrong[i]], keep, mask);
+  }
 }
 
 template <typename Key>

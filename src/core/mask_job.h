@@ -7,6 +7,7 @@
 
 #include "core/block_matrix.h"
 #include "core/mask_writer.h"
+#include "core/scratch.h"
 #include "core/tasks.h"
 #include "core/threshold_search.h"
 #include "winnow/base/parallel_for.h"
@@ -51,6 +52,9 @@ class MaskJob {
   void classify_task(const Task& task, const kernels::Bracket<Key>& bracket, MaskWriter& writer,
                      TaskResult& result) const;
   void flip(const Threshold<Key>& threshold, Key provisional, std::span<const TaskResult> results);
+  void flip_in_task(const Task& task, Key threshold, Key provisional,
+                    const Candidates<Key>& candidates, std::span<const uint32_t> wrong,
+                    uint64_t* ties_left, MaskWriter& writer);
   template <typename Body>
   void for_each_task(const Body& body) const;
   template <typename Body>
@@ -68,7 +72,7 @@ class MaskJob {
   uint64_t blocks_ = 0;
   uint64_t values_ = 0;
   bool streaming_ = false;
-  std::unique_ptr<Key[]> stored_;      // all keys in order, where stores_keys()
+  ScratchVector<Key> stored_;          // all keys in order, where stores_keys()
   std::vector<size_t> stored_offset_;  // of each task in stored_
   MaskStats stats_;
 };

@@ -9,25 +9,24 @@ namespace {
 
 // One expanded row of a run: small enough for the L1 cache.
 constexpr size_t kStagingBytes = 8192;
-constexpr size_t kSlackBytes = 64;  // expand_bits may write so far past its end
 // Wider blocks are filled one by one.
 constexpr size_t kMaxStagedCols = 512;
 constexpr size_t kMaxRunBlocks = 1024;
 
 bool bit_at(const uint64_t* bits, size_t i) noexcept { return bits[i / 64] >> (i % 64) & 1; }
 
-// Copies `count` bits from `first_bit` on to bit 0 of `out`, and returns how many of them are 0.
-size_t align_bits(const uint64_t* bits, size_t first_bit, size_t count, uint64_t* out) noexcept {
+// The `count` bits from `first_bit` on, so that they begin at bit 0: in place where they already
+// do, else in `out`.
+const uint64_t* align_bits(const uint64_t* bits, size_t first_bit, size_t count,
+                           uint64_t* out) noexcept {
   const size_t shift = first_bit % 64;
   const uint64_t* word = bits + first_bit / 64;
-  size_t zeros = 0;
-  for (size_t done = 0; done < count; done += 64, ++word, ++out) {
-    *out = *word >> shift;
-    if (shift != 0 && count - done > 64 - shift) *out |= word[1] << (64 - shift);
-    const uint64_t unused = count - done < 64 ? ~uint64_t{0} << (count - done) : 0;
-    zeros += std::popcount(~(*out | unused));
+  if (shift == 0) return word;
+  for (size_t i = 0; i * 64 < count; ++i) {
+    out[i] = word[i] >> shift;
+    if (count - i * 64 > 64 - shift) out[i] |= word[i + 1] << (64 - shift);
   }
-  return zeros;
+  return out;
 }
 
 // Block `index` of a run, as a run of one.
@@ -52,9 +51,7 @@ uint64_t zeros_in(const BlockMatrix& matrix, const Run& block, const uint8_t* ma
 }  // namespace
 
 MaskWriter::MaskWriter(const kernels::KernelTable& table, bool streaming)
-    : table_(table),
-      streaming_(streaming),
-      staging_(std::make_unique<uint8_t[]>(kStagingBytes + kSlackBytes)) {}
+    : table_(table), streaming_(streaming), staging_(std::make_unique<uint8_t[]>(kStagingBytes)) {}
 
 void MaskWriter::copy(uint8_t* to, const uint8_t* from, size_t bytes) const {
   if (streaming_) {
@@ -72,9 +69,10 @@ void MaskWriter::write(const BlockMatrix& matrix, size_t first, size_t count, co
                        uint8_t* mask) {
   const size_t cols = std::min<uint64_t>(matrix.block_cols(), kMaxStagedCols);
   const size_t limit = std::min(kStagingBytes / cols, kMaxRunBlocks);
-  uint64_t bits[kMaxRunBlocks / 64];
+  uint64_t aligned[kMaxRunBlocks / 64];
   matrix.for_each_run(first, count, limit, [&](const Run& run) {
-    const size_t dropped = align_bits(keep, run.first_block - first, run.count, bits);
+    const uint64_t* bits = align_bits(keep, run.first_block - first, run.count, aligned);
+    const size_t dropped = table_.count_zero_bits(bits, run.count);
     stats_.selected_blocks += dropped;
     if (matrix.drops_whole_blocks()) {
       stats_.dropped_values += dropped * run.block_rows * run.block_cols;
@@ -93,10 +91,14 @@ void MaskWriter::write_whole(const BlockMatrix& matrix, const Run& run, const ui
     }
     return;
   }
+  uint8_t* row = mask + run.row * matrix.cols() + run.col;
+  if (!streaming_ && run.block_rows == 1) {
+    table_.expand_bits(keep, run.count, run.block_cols, row);
+    return;
+  }
   table_.expand_bits(keep, run.count, run.block_cols, staging_.get());
-  for (size_t r = 0; r < run.block_rows; ++r) {
-    copy(mask + (run.row + r) * matrix.cols() + run.col, staging_.get(),
-         run.count * run.block_cols);
+  for (size_t r = 0; r < run.block_rows; ++r, row += matrix.cols()) {
+    copy(row, staging_.get(), run.count * run.block_cols);
   }
 }
 
@@ -126,12 +128,17 @@ void MaskWriter::write_partial(const BlockMatrix& matrix, const Run& run, const 
 }
 
 void MaskWriter::flip_block(const BlockMatrix& matrix, size_t block, bool keep, uint8_t* mask) {
-  matrix.for_each_run(block, 1, 1, [&](const Run& run) {
-    stats_.dropped_values -= zeros_in(matrix, run, mask);
-    write_block(matrix, run, keep, mask);
-    stats_.dropped_values += zeros_in(matrix, run, mask);
-  });
   stats_.selected_blocks += keep ? -1 : 1;
+  if (matrix.blocks_are_values()) {
+    mask[block] = keep ? 1 : 0;
+    stats_.dropped_values += keep ? -1 : 1;
+    return;
+  }
+  matrix.for_each_run(block, 1, 1, [&](const Run& run) {
+    if (keep) stats_.dropped_values -= zeros_in(matrix, run, mask);
+    write_block(matrix, run, keep, mask);
+    if (!keep) stats_.dropped_values += zeros_in(matrix, run, mask);
+  });
 }
 
 void MaskWriter::write_block(const BlockMatrix& matrix, const Run& block, bool keep,

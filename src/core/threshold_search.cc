@@ -35,23 +35,53 @@ uint64_t scale(uint64_t a, uint64_t b, uint64_t c) noexcept {
   return static_cast<uint64_t>(static_cast<Wide>(a) * b / c);
 }
 
-// A bound in [low, high] below which about `rank` of the keys lie: at most `tolerance` off, or as
-// near as equal keys allow. `low` is returned where even that has too many below it.
+// The ranks that bounds have among some keys, found by counting.
 template <typename Key>
-Key bound_near_rank(const kernels::KeyKernels<Key>& kernels, std::span<const Key> keys, Key low,
-                    Key high, double rank, double tolerance) {
-  while (low < high) {
-    const Key middle = low + (high - low) / 2 + 1;
-    const auto below = static_cast<double>(kernels.count_below(keys.data(), keys.size(), middle));
-    if (std::abs(below - rank) <= tolerance) return middle;
-    if (below <= rank) {
-      low = middle;
-    } else {
-      high = middle - 1;
+class RankFinder {
+ public:
+  RankFinder(const kernels::KeyKernels<Key>& kernels, std::span<const Key> keys)
+      : kernels_(kernels), keys_(keys) {}
+
+  double below(Key bound) const noexcept {
+    return static_cast<double>(kernels_.count_below(keys_.data(), keys_.size(), bound));
+  }
+
+  // A bound in [low, high] below which about `rank` keys lie: at most `tolerance` off, or as near
+  // as equal keys allow. `low` is returned where even that has too many below it.
+  Key bound_near(double rank, Key low, Key high, double tolerance) const noexcept {
+    while (low < high) {
+      const Key middle = low + (high - low) / 2 + 1;
+      const double count = below(middle);
+      if (std::abs(count - rank) <= tolerance) return middle;
+      if (count <= rank) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    return low;
+  }
+
+  // As above for a rank that is near that of `start`: searches outwards from there.
+  Key bound_near_start(double rank, Key start, double tolerance) const noexcept {
+    const Key nan = kernels::kNanKey<Key>;
+    const bool down = rank < below(start);
+    Key inner = start, step = nan >> (sizeof(Key) == 4 ? 13 : 20);
+    for (;; step = step > nan / 2 ? nan : step * 2) {
+      const Key outer =
+          down ? start - std::min(start, step) : start + std::min<Key>(nan - start, step);
+      if (outer == 0 || outer == nan || (below(outer) <= rank) == down) {
+        return down ? bound_near(rank, outer, inner, tolerance)
+                    : bound_near(rank, inner, outer, tolerance);
+      }
+      inner = outer;
     }
   }
-  return low;
-}
+
+ private:
+  const kernels::KeyKernels<Key>& kernels_;
+  std::span<const Key> keys_;
+};
 
 }  // namespace
 
@@ -90,10 +120,7 @@ ThresholdSearch<Key>::ThresholdSearch(const kernels::KernelTable& table, uint64_
       plan_(SamplePlan::of(total)),
       ties_(tasks),
       tasks_(tasks),
-      collect_limit_(total / 32 + kSampleAllBelow) {
-  sample_.reserve(plan_.lines * SamplePlan::kLineKeys);
-  line_sizes_.reserve(plan_.lines);
-}
+      collect_limit_(total / 32 + kSampleAllBelow) {}
 
 template <>
 const kernels::KeyKernels<int32_t>& ThresholdSearch<int32_t>::kernels() const noexcept {
@@ -107,68 +134,66 @@ const kernels::KeyKernels<int64_t>& ThresholdSearch<int64_t>::kernels() const no
 
 template <typename Key>
 void ThresholdSearch<Key>::add_sample(std::span<const Key> line) {
-  sample_.insert(sample_.end(), line.begin(), line.end());
-  line_sizes_.push_back(static_cast<uint32_t>(line.size()));
+  sample_.append(line);
+  const auto size = static_cast<uint32_t>(line.size());
+  line_sizes_.append({&size, 1});
 }
 
 template <typename Key>
 void ThresholdSearch<Key>::end_sample() {
-  const std::span<const Key> keys(sample_);
-  const auto size = static_cast<double>(keys.size());
+  const RankFinder<Key> ranks(kernels(), sample_);
+  const auto size = static_cast<double>(sample_.size());
   const double rank = static_cast<double>(rank_) / static_cast<double>(total_) * size;
   const Key nan = kernels::kNanKey<Key>;
-  const double spread = std::sqrt(size) / 8;
-  const Key middle = bound_near_rank<Key>(kernels(), keys, 0, nan, rank, spread);
-
-  // Neighbours are often alike (rows of one scale, sorted data), so lines vary more than single
-  // keys would: the variance is taken between lines, and from the share where that is larger.
-  const double below_share =
-      static_cast<double>(kernels().count_below(keys.data(), keys.size(), middle)) / size;
-  double between_lines = 0;
-  size_t at = 0;
-  for (const uint32_t line : line_sizes_) {
-    double below = 0;
-    for (size_t i = 0; i < line; ++i) below += sample_[at + i] < middle;
-    const double off = below - below_share * line;
-    between_lines += off * off;
-    at += line;
-  }
-  const double variance = std::max(size * below_share * (1 - below_share), between_lines);
-  const double width = kDeviations * std::sqrt(variance) + spread + 2;
+  const double slack = std::sqrt(size) / 8;
+  const Key middle = ranks.bound_near(rank, 0, nan, slack);
+  const double width = kDeviations * std::sqrt(rank_variance(middle)) + slack + 2;
 
   const bool no_low = rank - width <= 0, no_high = rank + width >= size;
-  bracket_.lo =
-      no_low ? -1 : bound_near_rank<Key>(kernels(), keys, 0, middle, rank - width, width / 8);
-  bracket_.hi = no_high
-                    ? kernels::kPadKey<Key>
-                    : bound_near_rank<Key>(kernels(), keys, middle, nan, rank + width, width / 8);
+  bracket_.lo = no_low ? -1 : ranks.bound_near_start(rank - width, middle, width / 8);
+  bracket_.hi =
+      no_high ? kernels::kPadKey<Key> : ranks.bound_near_start(rank + width, middle, width / 8);
   bracket_.threshold =
-      std::clamp<Key>(middle, bracket_.lo + 1, std::max(bracket_.hi, bracket_.lo + 1));
-  const auto share_of = [&](Key key) {
-    const size_t up_to = kernels().count_below(keys.data(), keys.size(), key + 1);
-    return static_cast<double>(up_to - kernels().count_below(keys.data(), keys.size(), key)) / size;
+      std::clamp<Key>(middle, bracket_.lo + 1, std::max<Key>(bracket_.hi, bracket_.lo + 1));
+  const auto is_heavy = [&](Key end) {
+    return ranks.below(end + 1) - ranks.below(end) > kHeavyShare * size;
   };
-  heavy_ends_ = bracket_.lo >= bracket_.hi || (!no_low && share_of(bracket_.lo) > kHeavyShare) ||
-                (!no_high && share_of(bracket_.hi) > kHeavyShare);
-  sample_ = {};
-  line_sizes_ = {};
+  heavy_ends_ = bracket_.lo >= bracket_.hi || (!no_low && is_heavy(bracket_.lo)) ||
+                (!no_high && is_heavy(bracket_.hi));
+  sample_ = ScratchVector<Key>();
+  line_sizes_ = ScratchVector<uint32_t>();
   start_count();
+}
+
+// The variance of the number of sampled keys below `bound`. Neighbours are often alike (rows of one
+// scale, sorted data), so lines may vary more than single keys would: the larger estimate counts.
+template <typename Key>
+double ThresholdSearch<Key>::rank_variance(Key bound) const {
+  const auto size = static_cast<double>(sample_.size());
+  const double share = RankFinder<Key>(kernels(), sample_).below(bound) / size;
+  double between_lines = 0;
+  const Key* key = sample_.begin();
+  for (const uint32_t line : line_sizes_) {
+    int below = 0;
+    for (const Key* end = key + line; key != end; ++key) below += *key < bound;
+    const double off = below - share * line;
+    between_lines += off * off;
+  }
+  return std::max(size * share * (1 - share), between_lines);
 }
 
 template <typename Key>
 void ThresholdSearch<Key>::start_count() {
   collected_.store(0);
-  for (TaskState& task : tasks_) task = {};
+  for (TaskState& task : tasks_) task = TaskState();
   pass_ = Pass::kCount;
 }
 
 template <typename Key>
 bool ThresholdSearch<Key>::resolve_inside(uint64_t not_above_lo,
                                           std::span<const Candidates<Key>* const> candidates) {
-  std::vector<Key> inside;
-  for (const Candidates<Key>* task : candidates) {
-    inside.insert(inside.end(), task->keys.begin(), task->keys.end());
-  }
+  ScratchVector<Key> inside;
+  for (const Candidates<Key>* task : candidates) inside.append(task->keys);
   if (rank_ < not_above_lo || rank_ - not_above_lo >= inside.size()) return false;
   threshold_ = select_inside(inside, rank_ - not_above_lo);
   pass_ = Pass::kDone;
@@ -180,8 +205,9 @@ template <typename Key>
 Threshold<Key> ThresholdSearch<Key>::select_inside(std::span<const Key> inside,
                                                    uint64_t rank) const {
   constexpr double kExact = -1;  // no bound is that near, so the search ends at the key itself
-  const Key key = bound_near_rank<Key>(kernels(), inside, bracket_.lo + 1, bracket_.hi - 1,
-                                       static_cast<double>(rank), kExact);
+  const Key key =
+      RankFinder<Key>(kernels(), inside)
+          .bound_near(static_cast<double>(rank), bracket_.lo + 1, bracket_.hi - 1, kExact);
   return {key, rank - kernels().count_below(inside.data(), inside.size(), key) + 1};
 }
 
@@ -194,14 +220,15 @@ void ThresholdSearch<Key>::show(size_t task, const Key* keys, size_t count) {
 template <typename Key>
 void ThresholdSearch<Key>::show_to_count(size_t task, const Key* keys, size_t words) {
   constexpr size_t kPieceWords = 16;
-  uint32_t candidates[kPieceWords * kernels::kKeysPerWord + 4];
+  uint32_t indices[kPieceWords * kernels::kKeysPerWord + 4];
+  Key found_keys[kPieceWords * kernels::kKeysPerWord + 4];
   TaskState& state = tasks_[task];
   for (size_t w = 0; w < words; w += kPieceWords) {
-    const Key* piece = keys + w * kernels::kKeysPerWord;
-    const size_t found = kernels().count(piece, std::min(kPieceWords, words - w), bracket_,
-                                         &state.counts, candidates);
+    const size_t found =
+        kernels().count(keys + w * kernels::kKeysPerWord, std::min(kPieceWords, words - w),
+                        bracket_, &state.counts, {indices, found_keys});
     if (found == 0 || collected_.fetch_add(found) + found > collect_limit_) continue;
-    for (size_t i = 0; i < found; ++i) state.inside.push_back(piece[candidates[i]]);
+    state.inside.append({found_keys, found});
   }
   // Padding equals the upper end of a bracket without one.
   if (bracket_.hi == kernels::kPadKey<Key>) state.counts.equal_hi = 0;
@@ -245,10 +272,8 @@ void ThresholdSearch<Key>::end_count() {
   }
   if (rank_ >= below_hi) return resolve({bracket_.hi, rank_ - below_hi + 1});
   if (collected_.load() > collect_limit_) return narrow(bracket_.lo, bracket_.hi, not_above_lo);
-  std::vector<Key> inside;
-  for (const TaskState& task : tasks_) {
-    inside.insert(inside.end(), task.inside.begin(), task.inside.end());
-  }
+  ScratchVector<Key> inside;
+  for (const TaskState& task : tasks_) inside.append(task.inside);
   resolve(select_inside(inside, rank_ - not_above_lo));
 }
 
@@ -266,7 +291,7 @@ void ThresholdSearch<Key>::resolve(Threshold<Key> answer) {
       ties_[i] = static_cast<uint64_t>(std::count(task.inside.begin(), task.inside.end(), key));
     }
   }
-  tasks_ = {};
+  tasks_.clear();
   pass_ = Pass::kDone;
 }
 

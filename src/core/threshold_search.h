@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "core/scratch.h"
 #include "kernels/kernel_table.h"
 
 namespace winnow::core {
@@ -29,8 +30,8 @@ struct Threshold {
 /// The keys strictly inside the bracket that one task met, in its order.
 template <typename Key>
 struct Candidates {
-  std::vector<Key> keys;
-  std::vector<uint32_t> blocks;  ///< index in the task
+  ScratchVector<Key> keys;
+  ScratchVector<uint32_t> blocks;  ///< index in the task
 };
 
 /// Where the sample's lines stand: line i begins at key `line_begin(i, ...)` of `total`.
@@ -92,11 +93,12 @@ class ThresholdSearch {
  private:
   struct TaskState {
     kernels::BracketCounts counts;
-    std::vector<Key> inside;
+    ScratchVector<Key> inside;
   };
   static constexpr size_t kBins = 2048;
 
   const kernels::KeyKernels<Key>& kernels() const noexcept;
+  double rank_variance(Key bound) const;
   void show_to_count(size_t task, const Key* keys, size_t words);
   void show_to_histogram(const Key* keys, size_t count);
   void end_count();
@@ -111,8 +113,8 @@ class ThresholdSearch {
   uint64_t rank_;  // of the answer, counted from 0
   Pass pass_ = Pass::kSample;
   SamplePlan plan_;
-  std::vector<Key> sample_;
-  std::vector<uint32_t> line_sizes_;
+  ScratchVector<Key> sample_;
+  ScratchVector<uint32_t> line_sizes_;
   kernels::Bracket<Key> bracket_{};
   bool heavy_ends_ = false;
   Threshold<Key> threshold_{};

@@ -59,19 +59,27 @@ struct BracketCounts {
   uint64_t inside = 0;
 };
 
+/// Where `classify` puts the keys strictly inside the bracket, in order. Both arrays need room for
+/// four entries more than there are keys.
+template <typename Key>
+struct CandidateSink {
+  uint32_t* indices;
+  Key* keys;
+};
+
 /// Kernels over keys of one width. `words` counts 64-key groups: keys[0, 64 * words).
 template <typename Key>
 struct KeyKernels {
-  /// keep bit = key >= threshold; writes the indices of the candidates, ascending, and returns how
-  /// many. `candidates` has room for 64 * words + 4 entries. Adds the number of keep bits to *kept.
+  /// keep bit = key >= threshold; returns how many keys are candidates. Adds the number of keep
+  /// bits to *kept.
   size_t (*classify)(const Key* keys, size_t words, const Bracket<Key>& bracket, uint64_t* keep,
-                     uint32_t* candidates, uint64_t* kept);
-  /// Adds to *counts; candidates as above.
+                     const CandidateSink<Key>& candidates, uint64_t* kept);
+  /// Adds to *counts; returns how many keys are candidates.
   size_t (*count)(const Key* keys, size_t words, const Bracket<Key>& bracket, BracketCounts* counts,
-                  uint32_t* candidates);
+                  const CandidateSink<Key>& candidates);
   /// above bit = key > threshold, tie bit = key == threshold. Returns the number of tie bits.
   size_t (*compare)(const Key* keys, size_t words, Key threshold, uint64_t* above, uint64_t* ties);
-  /// How many of keys[0, n) are below `bound`; n is any number.
+  /// How many of keys[0, n) are below `bound`. Precondition: n < 2^31.
   size_t (*count_below)(const Key* keys, size_t n, Key bound);
 };
 
@@ -80,6 +88,9 @@ template <typename Key>
 struct ValueKernels {
   /// Writes run.count keys: the mean score of each block, added in row-major order, divided once.
   void (*score)(const BlockRun& run, Key* keys);
+  /// KeyKernels::classify of the scores of values[0, 64 * words), each a block, in one go.
+  size_t (*classify_values)(const void* values, size_t words, const Bracket<Key>& bracket,
+                            uint64_t* keep, const CandidateSink<Key>& candidates, uint64_t* kept);
   /// For each block whose keep bit is 0, writes mask bytes that drop its `zeros` lowest keys, ties
   /// to the lower index; all other mask bytes become 1. Blocks where ties straddle the limit are
   /// left to the caller: their bit in `unresolved` is set (cleared for all others). Mask byte (r, b
@@ -99,9 +110,10 @@ struct KernelTable {
   std::array<ValueKernels<int32_t>, 2> f32, f16, bf16;
   std::array<ValueKernels<int64_t>, 2> f64;
 
-  /// out[i] = bit i / block_cols, for i in [0, count * block_cols). May write up to 63 bytes past
-  /// that.
+  /// out[i] = bit i / block_cols, for i in [0, count * block_cols).
   void (*expand_bits)(const uint64_t* bits, size_t count, size_t block_cols, uint8_t* out);
+  /// How many of bits [0, count) are 0.
+  size_t (*count_zero_bits)(const uint64_t* bits, size_t count);
   /// memcpy that goes around the caches. Call `fence` before another thread reads `to`.
   void (*copy_streaming)(uint8_t* to, const uint8_t* from, size_t bytes);
   void (*fence)();

@@ -11,7 +11,7 @@ HWY_BEFORE_NAMESPACE();
 namespace winnow::kernels::HWY_NAMESPACE {
 
 // Appends the index of every set bit. Four are always written: with about one candidate in 64 keys
-// a branch on "any" would be mispredicted half of the time. Writes up to 3 entries too many.
+// a branch on "any" would be mispredicted half of the time. Writes up to 4 entries too many.
 HWY_INLINE size_t append_indices(uint64_t bits, size_t first, uint32_t* out, size_t at) {
   const size_t count = hwy::PopCount(bits);
   for (size_t done = 0; done < HWY_MAX(count, size_t{4}); done += 4) {
@@ -24,34 +24,78 @@ HWY_INLINE size_t append_indices(uint64_t bits, size_t first, uint32_t* out, siz
   return at + count;
 }
 
+// Keys that stand in memory.
 template <typename Key>
-size_t classify(const Key* HWY_RESTRICT keys, size_t words, const Bracket<Key>& bracket,
-                uint64_t* HWY_RESTRICT keep, uint32_t* HWY_RESTRICT candidates, uint64_t* kept) {
+struct StoredKeys {
+  const Key* keys;
+
+  template <class D>
+  HWY_INLINE hn::VFromD<D> load(D d, size_t i) const {
+    return hn::LoadU(d, keys + i);
+  }
+  Key at(size_t i) const { return keys[i]; }
+};
+
+// Keys that are made of values, one a value.
+template <class Format, int kNorm>
+struct ValueKeys {
+  const typename Format::Element* values;
+
+  template <class DI>
+  HWY_INLINE hn::VFromD<DI> load(DI, size_t i) const {
+    const hn::Rebind<typename Format::Score, DI> d;
+    return key_of(d, score_of<kNorm>(Format::load_magnitude(d, values + i)));
+  }
+  auto at(size_t i) const {
+    return scalar_key_of(scalar_score_of<kNorm>(Format::magnitude(load_element(values, i))));
+  }
+};
+
+template <typename Key, class Source>
+HWY_INLINE size_t classify_source(const Source& source, size_t words, const Bracket<Key>& bracket,
+                                  uint64_t* HWY_RESTRICT keep, const CandidateSink<Key>& candidates,
+                                  uint64_t* kept) {
   const hn::ScalableTag<Key> d;
-  const auto lo = hn::Set(d, bracket.lo);
+  const hn::RebindToUnsigned<decltype(d)> du;
   const auto threshold = hn::Set(d, bracket.threshold);
-  const auto hi = hn::Set(d, bracket.hi);
+  // lo < key < hi as one unsigned comparison.
+  const auto first = hn::Set(d, static_cast<Key>(bracket.lo + 1));
+  const auto width = hn::BitCast(du, hn::Sub(hn::Set(d, bracket.hi), first));
   size_t found = 0;
   uint64_t keeps = 0;
   for (size_t w = 0; w < words; ++w) {
-    const Key* group = keys + w * kKeysPerWord;
-    const uint64_t above =
-        ~word_of(d, [&](size_t i) { return hn::Lt(hn::LoadU(d, group + i), threshold); });
-    const uint64_t inside = word_of(d, [&](size_t i) {
-      const auto key = hn::LoadU(d, group + i);
-      return hn::And(hn::Gt(key, lo), hn::Lt(key, hi));
-    });
-    keep[w] = above;
-    keeps += hwy::PopCount(above);
-    found = append_indices(inside, w * kKeysPerWord, candidates, found);
+    uint64_t below = 0, inside = 0;
+    HWY_UNROLL(64)
+    for (size_t i = 0; i < kKeysPerWord; i += hn::Lanes(d)) {
+      const auto keys = source.load(d, w * kKeysPerWord + i);
+      below |= mask_bits(d, hn::Lt(keys, threshold)) << i;
+      inside |= mask_bits(du, hn::Lt(hn::BitCast(du, hn::Sub(keys, first)), width)) << i;
+    }
+    keep[w] = ~below;
+    keeps += hwy::PopCount(~below);
+    found = append_indices(inside, w * kKeysPerWord, candidates.indices, found);
   }
+  for (size_t i = 0; i < found; ++i) candidates.keys[i] = source.at(candidates.indices[i]);
   *kept += keeps;
   return found;
 }
 
 template <typename Key>
+size_t classify(const Key* keys, size_t words, const Bracket<Key>& bracket, uint64_t* keep,
+                const CandidateSink<Key>& candidates, uint64_t* kept) {
+  return classify_source(StoredKeys<Key>{keys}, words, bracket, keep, candidates, kept);
+}
+
+template <class Format, int kNorm, typename Key>
+size_t classify_values(const void* values, size_t words, const Bracket<Key>& bracket,
+                       uint64_t* keep, const CandidateSink<Key>& candidates, uint64_t* kept) {
+  const ValueKeys<Format, kNorm> source{static_cast<const typename Format::Element*>(values)};
+  return classify_source(source, words, bracket, keep, candidates, kept);
+}
+
+template <typename Key>
 size_t count(const Key* HWY_RESTRICT keys, size_t words, const Bracket<Key>& bracket,
-             BracketCounts* counts, uint32_t* HWY_RESTRICT candidates) {
+             BracketCounts* counts, const CandidateSink<Key>& candidates) {
   const hn::ScalableTag<Key> d;
   const auto lo = hn::Set(d, bracket.lo);
   const auto hi = hn::Set(d, bracket.hi);
@@ -70,8 +114,9 @@ size_t count(const Key* HWY_RESTRICT keys, size_t words, const Bracket<Key>& bra
     sums.equal_lo += hwy::PopCount(at_lo);
     sums.equal_hi += hwy::PopCount(at_hi);
     sums.inside += hwy::PopCount(inside);
-    found = append_indices(inside, w * kKeysPerWord, candidates, found);
+    found = append_indices(inside, w * kKeysPerWord, candidates.indices, found);
   }
+  for (size_t i = 0; i < found; ++i) candidates.keys[i] = keys[candidates.indices[i]];
   counts->below_lo += sums.below_lo;
   counts->equal_lo += sums.equal_lo;
   counts->equal_hi += one_bound ? 0 : sums.equal_hi;
@@ -99,14 +144,15 @@ size_t count_below(const Key* HWY_RESTRICT keys, size_t n, Key bound) {
   const hn::ScalableTag<Key> d;
   const auto limit = hn::Set(d, bound);
   const size_t lanes = hn::Lanes(d);
-  size_t total = 0;
+  // Masks are -1 where true; two sums hide the latency of each other.
+  auto sum0 = hn::Zero(d), sum1 = hn::Zero(d);
   size_t i = 0;
-  for (; i + 4 * lanes <= n; i += 4 * lanes) {
-    HWY_UNROLL(4)
-    for (size_t j = 0; j < 4; ++j) {
-      total += hn::CountTrue(d, hn::Lt(hn::LoadU(d, keys + i + j * lanes), limit));
-    }
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    sum0 = hn::Add(sum0, hn::VecFromMask(d, hn::Lt(hn::LoadU(d, keys + i), limit)));
+    sum1 = hn::Add(sum1, hn::VecFromMask(d, hn::Lt(hn::LoadU(d, keys + i + lanes), limit)));
   }
+  const auto sum = hn::SumOfLanes(d, hn::Add(sum0, sum1));
+  size_t total = static_cast<size_t>(-static_cast<int64_t>(hn::GetLane(sum)));
   for (; i < n; ++i) total += keys[i] < bound;
   return total;
 }
@@ -116,7 +162,17 @@ KeyKernels<Key> key_kernels() {
   return {classify<Key>, count<Key>, compare<Key>, count_below<Key>};
 }
 
+template <class Format, typename Key>
+void fill_format(std::array<ValueKernels<Key>, 2>& kernels) {
+  kernels[0].classify_values = classify_values<Format, 0, Key>;
+  kernels[1].classify_values = classify_values<Format, 1, Key>;
+}
+
 void fill_keys(KernelTable& table) {
+  fill_format<FormatF32>(table.f32);
+  fill_format<FormatF16>(table.f16);
+  fill_format<FormatBF16>(table.bf16);
+  fill_format<FormatF64>(table.f64);
   table.keys32 = key_kernels<int32_t>();
   table.keys64 = key_kernels<int64_t>();
 }

@@ -16,19 +16,28 @@ namespace winnow::kernels::HWY_NAMESPACE {
 // One lane of type T a block: T is as wide as a block has columns, and every byte of it gets the
 // bit.
 template <typename T>
-void expand_as(const uint64_t* words, size_t count, uint8_t* out) {
+HWY_INLINE void expand_word(uint64_t bits, uint8_t* out) {
   const hn::ScalableTag<T> d;
   const auto ones = hn::Set(d, static_cast<T>(0x0101010101010101ull));
-  for (size_t done = 0; done < count; done += 64) {
-    const uint64_t bits = words[done / 64];
-    const size_t here = HWY_MIN(size_t{64}, count - done);
-    for (size_t i = 0; i < here; i += hn::Lanes(d)) {
-      const uint64_t low = bits >> i;
-      const auto mask = hn::LoadMaskBits(d, reinterpret_cast<const uint8_t*>(&low));
-      hn::StoreU(hn::IfThenElseZero(mask, ones), d,
-                 reinterpret_cast<T*>(out + (done + i) * sizeof(T)));
-    }
+  HWY_UNROLL(64)
+  for (size_t i = 0; i < kKeysPerWord; i += hn::Lanes(d)) {
+    const uint64_t low = bits >> i;
+    const auto mask = hn::LoadMaskBits(d, reinterpret_cast<const uint8_t*>(&low));
+    hn::StoreU(hn::IfThenElseZero(mask, ones), d, reinterpret_cast<T*>(out + i * sizeof(T)));
   }
+}
+
+template <typename T>
+void expand_as(const uint64_t* words, size_t count, uint8_t* out) {
+  const size_t whole = count / kKeysPerWord;
+  for (size_t w = 0; w < whole; ++w) {
+    expand_word<T>(words[w], out + w * kKeysPerWord * sizeof(T));
+  }
+  const size_t rest = count % kKeysPerWord;
+  if (rest == 0) return;
+  uint8_t last[kKeysPerWord * sizeof(T)];
+  expand_word<T>(words[whole], last);
+  std::memcpy(out + whole * sizeof(last), last, rest * sizeof(T));
 }
 
 void expand_bits(const uint64_t* bits, size_t count, size_t block_cols, uint8_t* out) {
@@ -47,6 +56,13 @@ void expand_bits(const uint64_t* bits, size_t count, size_t block_cols, uint8_t*
         std::memset(out + b * block_cols, static_cast<int>(bit), block_cols);
       }
   }
+}
+
+size_t count_zero_bits(const uint64_t* bits, size_t count) {
+  size_t ones = 0;
+  for (size_t w = 0; w < count / 64; ++w) ones += hwy::PopCount(bits[w]);
+  if (count % 64 != 0) ones += hwy::PopCount(bits[count / 64] & ((uint64_t{1} << count % 64) - 1));
+  return count - ones;
 }
 
 void copy_streaming(uint8_t* HWY_RESTRICT to, const uint8_t* HWY_RESTRICT from, size_t bytes) {
@@ -94,6 +110,7 @@ void zero_dropped(void* values, size_t bytes_per_value, const uint8_t* mask, siz
 
 void fill_masks(KernelTable& table) {
   table.expand_bits = expand_bits;
+  table.count_zero_bits = count_zero_bits;
   table.copy_streaming = copy_streaming;
   table.fence = fence;
   table.zero_dropped = zero_dropped;

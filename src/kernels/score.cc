@@ -5,6 +5,7 @@
 #define HWY_TARGET_INCLUDE "kernels/score.cc"
 #include "hwy/foreach_target.h"
 //
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/load-inl.h"
 
@@ -47,6 +48,12 @@ HWY_INLINE V add_row(D d, V sum, const typename Format::Element* row) {
   return sum;
 }
 
+// Many rows at once are more streams than the hardware prefetches.
+template <size_t kCols, class D, typename T>
+HWY_INLINE void prefetch_ahead(D d, const T* row) {
+  for (size_t i = 0; i < kCols; ++i) hwy::Prefetch(row + i * hn::Lanes(d));
+}
+
 template <class Format, int kNorm, size_t kCols, typename Key>
 void score_columns(const BlockRun& run, Key* keys) {
   using Score = typename Format::Score;
@@ -60,10 +67,13 @@ void score_columns(const BlockRun& run, Key* keys) {
   const bool exact_inverse = (size & (size - 1)) == 0;
   const auto divisor = hn::Set(d, static_cast<Score>(size));
   const auto inverse = hn::Set(d, Score{1} / static_cast<Score>(size));
+  const size_t ahead = run.block_rows * run.row_stride;
   for (size_t b = 0;;) {
     auto sum = hn::Zero(d);
     for (size_t r = 0; r < run.block_rows; ++r) {
-      sum = add_row<Format, kNorm, kCols>(d, sum, first + r * run.row_stride + b * kCols);
+      const auto* row = first + r * run.row_stride + b * kCols;
+      if (run.block_rows > 1) prefetch_ahead<kCols>(d, row + ahead);
+      sum = add_row<Format, kNorm, kCols>(d, sum, row);
     }
     // For a power of two the product is the same number as the quotient, and much faster.
     const auto mean = exact_inverse ? hn::Mul(sum, inverse) : hn::Div(sum, divisor);

@@ -7,6 +7,7 @@
 #define HWY_TARGET_INCLUDE "kernels/tile.cc"
 #include "hwy/foreach_target.h"
 //
+#include <algorithm>
 #include <cstring>
 
 #include "hwy/highway.h"
@@ -23,18 +24,25 @@ auto scalar_key(const typename Format::Element* row, size_t i) {
   return scalar_key_of(scalar_score_of<kNorm>(Format::magnitude(load_element(row, i))));
 }
 
-// Writes keep ? 1 : 0 for 64 values, bit i of `bits` being value i; `count` of them count.
-HWY_INLINE void store_mask_bytes(uint64_t bits, size_t count, uint8_t* mask) {
-  const hn::ScalableTag<uint8_t> d;
+// mask[i] = bit i of `bits`, in steps of kBytes from `begin` on while they fit into `count`;
+// returns where it stopped.
+template <size_t kBytes>
+HWY_INLINE size_t store_mask_steps(uint64_t bits, size_t begin, size_t count, uint8_t* mask) {
+  const hn::CappedTag<uint8_t, kBytes> d;
   const size_t lanes = hn::Lanes(d);
-  const auto ones = hn::Set(d, uint8_t{1});
-  size_t i = 0;
-  for (; i + lanes <= count; i += lanes) {
-    const uint64_t low = bits >> i;
+  for (; begin + lanes <= count; begin += lanes) {
+    const uint64_t low = bits >> begin;
     const auto kept = hn::LoadMaskBits(d, reinterpret_cast<const uint8_t*>(&low));
-    hn::StoreU(hn::IfThenElseZero(kept, ones), d, mask + i);
+    hn::StoreU(hn::IfThenElseZero(kept, hn::Set(d, uint8_t{1})), d, mask + begin);
   }
-  for (; i < count; ++i) mask[i] = bits >> i & 1;
+  return begin;
+}
+
+HWY_INLINE void store_mask_bytes(uint64_t bits, size_t count, uint8_t* mask) {
+  size_t done = store_mask_steps<64>(bits, 0, count, mask);
+  done = store_mask_steps<16>(bits, done, count, mask);
+  done = store_mask_steps<8>(bits, done, count, mask);
+  for (; done < count; ++done) mask[done] = bits >> done & 1;
 }
 
 // The keys of `lanes` blocks from block b on, as a tile [block_rows * block_cols][lanes].
@@ -65,43 +73,171 @@ HWY_INLINE void load_tile(DI di, const BlockRun& run, size_t b, hn::TFromD<DI>* 
   }
 }
 
+// How many of a tile's keys lie below `bound`, for each lane.
+template <class DI, class V = hn::VFromD<DI>>
+HWY_INLINE V count_in_tile(DI di, const hn::TFromD<DI>* tile, size_t size, V bound) {
+  const size_t lanes = hn::Lanes(di);
+  const auto less = [&](size_t i) HWY_ATTR {
+    return hn::VecFromMask(di, hn::Lt(hn::Load(di, tile + i * lanes), bound));
+  };
+  // True is -1. Two sums, so that one addition need not wait for the other.
+  auto even = hn::Zero(di), odd = hn::Zero(di);
+  size_t i = 0;
+  for (; i + 2 <= size; i += 2) {
+    even = hn::Sub(even, less(i));
+    odd = hn::Sub(odd, less(i + 1));
+  }
+  if (i < size) even = hn::Sub(even, less(i));
+  return hn::Add(even, odd);
+}
+
+// Between low and high, where a straight line through the counts at both meets `wanted`; keys being
+// the bits of floats, the line is drawn in the floats' values.
+template <class DI, class V = hn::VFromD<DI>>
+HWY_INLINE V interpolate(DI di, V low, V high, V low_count, V high_count, V wanted) {
+  const hn::RebindToFloat<DI> df;
+  const auto step = hn::ConvertTo(df, hn::Sub(wanted, low_count));
+  const auto span = hn::ConvertTo(df, hn::Sub(high_count, low_count));
+  const auto from = hn::BitCast(df, low), to = hn::BitCast(df, high);
+  return hn::BitCast(di, hn::MulAdd(hn::Sub(to, from), hn::Div(step, span), from));
+}
+
 // For each lane the bound below which exactly `zeros` of its `size` keys lie; *ties gets the lanes
 // where equal keys straddle that count and no such bound exists.
 template <class DI, class V = hn::VFromD<DI>>
-HWY_INLINE V find_bounds(DI di, const hn::TFromD<DI>* tile, size_t size, size_t zeros,
-                         uint64_t* ties) {
+HWY_NOINLINE V find_bounds(DI di, const hn::TFromD<DI>* tile, size_t size, size_t zeros,
+                           uint64_t* ties) {
   using Key = hn::TFromD<DI>;
+  const hn::RebindToFloat<DI> df;
+  using Score = hn::TFromD<decltype(df)>;
   const size_t lanes = hn::Lanes(di);
   const auto wanted = hn::Set(di, static_cast<Key>(zeros));
   const auto one = hn::Set(di, Key{1});
-  auto low = hn::Set(di, kPadKey<Key>);
+  auto sum = hn::Zero(df);
   auto high = hn::Zero(di);
   for (size_t i = 0; i < size; ++i) {
     const auto keys = hn::Load(di, tile + i * lanes);
-    low = hn::Min(low, keys);
+    sum = hn::Add(sum, hn::BitCast(df, keys));
     high = hn::Max(high, keys);
   }
-  // Fewer than or exactly `zeros` keys are below `low`, more than `zeros` below `high`.
+  // Fewer than `zeros` keys are below `low`, more below `high`.
+  auto low = hn::Zero(di), low_count = hn::Zero(di);
+  auto high_count = hn::Set(di, static_cast<Key>(size));
   high = hn::Add(high, one);
   auto solved = hn::MaskFromVec(hn::Zero(di));
-  for (;;) {
+  // The first guess: of half-normal data the median is 0.85 times the mean.
+  const auto scale = static_cast<Score>(1.7) * static_cast<Score>(zeros);
+  auto middle = hn::BitCast(di, hn::Mul(sum, hn::Set(df, scale / static_cast<Score>(size * size))));
+  for (size_t round = 1;; ++round) {
+    middle = hn::Min(hn::Max(middle, hn::Add(low, one)), hn::Sub(high, one));
     const auto open = hn::AndNot(solved, hn::Gt(hn::Sub(high, low), one));
     if (hn::AllFalse(di, open)) break;
-    const auto middle = hn::Add(low, hn::ShiftRight<1>(hn::Sub(high, low)));
-    auto below = hn::Zero(di);
-    for (size_t i = 0; i < size; ++i) {
-      // The sign of a difference of two keys, which cannot overflow, is -1 where the key is below.
-      const auto difference = hn::Sub(hn::Load(di, tile + i * lanes), middle);
-      below = hn::Sub(below, hn::ShiftRight<sizeof(Key) * 8 - 1>(difference));
-    }
+    const auto below = count_in_tile(di, tile, size, middle);
     const auto exact = hn::And(open, hn::Eq(below, wanted));
-    const auto too_few = hn::Or(exact, hn::And(open, hn::Lt(below, wanted)));
-    low = hn::IfThenElse(too_few, middle, low);
-    high = hn::IfThenElse(hn::AndNot(too_few, open), middle, high);
+    const auto up = hn::And(open, hn::Lt(below, hn::Add(wanted, one)));
+    const auto down = hn::AndNot(up, open);
+    low = hn::IfThenElse(up, middle, low);
+    low_count = hn::IfThenElse(up, below, low_count);
+    high = hn::IfThenElse(down, middle, high);
+    high_count = hn::IfThenElse(down, below, high_count);
     solved = hn::Or(solved, exact);
+    // Interpolation is fast on most data; halving in every fifth round bounds the worst.
+    middle = round % 5 == 4 ? hn::Add(low, hn::ShiftRight<1>(hn::Sub(high, low)))
+                            : interpolate(di, low, high, low_count, high_count, wanted);
   }
   *ties = mask_bits(di, hn::Not(solved));
   return low;
+}
+
+// Batcher's odd-even merge of x[kFirst + i * kStep], the two halves of which are sorted, and the
+// sort that is made of it; unrolled, all in registers.
+template <size_t kFirst, size_t kCount, size_t kStep, class V>
+HWY_INLINE void merge_halves(V* x) {
+  const auto exchange = [&](size_t i, size_t j) HWY_ATTR {
+    const V low = hn::Min(x[i], x[j]);
+    x[j] = hn::Max(x[i], x[j]);
+    x[i] = low;
+  };
+  if constexpr (2 * kStep < kCount) {
+    merge_halves<kFirst, kCount, 2 * kStep>(x);
+    merge_halves<kFirst + kStep, kCount, 2 * kStep>(x);
+    HWY_UNROLL(16)
+    for (size_t i = kFirst + kStep; i + kStep < kFirst + kCount; i += 2 * kStep) {
+      exchange(i, i + kStep);
+    }
+  } else {
+    exchange(kFirst, kFirst + kStep);
+  }
+}
+
+template <size_t kFirst, size_t kCount, class V>
+HWY_INLINE void sort_registers(V* x) {
+  if constexpr (kCount > 1) {
+    sort_registers<kFirst, kCount / 2>(x);
+    sort_registers<kFirst + kCount / 2, kCount / 2>(x);
+    merge_halves<kFirst, kCount, 1>(x);
+  }
+}
+
+constexpr size_t kSortedRun = 16;      // keys of a lane that are sorted in registers
+constexpr size_t kMaxSortedTile = 64;  // larger tiles are searched instead
+
+template <size_t kCount, bool kSort, class DI>
+HWY_INLINE void sort_run(DI di, hn::TFromD<DI>* tile) {
+  const size_t lanes = hn::Lanes(di);
+  hn::VFromD<DI> x[kCount];
+  for (size_t i = 0; i < kCount; ++i) x[i] = hn::Load(di, tile + i * lanes);
+  if constexpr (kSort) {
+    sort_registers<0, kCount>(x);
+  } else {
+    merge_halves<0, kCount, 1>(x);
+  }
+  for (size_t i = 0; i < kCount; ++i) hn::Store(x[i], di, tile + i * lanes);
+}
+
+// The key of rank `rank` (from 0) of two sorted runs of `size` that follow each other: the largest,
+// over i + j = rank, of the smaller of a[i] and b[j].
+template <class DI, class V = hn::VFromD<DI>>
+HWY_INLINE V key_of_two_runs(DI di, const hn::TFromD<DI>* tile, size_t size, size_t rank) {
+  const size_t lanes = hn::Lanes(di);
+  const auto* other = tile + size * lanes;
+  auto result = hn::Zero(di);
+  if (rank >= size) {
+    result = hn::Max(hn::Load(di, tile + (rank - size) * lanes),
+                     hn::Load(di, other + (rank - size) * lanes));
+  }
+  for (size_t i = rank < size ? 0 : rank - size + 1; i < HWY_MIN(rank + 1, size); ++i) {
+    const auto smaller =
+        hn::Min(hn::Load(di, tile + i * lanes), hn::Load(di, other + (rank - i) * lanes));
+    result = hn::Max(result, smaller);
+  }
+  return result;
+}
+
+// find_bounds for tiles of at most kMaxSortedTile keys, which it sorts; a fixed number of steps.
+template <class DI, class V = hn::VFromD<DI>>
+HWY_NOINLINE V find_bounds_by_sorting(DI di, hn::TFromD<DI>* tile, size_t size, size_t zeros,
+                                      uint64_t* ties) {
+  const size_t lanes = hn::Lanes(di);
+  const size_t padded = size <= kSortedRun       ? kSortedRun
+                        : size <= 2 * kSortedRun ? 2 * kSortedRun
+                                                 : kMaxSortedTile;
+  const auto pad = hn::Set(di, kPadKey<hn::TFromD<DI>>);
+  for (size_t i = size; i < padded; ++i) hn::Store(pad, di, tile + i * lanes);
+  for (size_t i = 0; i < padded; i += kSortedRun) {
+    sort_run<kSortedRun, true>(di, tile + i * lanes);
+  }
+  const auto key_of_rank = [&](size_t rank) HWY_ATTR {
+    if (padded == kSortedRun) return hn::Load(di, tile + rank * lanes);
+    return key_of_two_runs(di, tile, padded / 2, rank);
+  };
+  if (padded == kMaxSortedTile) {
+    sort_run<2 * kSortedRun, false>(di, tile);
+    sort_run<2 * kSortedRun, false>(di, tile + 2 * kSortedRun * lanes);
+  }
+  const auto bound = key_of_rank(zeros);
+  *ties = mask_bits(di, hn::Eq(bound, key_of_rank(zeros - 1)));
+  return bound;
 }
 
 // Mask bytes of one row of `lanes` blocks: 0 where the key lies below its block's bound.
@@ -114,7 +250,9 @@ HWY_INLINE void store_row(DI di, const typename Format::Element* row, size_t col
     const size_t here = HWY_MIN(size_t{64}, cols - i);
     uint64_t dropped = 0;
     for (size_t j = 0; j < here; j += lanes) {
-      const auto keys = key_of(d, score_of<kNorm>(Format::load_magnitude(d, row + i + j)));
+      // A NaN with a payload is above all bounds too, so its key needs no clamp here.
+      const auto score = score_of<kNorm>(Format::load_magnitude(d, row + i + j));
+      const auto keys = hn::BitCast(di, hn::Abs(score));
       dropped |= mask_bits(di, hn::Lt(keys, hn::LoadU(di, bounds + i + j))) << j;
     }
     store_mask_bytes(~dropped, here, mask + i);
@@ -129,13 +267,22 @@ void drop_in_group(DI di, const BlockRun& run, size_t zeros, size_t b, uint64_t 
   HWY_ALIGN Key tile[kMaxTile * kMaxLanes];
   Key bounds[kMaxTile * kMaxLanes];
   load_tile<Format, kNorm, kCols>(di, run, b, tile);
-  HWY_ALIGN Key bound[kMaxLanes];
-  hn::Store(find_bounds(di, tile, run.block_rows * run.block_cols, zeros, ties), di, bound);
+  const size_t size = run.block_rows * run.block_cols;
+  auto bound = size <= kMaxSortedTile ? find_bounds_by_sorting(di, tile, size, zeros, ties)
+                                      : find_bounds(di, tile, size, zeros, ties);
+  // Nothing lies below 0: a block that is kept drops nothing, one with ties waits for the caller.
   *ties &= ~keep;
-  for (size_t l = 0; l < lanes; ++l) {
-    // Nothing lies below 0: a block that is kept drops nothing, one with ties waits for the caller.
-    const Key limit = (keep | *ties) >> l & 1 ? Key{0} : bound[l];
-    for (size_t c = 0; c < run.block_cols; ++c) bounds[l * run.block_cols + c] = limit;
+  const uint64_t spared = keep | *ties;
+  const auto spare = hn::LoadMaskBits(di, reinterpret_cast<const uint8_t*>(&spared));
+  bound = hn::IfThenZeroElse(spare, bound);
+  if (run.block_cols == 1) {
+    hn::StoreU(bound, di, bounds);
+  } else {
+    HWY_ALIGN Key bound_of[kMaxLanes];
+    hn::Store(bound, di, bound_of);
+    for (size_t l = 0; l < lanes; ++l) {
+      std::fill_n(bounds + l * run.block_cols, run.block_cols, bound_of[l]);
+    }
   }
   const auto* first = static_cast<const typename Format::Element*>(run.first) + b * run.block_cols;
   for (size_t r = 0; r < run.block_rows; ++r) {
@@ -151,6 +298,12 @@ HWY_INLINE uint64_t keep_bits(const uint64_t* keep, size_t b, size_t lanes) {
   return lanes == 64 ? bits : bits & ((uint64_t{1} << lanes) - 1);
 }
 
+// Bits [b, b + 64) of `words` |= bits.
+HWY_INLINE void set_bits(uint64_t bits, size_t b, uint64_t* words) {
+  words[b / 64] |= bits << (b % 64);
+  if (b % 64 != 0 && bits >> (64 - b % 64) != 0) words[b / 64 + 1] |= bits >> (64 - b % 64);
+}
+
 template <class Format, int kNorm, size_t kCols, class Key>
 void drop_in_tiles(const BlockRun& run, size_t zeros, const uint64_t* keep, uint8_t* mask,
                    size_t mask_stride, uint64_t* unresolved) {
@@ -158,16 +311,20 @@ void drop_in_tiles(const BlockRun& run, size_t zeros, const uint64_t* keep, uint
   const hn::CappedTag<Key, 1> d1;
   const size_t lanes = hn::Lanes(di);
   uint64_t ties = 0;
-  size_t b = 0;
-  for (; b + lanes <= run.count; b += lanes) {
+  if (run.count < lanes) {
+    for (size_t b = 0; b < run.count; ++b) {
+      const uint64_t kept = keep_bits(keep, b, 1);
+      drop_in_group<Format, kNorm, 0>(d1, run, zeros, b, kept, mask, mask_stride, &ties);
+      set_bits(ties, b, unresolved);
+    }
+    return;
+  }
+  for (size_t b = 0;;) {
     const uint64_t kept = keep_bits(keep, b, lanes);
     drop_in_group<Format, kNorm, kCols>(di, run, zeros, b, kept, mask, mask_stride, &ties);
-    unresolved[b / 64] |= ties << (b % 64);  // b is a multiple of lanes, so ties stay in one word
-  }
-  for (; b < run.count; ++b) {
-    const uint64_t kept = keep_bits(keep, b, 1);
-    drop_in_group<Format, kNorm, 0>(d1, run, zeros, b, kept, mask, mask_stride, &ties);
-    unresolved[b / 64] |= ties << (b % 64);
+    set_bits(ties, b, unresolved);
+    if (b + lanes == run.count) return;
+    b = HWY_MIN(b + lanes, run.count - lanes);  // the last group overlaps the one before
   }
 }
 
