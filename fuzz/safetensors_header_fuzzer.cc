@@ -1,4 +1,7 @@
 // Any bytes as a safetensors file. What is accepted has to keep the promises of safetensors.h.
+//
+//   python3 fuzz/safetensors_header_seeds.py seeds
+//   safetensors_header_fuzzer -dict=fuzz/safetensors_header_fuzzer.dict -timeout=5 corpus seeds
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
