@@ -1,4 +1,4 @@
-// Results as one JSON object each, for machines. docs/cli.md lists the fields.
+// Results as one JSON object each, for machines. Fields are added over time, never renamed.
 #pragma once
 
 #include <cstdint>

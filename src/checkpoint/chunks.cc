@@ -1,5 +1,7 @@
 #include "checkpoint/chunks.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <chrono>
 #include <new>
@@ -11,6 +13,7 @@
 namespace winnow {
 namespace {
 
+constexpr std::align_val_t kHugePage{size_t{2} << 20};
 constexpr size_t kChunksPerThread = 8;  // between two reports of progress
 
 double now_seconds() {
@@ -20,19 +23,23 @@ double now_seconds() {
 
 }  // namespace
 
-template <typename T>
-Result<RawBuffer<T>> RawBuffer<T>::allocate(uint64_t count) {
+Result<RawBuffer> RawBuffer::allocate(uint64_t bytes) {
   RawBuffer buffer;
-  buffer.data_.reset(new (std::nothrow) T[count]);
+  buffer.data_.reset(static_cast<std::byte*>(::operator new(bytes, kHugePage, std::nothrow)));
   if (!buffer.data_) {
-    return Status(ErrorCode::kOutOfMemory, "expected " + std::to_string(count * sizeof(T)) +
-                                               " bytes of memory, found fewer");
+    return Status(ErrorCode::kOutOfMemory,
+                  "expected " + std::to_string(bytes) + " bytes of memory, found fewer");
   }
+#ifdef MADV_HUGEPAGE
+  const size_t whole_pages = bytes & ~(static_cast<size_t>(kHugePage) - 1);
+  if (whole_pages > 0) (void)madvise(buffer.data(), whole_pages, MADV_HUGEPAGE);  // only a wish
+#endif
   return buffer;
 }
 
-template class RawBuffer<std::byte>;
-template class RawBuffer<uint8_t>;
+void RawBuffer::Free::operator()(std::byte* data) const noexcept {
+  ::operator delete(data, kHugePage);
+}
 
 StageTimer::StageTimer(double& seconds) : seconds_(seconds), start_(now_seconds()) {}
 StageTimer::~StageTimer() { seconds_ += now_seconds() - start_; }

@@ -19,18 +19,22 @@ namespace winnow {
 /// multiple of every element size.
 inline constexpr size_t kChunkBytes = size_t{1} << 20;
 
-/// Uninitialised memory. Unlike a vector, it costs nothing until it is touched and never throws.
-template <typename T>
+/// Uninitialised bytes. Unlike a vector, they cost nothing until they are touched, come in huge
+/// pages where the system has some (a third of the time of reading went into faults of small ones),
+/// and running out is no exception.
 class RawBuffer {
  public:
   /// Errors: kOutOfMemory.
-  static Result<RawBuffer> allocate(uint64_t count);
+  static Result<RawBuffer> allocate(uint64_t bytes);
 
-  T* data() noexcept { return data_.get(); }
-  std::span<T> first(size_t count) noexcept { return {data_.get(), count}; }
+  std::byte* data() noexcept { return data_.get(); }
+  std::span<std::byte> first(size_t bytes) noexcept { return {data_.get(), bytes}; }
 
  private:
-  std::unique_ptr<T[]> data_;
+  struct Free {
+    void operator()(std::byte* data) const noexcept;
+  };
+  std::unique_ptr<std::byte, Free> data_;
 };
 
 /// Adds the seconds from its construction to its destruction to a figure.

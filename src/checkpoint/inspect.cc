@@ -60,7 +60,7 @@ Result<ValueStats> tensor_stats(const SafetensorsFile& file, const TensorInfo& t
   const size_t itemsize = dtype_bits(tensor.dtype) / 8;
   std::vector<ValueStats> chunks((tensor.bytes() + kChunkBytes - 1) / kChunkBytes);
   const auto visit = [&](size_t chunk, uint64_t begin, uint64_t end) -> Status {
-    WINNOW_ASSIGN_OR_RETURN(auto buffer, RawBuffer<std::byte>::allocate(end - begin));
+    WINNOW_ASSIGN_OR_RETURN(auto buffer, RawBuffer::allocate(end - begin));
     WINNOW_RETURN_IF_ERROR(file.read(tensor, begin, buffer.first(end - begin)));
     chunks[chunk] = value_stats(buffer.data(), tensor.dtype, (end - begin) / itemsize);
     return Status();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/status_macros.h"
+#include "checkpoint/value_scan.h"
 #include "winnow/core/values.h"
 
 namespace winnow {
@@ -14,8 +15,8 @@ Status MaskMaker::prepare() {
     bytes = std::max(bytes, tensor_of(entry).bytes());
     values = std::max(values, uint64_t{entry.shape.numel()});
   }
-  WINNOW_ASSIGN_OR_RETURN(values_, RawBuffer<std::byte>::allocate(bytes));
-  WINNOW_ASSIGN_OR_RETURN(mask_, RawBuffer<uint8_t>::allocate(values));
+  WINNOW_ASSIGN_OR_RETURN(values_, RawBuffer::allocate(bytes));
+  WINNOW_ASSIGN_OR_RETURN(mask_, RawBuffer::allocate(values));
   return in_.settings.scope == Scope::kGlobal ? run_passes() : Status();
 }
 
@@ -63,12 +64,12 @@ Result<LoadedValues> MaskMaker::load(const PlanEntry& entry) {
     const std::span<std::byte> out(data + begin, end - begin);
     WINNOW_RETURN_IF_ERROR(in_.file.read(tensor, begin, out));
     const uint64_t count = out.size() / itemsize;
-    zeros[chunk] = count_zeros(out.data(), tensor.dtype, count);
-    if (!refuse_nan) return Status();
-    const std::optional<uint64_t> nan = find_nan(out.data(), tensor.dtype, count);
-    if (!nan) return Status();
+    const ValueScan seen = scan_values(out.data(), tensor.dtype, count);
+    zeros[chunk] = seen.zeros;
+    if (!refuse_nan || !seen.any_nan) return Status();
+    const uint64_t nan = find_nan(out.data(), tensor.dtype, count).value_or(0);
     return Status(ErrorCode::kNanValue, label(entry) + " at " +
-                                            position_text(tensor, begin / itemsize + *nan) +
+                                            position_text(tensor, begin / itemsize + nan) +
                                             ": expected a number, found NaN");
   };
   WINNOW_RETURN_IF_ERROR(for_each_chunk(tensor.bytes(), in_.threads, in_.progress, read_chunk));
@@ -79,7 +80,7 @@ Result<LoadedValues> MaskMaker::load(const PlanEntry& entry) {
 
 Result<std::span<const uint8_t>> MaskMaker::mask(const PlanEntry& entry, MaskStats& stats) {
   StageTimer timer(in_.seconds.mask);
-  const std::span<uint8_t> mask = mask_.first(entry.shape.numel());
+  const std::span<uint8_t> mask(reinterpret_cast<uint8_t*>(mask_.data()), entry.shape.numel());
   Result<MaskStats> result =
       global_ ? global_->write_mask(matrix_index(entry), view_of(entry), mask, in_.threads)
               : compute_mask(view_of(entry), entry.config, mask, in_.threads);

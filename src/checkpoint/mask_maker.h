@@ -57,8 +57,8 @@ class MaskMaker {
   std::string label(const PlanEntry& entry) const;  // the file and the tensor, for messages
 
   const Inputs in_;
-  RawBuffer<std::byte> values_;
-  RawBuffer<uint8_t> mask_;
+  RawBuffer values_;
+  RawBuffer mask_;
   std::optional<GlobalSelection> global_;
   std::vector<size_t> matrix_indices_;  // by tensor: its place among those of a global budget
 };

@@ -1,11 +1,13 @@
 #include "winnow/checkpoint/prune.h"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <utility>
 
 #include "base/status_macros.h"
 #include "checkpoint/mask_maker.h"
+#include "checkpoint/value_scan.h"
 #include "winnow/base/version.h"
 #include "winnow/core/values.h"
 #include "winnow/io/safetensors_writer.h"
@@ -72,14 +74,14 @@ class Pruner {
   PruneResult& result_;
   std::vector<PlanEntry> plan_;
   std::optional<SafetensorsWriter> writer_;  // none in a dry run
-  RawBuffer<std::byte> copy_buffer_;
+  RawBuffer copy_buffer_;
 };
 
 Status Pruner::prepare(Env& env) {
   Result<std::vector<PlanEntry>> plan = make_plan(file_.header().tensors(), job_.settings);
   if (!plan.ok()) return plan.status().with_context(job_.input);
   plan_ = std::move(*plan);
-  WINNOW_ASSIGN_OR_RETURN(copy_buffer_, RawBuffer<std::byte>::allocate(kChunkBytes));
+  WINNOW_ASSIGN_OR_RETURN(copy_buffer_, RawBuffer::allocate(kChunkBytes));
   return claim_output(env);
 }
 
@@ -124,20 +126,28 @@ Status Pruner::prune_tensor(MaskMaker& maker, const PlanEntry& entry, TensorRepo
   return apply_and_write(report.tensor, values.bytes, mask, report.zeros_after);
 }
 
-// Chunk by chunk, so that what was set to zero is counted and written out of the cache.
+// A chunk for each thread at a time, so that what was set to zero is counted and written out of the
+// cache.
 Status Pruner::apply_and_write(const TensorInfo& tensor, std::span<std::byte> values,
                                std::span<const uint8_t> mask, uint64_t& zeros) {
   const size_t itemsize = dtype_bits(tensor.dtype) / 8;
-  for (size_t begin = 0; begin < values.size(); begin += kChunkBytes) {
+  const size_t step = kChunkBytes * threads_.concurrency();
+  std::vector<uint64_t> chunk_zeros(threads_.concurrency());
+  for (size_t begin = 0; begin < values.size(); begin += step) {
     WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
-    const auto chunk = values.subspan(begin, std::min(kChunkBytes, values.size() - begin));
-    const auto chunk_mask = mask.subspan(begin / itemsize, chunk.size() / itemsize);
+    const auto bytes = values.subspan(begin, std::min(step, values.size() - begin));
+    const auto apply_chunk = [&](size_t chunk) {
+      const size_t at = chunk * kChunkBytes, size = std::min(kChunkBytes, bytes.size() - at);
+      apply_mask(&bytes[at], tensor.dtype, mask.subspan((begin + at) / itemsize, size / itemsize));
+      chunk_zeros[chunk] = scan_values(&bytes[at], tensor.dtype, size / itemsize).zeros;
+    };
+    const size_t chunks = (bytes.size() + kChunkBytes - 1) / kChunkBytes;
     {
       StageTimer timer(result_.seconds.apply);
-      apply_mask(chunk.data(), tensor.dtype, chunk_mask);
-      zeros += count_zeros(chunk.data(), tensor.dtype, chunk_mask.size());
+      threads_.run(chunks, apply_chunk);
+      zeros = std::accumulate(chunk_zeros.begin(), chunk_zeros.begin() + chunks, zeros);
     }
-    WINNOW_RETURN_IF_ERROR(write(chunk));
+    WINNOW_RETURN_IF_ERROR(write(bytes));
   }
   return Status();
 }

@@ -114,7 +114,7 @@ class Verifier {
   ParallelFor& threads_;
   Progress& progress_;
   VerifyResult& result_;
-  RawBuffer<std::byte> original_chunk_, pruned_chunk_;
+  RawBuffer original_chunk_, pruned_chunk_;
 };
 
 Status Verifier::run() {
@@ -125,8 +125,8 @@ Status Verifier::run() {
                              .with_context(job_.pruned));
   Result<std::vector<PlanEntry>> plan = make_plan(tensors, result_.settings);
   if (!plan.ok()) return plan.status().with_context(job_.original);
-  WINNOW_ASSIGN_OR_RETURN(original_chunk_, RawBuffer<std::byte>::allocate(kChunkBytes));
-  WINNOW_ASSIGN_OR_RETURN(pruned_chunk_, RawBuffer<std::byte>::allocate(kChunkBytes));
+  WINNOW_ASSIGN_OR_RETURN(original_chunk_, RawBuffer::allocate(kChunkBytes));
+  WINNOW_ASSIGN_OR_RETURN(pruned_chunk_, RawBuffer::allocate(kChunkBytes));
   MaskMaker maker(
       {job_.original, original_, *plan, result_.settings, threads_, progress_, result_.seconds});
   WINNOW_RETURN_IF_ERROR(maker.prepare());

@@ -1,0 +1,49 @@
+// Plain loops over integers, without exits, that compilers turn into vectors.
+#include "checkpoint/value_scan.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace winnow {
+namespace {
+
+// A value is zero where its bits without the sign are 0, and NaN where they are above infinity's.
+// Sums stay as narrow as the values: a piece has fewer of them than 16 bits can count.
+template <typename Bits, Bits kInfinity>
+ValueScan scan(const void* values, uint64_t count) noexcept {
+  constexpr Bits kMagnitude = static_cast<Bits>(~Bits{0}) >> 1;
+  constexpr uint64_t kPiece = 2048;
+  Bits piece[kPiece];
+  ValueScan result;
+  for (uint64_t begin = 0; begin < count; begin += kPiece) {
+    const uint64_t size = std::min(kPiece, count - begin);
+    std::memcpy(piece, static_cast<const char*>(values) + begin * sizeof(Bits),
+                size * sizeof(Bits));
+    Bits zeros = 0, nans = 0;
+    for (uint64_t i = 0; i < size; ++i) {
+      const Bits magnitude = piece[i] & kMagnitude;
+      zeros += magnitude == 0;
+      nans |= magnitude > kInfinity;
+    }
+    result.zeros += zeros;
+    result.any_nan = result.any_nan || nans != 0;
+  }
+  return result;
+}
+
+}  // namespace
+
+ValueScan scan_values(const void* values, DType dtype, uint64_t count) noexcept {
+  switch (dtype) {
+    case DType::kF16:
+      return scan<uint16_t, 0x7C00>(values, count);
+    case DType::kBF16:
+      return scan<uint16_t, 0x7F80>(values, count);
+    case DType::kF64:
+      return scan<uint64_t, 0x7FF0000000000000>(values, count);
+    default:
+      return scan<uint32_t, 0x7F800000>(values, count);
+  }
+}
+
+}  // namespace winnow
