@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -89,15 +90,26 @@ void add_facts(json& object, const RunFacts& facts) {
   object["peak_memory_bytes"] = facts.peak_memory_bytes;
 }
 
+// The peak of this program alone. getrusage's figure outlives exec: it can be that of a large
+// parent which forked, so it only serves where there is no /proc.
+uint64_t peak_memory_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    uint64_t kibibytes = 0;
+    if (word == "VmHWM:" && status >> kibibytes) return kibibytes * 1024;
+  }
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
 }  // namespace
 
 Result<RunFacts> run_facts(size_t threads) {
   WINNOW_ASSIGN_OR_RETURN(const SimdLevel level, active_simd_level());
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
   return RunFacts{.threads = threads,
                   .simd_level = std::string(simd_level_name(level)),
-                  .peak_memory_bytes = static_cast<uint64_t>(usage.ru_maxrss) * 1024};
+                  .peak_memory_bytes = peak_memory_bytes()};
 }
 
 std::string inspect_json(const std::string& path, const Inspection& inspection) {

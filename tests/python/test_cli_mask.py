@@ -194,3 +194,15 @@ def test_an_empty_file_of_no_tensors(tmp_path):
     run("prune", path, "-o", out)
     run("verify", out, "--against", path)
     assert report("inspect", out)["tensors"] == []
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+def test_memory_is_bounded_by_the_largest_tensor(dtype, scope, tmp_path):
+    path = tmp_path / "in"
+    rng = np.random.default_rng(8)
+    weights = rng.standard_normal(size=(5000, 4000), dtype=np.float32).astype(dtype)
+    path.write_bytes(files.image({"a": weights, "b": weights, "copied": weights.reshape(-1)}))
+    data = report("prune", path, "-o", tmp_path / "out", "-s", "0.5", "--block", "1x1",
+                  "--scope", scope)
+    assert data["peak_memory_bytes"] <= 1.5 * weights.nbytes + (64 << 20)
