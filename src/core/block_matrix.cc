@@ -92,14 +92,16 @@ size_t BlockMatrix::classify_values(size_t first, size_t words,
                                     const kernels::Bracket<int32_t>& bracket, uint64_t* keep,
                                     const kernels::CandidateSink<int32_t>& candidates,
                                     uint64_t* kept) const {
-  return kernels32().classify_values(element_at(0, first), words, bracket, keep, candidates, kept);
+  return kernels32().classify_values(element_at(0, first * block_.cols), block_.cols, words,
+                                     bracket, keep, candidates, kept);
 }
 
 size_t BlockMatrix::classify_values(size_t first, size_t words,
                                     const kernels::Bracket<int64_t>& bracket, uint64_t* keep,
                                     const kernels::CandidateSink<int64_t>& candidates,
                                     uint64_t* kept) const {
-  return kernels64().classify_values(element_at(0, first), words, bracket, keep, candidates, kept);
+  return kernels64().classify_values(element_at(0, first * block_.cols), block_.cols, words,
+                                     bracket, keep, candidates, kept);
 }
 
 void BlockMatrix::fill_keys(size_t first, size_t count, int32_t* keys) const {

@@ -50,6 +50,12 @@ class BlockMatrix {
     return block / grid_cols_ * block_.rows * cols_ + block % grid_cols_ * block_.cols;
   }
 
+  /// Begins to fetch the first values of a block.
+  void prefetch(size_t block) const noexcept {
+    const size_t row = block / grid_cols_ * block_.rows, col = block % grid_cols_ * block_.cols;
+    __builtin_prefetch(element_at(row, col));
+  }
+
   /// Calls visit(run) for blocks [first, first + count) in their order, in runs of at most `limit`.
   template <typename Visit>
   void for_each_run(size_t first, size_t count, size_t limit, const Visit& visit) const {
@@ -66,9 +72,15 @@ class BlockMatrix {
   /// As above; keys of 32-bit scores become those of the same numbers as F64.
   void fill_keys(size_t first, size_t count, int64_t* keys) const;
 
-  /// True where every value is a block and the values of all blocks follow each other.
+  /// True where every value is a block and all follow each other.
   bool blocks_are_values() const noexcept {
     return rows_ <= 1 && block_.rows == 1 && block_.cols == 1;
+  }
+
+  /// True where classify_values can be called: blocks of one row that follow each other unclipped.
+  bool can_classify_values() const noexcept {
+    return rows_ <= 1 && block_.rows == 1 && cols_ % block_.cols == 0 &&
+           kernels::can_classify_values(block_.cols);
   }
 
   /// True where the keys of this matrix alone would have the type Key.

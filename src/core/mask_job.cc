@@ -18,6 +18,9 @@ constexpr uint64_t kStreamingBytes = 4 << 20;
 constexpr uint64_t kStoreFromBlockSize = 8;
 constexpr uint64_t kMaxStoredBytes = 20 << 20;
 
+// How many lines of a sample ahead their values are fetched.
+constexpr uint64_t kLinesAhead = 12;
+
 // How many flips ahead their mask bytes are fetched: enough to hide a read of main memory.
 constexpr size_t kFlipsAhead = 16;
 
@@ -40,6 +43,9 @@ void sample_matrix(const BlockMatrix& matrix, uint64_t begin, uint64_t end,
   for (uint64_t line = plan.first_line_from(begin); line < plan.lines; ++line) {
     const uint64_t first = plan.line_begin(line);
     if (first >= end) break;
+    // Each line stands on a page of its own: without this every one would be waited for.
+    const uint64_t ahead = plan.line_begin(line + kLinesAhead);
+    if (ahead < end) matrix.prefetch(ahead - begin);
     const size_t count = std::min(plan.line_end(line), end) - first;
     matrix.fill_keys(first - begin, count, keys);
     search.add_sample({keys, count});
@@ -186,7 +192,7 @@ template <typename Key>
 void MaskJob<Key>::classify_task(const Task& task, const kernels::Bracket<Key>& bracket,
                                  MaskWriter& writer, TaskResult& result) const {
   const BlockMatrix& matrix = matrices_[task.matrix];
-  const bool in_place = matrix.blocks_are_values() && matrix.has_keys_of<Key>();
+  const bool in_place = matrix.can_classify_values() && matrix.has_keys_of<Key>();
   alignas(64) Key keys[kChunkKeys];
   uint64_t keep[kChunkKeys / 64];
   uint64_t kept = 0, shown = 0;

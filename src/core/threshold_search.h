@@ -34,12 +34,14 @@ struct Candidates {
   ScratchVector<uint32_t> blocks;  ///< index in the task
 };
 
-/// Where the sample's lines stand: line i begins at key `line_begin(i, ...)` of `total`.
+/// Where the sample's lines stand among `total` keys: one somewhere in each of `lines` equal
+/// strata.
 struct SamplePlan {
   static constexpr size_t kLineKeys = 16;  ///< a cache line of F32 values
 
   uint64_t total = 0;
   uint64_t lines = 0;
+  uint64_t stratum = 1;  ///< keys; the last one may be longer or shorter
 
   /// Right for `total` keys; every key is sampled where they are few.
   static SamplePlan of(uint64_t total);
@@ -99,6 +101,7 @@ class ThresholdSearch {
 
   const kernels::KeyKernels<Key>& kernels() const noexcept;
   double rank_variance(Key bound) const;
+  Key first_guess() const;
   void show_to_count(size_t task, const Key* keys, size_t words);
   void show_to_histogram(const Key* keys, size_t count);
   void end_count();

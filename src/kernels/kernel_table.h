@@ -88,9 +88,11 @@ template <typename Key>
 struct ValueKernels {
   /// Writes run.count keys: the mean score of each block, added in row-major order, divided once.
   void (*score)(const BlockRun& run, Key* keys);
-  /// KeyKernels::classify of the scores of values[0, 64 * words), each a block, in one go.
-  size_t (*classify_values)(const void* values, size_t words, const Bracket<Key>& bracket,
-                            uint64_t* keep, const CandidateSink<Key>& candidates, uint64_t* kept);
+  /// KeyKernels::classify of the scores of 64 * words blocks of one row that follow each other in
+  /// memory, in one go. Precondition: can_classify_values(block_cols).
+  size_t (*classify_values)(const void* values, size_t block_cols, size_t words,
+                            const Bracket<Key>& bracket, uint64_t* keep,
+                            const CandidateSink<Key>& candidates, uint64_t* kept);
   /// For each block whose keep bit is 0, writes mask bytes that drop its `zeros` lowest keys, ties
   /// to the lower index; all other mask bytes become 1. Blocks where ties straddle the limit are
   /// left to the caller: their bit in `unresolved` is set (cleared for all others). Mask byte (r, b
@@ -99,6 +101,11 @@ struct ValueKernels {
   void (*drop_in_blocks)(const BlockRun& run, size_t zeros, const uint64_t* keep, uint8_t* mask,
                          size_t mask_stride, uint64_t* unresolved);
 };
+
+/// The widths of block that classify_values takes.
+constexpr bool can_classify_values(size_t block_cols) noexcept {
+  return block_cols == 1 || block_cols == 2 || block_cols == 4;
+}
 
 /// The largest block, in elements, that drop_in_blocks takes.
 inline constexpr size_t kMaxTile = 512;

@@ -36,18 +36,24 @@ struct StoredKeys {
   Key at(size_t i) const { return keys[i]; }
 };
 
-// Keys that are made of values, one a value.
-template <class Format, int kNorm>
+// Keys that are made of values: one for each block of a row of kCols.
+template <class Format, int kNorm, size_t kCols>
 struct ValueKeys {
   const typename Format::Element* values;
 
   template <class DI>
   HWY_INLINE hn::VFromD<DI> load(DI, size_t i) const {
+    // Without the clamp of NaN: all bounds are at most kNanKey, or above every key.
     const hn::Rebind<typename Format::Score, DI> d;
-    return key_of(d, score_of<kNorm>(Format::load_magnitude(d, values + i)));
+    return hn::BitCast(DI(), hn::Abs(mean_of_row<Format, kNorm, kCols>(d, values + i * kCols)));
   }
+
   auto at(size_t i) const {
-    return scalar_key_of(scalar_score_of<kNorm>(Format::magnitude(load_element(values, i))));
+    typename Format::Score sum = 0;
+    for (size_t c = 0; c < kCols; ++c) {
+      sum += scalar_score_of<kNorm>(Format::magnitude(load_element(values, i * kCols + c)));
+    }
+    return scalar_key_of(sum / kCols);
   }
 };
 
@@ -64,16 +70,15 @@ HWY_INLINE size_t classify_source(const Source& source, size_t words, const Brac
   size_t found = 0;
   uint64_t keeps = 0;
   for (size_t w = 0; w < words; ++w) {
-    uint64_t below = 0, inside = 0;
-    HWY_UNROLL(64)
-    for (size_t i = 0; i < kKeysPerWord; i += hn::Lanes(d)) {
-      const auto keys = source.load(d, w * kKeysPerWord + i);
-      below |= mask_bits(d, hn::Lt(keys, threshold)) << i;
-      inside |= mask_bits(du, hn::Lt(hn::BitCast(du, hn::Sub(keys, first)), width)) << i;
-    }
+    const size_t group = w * kKeysPerWord;
+    const uint64_t below =
+        word_of(d, [&](size_t i) HWY_ATTR { return hn::Lt(source.load(d, group + i), threshold); });
+    const uint64_t inside = word_of(du, [&](size_t i) HWY_ATTR {
+      return hn::Lt(hn::BitCast(du, hn::Sub(source.load(d, group + i), first)), width);
+    });
     keep[w] = ~below;
     keeps += hwy::PopCount(~below);
-    found = append_indices(inside, w * kKeysPerWord, candidates.indices, found);
+    found = append_indices(inside, group, candidates.indices, found);
   }
   for (size_t i = 0; i < found; ++i) candidates.keys[i] = source.at(candidates.indices[i]);
   *kept += keeps;
@@ -87,10 +92,16 @@ size_t classify(const Key* keys, size_t words, const Bracket<Key>& bracket, uint
 }
 
 template <class Format, int kNorm, typename Key>
-size_t classify_values(const void* values, size_t words, const Bracket<Key>& bracket,
-                       uint64_t* keep, const CandidateSink<Key>& candidates, uint64_t* kept) {
-  const ValueKeys<Format, kNorm> source{static_cast<const typename Format::Element*>(values)};
-  return classify_source(source, words, bracket, keep, candidates, kept);
+size_t classify_values(const void* values, size_t block_cols, size_t words,
+                       const Bracket<Key>& bracket, uint64_t* keep,
+                       const CandidateSink<Key>& candidates, uint64_t* kept) {
+  const auto* first = static_cast<const typename Format::Element*>(values);
+  const auto run = [&](auto source) {
+    return classify_source(source, words, bracket, keep, candidates, kept);
+  };
+  if (block_cols == 1) return run(ValueKeys<Format, kNorm, 1>{first});
+  if (block_cols == 2) return run(ValueKeys<Format, kNorm, 2>{first});
+  return run(ValueKeys<Format, kNorm, 4>{first});
 }
 
 template <typename Key>

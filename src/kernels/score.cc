@@ -5,7 +5,6 @@
 #define HWY_TARGET_INCLUDE "kernels/score.cc"
 #include "hwy/foreach_target.h"
 //
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/load-inl.h"
 
@@ -36,64 +35,48 @@ void score_scalar(const BlockRun& run, size_t begin, size_t end, Key* keys) {
   }
 }
 
-// sum + the scores of one row of N blocks of width kCols, left to right.
-template <class Format, int kNorm, size_t kCols, class D, class V = hn::VFromD<D>>
-HWY_INLINE V add_row(D d, V sum, const typename Format::Element* row) {
-  V values[kCols], columns[kCols];
-  for (size_t i = 0; i < kCols; ++i) {
-    values[i] = score_of<kNorm>(Format::load_magnitude(d, row + i * hn::Lanes(d)));
-  }
-  deinterleave<kCols>(d, values, columns);
-  for (size_t c = 0; c < kCols; ++c) sum = hn::Add(sum, columns[c]);
-  return sum;
-}
+// So many values of a row are read at once: long enough for the hardware to prefetch, while the
+// sums of their blocks stay in the nearest caches. Blocks of many rows that are read one by one
+// would be as many streams of single cache lines.
+constexpr size_t kStripValues = 8192;
 
-// Many rows at once are more streams than the hardware prefetches.
-template <size_t kCols, class D, typename T>
-HWY_INLINE void prefetch_ahead(D d, const T* row) {
-  for (size_t i = 0; i < kCols; ++i) hwy::Prefetch(row + i * hn::Lanes(d));
+// Scores blocks [begin, end) of a run, a multiple of the lanes and at most a strip.
+template <class Format, int kNorm, size_t kCols, class D, typename Key>
+void score_strip(D d, const BlockRun& run, size_t begin, size_t end, Key* keys) {
+  using Score = typename Format::Score;
+  const hn::RebindToSigned<D> di;
+  const size_t lanes = hn::Lanes(d);
+  HWY_ALIGN Score sums[kStripValues / kCols];
+  const Divisor<Score> size(run.block_rows * kCols);
+  const auto* row = static_cast<const typename Format::Element*>(run.first);
+  for (size_t r = 0; r < run.block_rows; ++r, row += run.row_stride) {
+    const bool first = r == 0, last = r + 1 == run.block_rows;
+    for (size_t b = begin; b < end; b += lanes) {
+      const auto* values = row + b * kCols;
+      auto sum = first ? hn::Zero(d) : hn::Load(d, sums + (b - begin));
+      sum = add_row<Format, kNorm, kCols>(d, sum, values);
+      if (last) {
+        hn::StoreU(key_of(d, size.divide(d, sum)), di, keys + b);
+      } else {
+        hn::Store(sum, d, sums + (b - begin));
+      }
+    }
+  }
 }
 
 template <class Format, int kNorm, size_t kCols, typename Key>
 void score_columns(const BlockRun& run, Key* keys) {
-  using Score = typename Format::Score;
-  const hn::ScalableTag<Score> d;
-  const hn::RebindToSigned<decltype(d)> di;
-  const size_t lanes = hn::Lanes(d);
-  if (run.count < lanes) return score_scalar<Format, kNorm>(run, 0, run.count, keys);
-
-  const auto* first = static_cast<const typename Format::Element*>(run.first);
-  const size_t size = run.block_rows * kCols;
-  const bool exact_inverse = (size & (size - 1)) == 0;
-  const auto divisor = hn::Set(d, static_cast<Score>(size));
-  const auto inverse = hn::Set(d, Score{1} / static_cast<Score>(size));
-  const size_t ahead = run.block_rows * run.row_stride;
-  for (size_t b = 0;;) {
-    auto sum = hn::Zero(d);
-    for (size_t r = 0; r < run.block_rows; ++r) {
-      const auto* row = first + r * run.row_stride + b * kCols;
-      if (run.block_rows > 1) prefetch_ahead<kCols>(d, row + ahead);
-      sum = add_row<Format, kNorm, kCols>(d, sum, row);
-    }
-    // For a power of two the product is the same number as the quotient, and much faster.
-    const auto mean = exact_inverse ? hn::Mul(sum, inverse) : hn::Div(sum, divisor);
-    hn::StoreU(key_of(d, mean), di, keys + b);
-    if (b + lanes == run.count) return;
-    b = HWY_MIN(b + lanes, run.count - lanes);  // the last group overlaps the one before
-  }
-}
-
-template <class Format, int kNorm, typename Key>
-void score_single(const BlockRun& run, Key* keys) {
   const hn::ScalableTag<typename Format::Score> d;
-  const hn::RebindToSigned<decltype(d)> di;
   const size_t lanes = hn::Lanes(d);
   if (run.count < lanes) return score_scalar<Format, kNorm>(run, 0, run.count, keys);
-  const auto* first = static_cast<const typename Format::Element*>(run.first);
-  for (size_t b = 0;;) {
-    hn::StoreU(key_of(d, score_of<kNorm>(Format::load_magnitude(d, first + b))), di, keys + b);
-    if (b + lanes == run.count) return;
-    b = HWY_MIN(b + lanes, run.count - lanes);
+  const size_t whole = run.count - run.count % lanes;
+  constexpr size_t kStrip = kStripValues / kCols;
+  for (size_t b = 0; b < whole; b += kStrip) {
+    score_strip<Format, kNorm, kCols>(d, run, b, HWY_MIN(b + kStrip, whole), keys);
+  }
+  // The last group overlaps the one before.
+  if (whole < run.count) {
+    score_strip<Format, kNorm, kCols>(d, run, run.count - lanes, run.count, keys);
   }
 }
 
@@ -101,8 +84,7 @@ template <class Format, int kNorm, typename Key>
 void score(const BlockRun& run, Key* keys) {
   switch (run.block_cols) {
     case 1:
-      return run.block_rows == 1 ? score_single<Format, kNorm>(run, keys)
-                                 : score_columns<Format, kNorm, 1>(run, keys);
+      return score_columns<Format, kNorm, 1>(run, keys);
     case 2:
       return score_columns<Format, kNorm, 2>(run, keys);
     case 4:
