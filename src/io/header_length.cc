@@ -32,7 +32,6 @@ Result<uint64_t> header_length(std::span<const std::byte> first_bytes, uint64_t 
                   concat("the header should have ", length, " bytes, but the file ends after ",
                          file_bytes - kLengthBytes));
   }
-  if (length == 0) return Status(ErrorCode::kHeaderEmpty, "the header is empty");
   return length;
 }
 

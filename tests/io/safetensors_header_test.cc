@@ -126,6 +126,8 @@ TEST(SafetensorsImage, ChecksTheLengthThatItBeginsWith) {
   EXPECT_EQ(code(std::vector<std::byte>(8)), ErrorCode::kHeaderEmpty);
   EXPECT_EQ(code(std::vector<std::byte>(9)), ErrorCode::kHeaderEmpty);
   EXPECT_EQ(code({good.begin(), good.begin() + 12}), ErrorCode::kHeaderPastEnd);
+  EXPECT_EQ(code({good.begin(), good.end() - 5}), ErrorCode::kHeaderPastEnd);
+  EXPECT_EQ(code({good.begin(), good.end() - 4}), ErrorCode::kDataPastEnd);
   EXPECT_EQ(code({good.begin(), good.end() - 1}), ErrorCode::kDataPastEnd);
   good.push_back({});
   EXPECT_EQ(code(good), ErrorCode::kTrailingData);
@@ -176,7 +178,7 @@ TEST(TextWithMetadata, ParsesAgainToTheSameTensorsAndTheNewMetadata) {
 
 TEST(TextWithMetadata, MakesAnyMetadataValid) {
   const Metadata metadata = {
-      {"k", "first"}, {"\xFF", "\xED\xA0\x80"}, {"\xFE", "same key"}, {"k", "last"}};
+      {"k", "first"}, {"\xFF", "\xED\xA0\x80"}, {"\uFFFD", "same key"}, {"k", "last"}};
   const SafetensorsHeader again = parsed(parsed("{}", 0).text_with_metadata(metadata), 0);
   EXPECT_THAT(again.metadata(), ElementsAre(Pair("\uFFFD", "same key"), Pair("k", "last")));
 }

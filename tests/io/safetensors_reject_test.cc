@@ -58,6 +58,9 @@ const Case kTextCases[] = {
     {"InvalidUtf8InName", ErrorCode::kHeaderNotUtf8, header({entry("\xFF", "F32", "[1]", 0, 4)})},
     {"InvalidUtf8Outside", ErrorCode::kHeaderNotUtf8, header({kA}) + "\x80"},
     {"OverlongUtf8", ErrorCode::kHeaderNotUtf8, header({entry("\xC0\x80", "F32", "[1]", 0, 4)})},
+    {"OverlongUtf8OfThreeBytes", ErrorCode::kHeaderNotUtf8, header({kA}) + "\xE0\x80\xA0"},
+    {"OverlongUtf8OfFourBytes", ErrorCode::kHeaderNotUtf8, header({kA}) + "\xF0\x80\x80\xA0"},
+    {"Utf8PastTheLastCodePoint", ErrorCode::kHeaderNotUtf8, header({kA}) + "\xF4\x90\x80\x80"},
     {"RawSurrogate", ErrorCode::kHeaderNotUtf8,
      header({entry("\xED\xA0\x80", "F32", "[1]", 0, 4)})},
     {"CutUtf8", ErrorCode::kHeaderNotUtf8, header({kA}) + "\xE2\x82"},
@@ -177,6 +180,8 @@ const Case kNumberCases[] = {
 
 const Case kLayoutCases[] = {
     {"PartialOverlap", ErrorCode::kOverlap, header({kA, entry("b", "F32", "[1]", 2, 6)}), 6},
+    {"OverlapOfOneByte", ErrorCode::kOverlap, header({kA, entry("b", "U8", "[2]", 3, 5)}), 5},
+    {"HoleOfOneByte", ErrorCode::kHole, header({kA, entry("b", "U8", "[2]", 5, 7)}), 7},
     {"IdenticalOverlap", ErrorCode::kOverlap, header({kA, entry("b", "F32", "[1]", 0, 4)})},
     {"EmptyTensorInsideAnother", ErrorCode::kOverlap, header({kA, entry("b", "F32", "[0]", 2, 2)})},
     {"Hole", ErrorCode::kHole, header({kA, entry("b", "F32", "[1]", 5, 9)}), 9},
