@@ -120,5 +120,143 @@ TEST_P(MaskTest, EqualsTheReferenceWhereTheSampleDecides) {
   }
 }
 
+TEST_P(MaskTest, IsTheSameForAnyNumberOfThreads) {
+  const MatrixShape shape{1100, 1000};  // above the size from which threads are used
+  for (const Fill how : testing::kAllFills) {
+    for (const BlockShape block : {BlockShape{1, 1}, BlockShape{1, 4}, BlockShape{8, 8}}) {
+      Values values(DType::kF32, shape, shape.cols);
+      testing::fill(values, shape, how, 1);
+      const DataNormConfig config{.sparsity_level = 0.5,
+                                  .sparse_block_shape = block,
+                                  .zeros_per_block = {},
+                                  .norm = Norm::kL1};
+      const std::vector<uint8_t> expected = mask_of(values.view(), config);
+      for (const size_t threads : {2, 3, 7}) {
+        testing::ThreadsFor pool(threads);
+        ASSERT_EQ(mask_of(values.view(), config, pool), expected) << static_cast<int>(how);
+      }
+    }
+  }
+}
+
+std::vector<Values> random_matrices(uint64_t seed, bool mixed, std::mt19937_64& random) {
+  std::vector<Values> matrices;
+  const size_t count = 1 + random() % 6;
+  for (size_t i = 0; i < count; ++i) {
+    const MatrixShape shape{random() % 60, 1 + random() % 90};
+    const DType dtype = mixed ? pick(testing::kPrunable, random) : DType::kF32;
+    matrices.emplace_back(dtype, shape, shape.cols, random() % 8);
+    testing::fill(matrices.back(), shape, pick(testing::kAllFills, random), seed + i);
+  }
+  return matrices;
+}
+
+std::vector<MatrixView> views_of(const std::vector<Values>& matrices) {
+  std::vector<MatrixView> views;
+  for (const Values& values : matrices) views.push_back(values.view());
+  return views;
+}
+
+// Shows all matrices pass by pass, the last one first, then asks for the masks.
+std::vector<std::vector<uint8_t>> masks_pass_by_pass(const std::vector<MatrixView>& views,
+                                                     const DataNormConfig& config) {
+  SerialFor serial;
+  std::vector<MatrixInfo> infos;
+  for (const MatrixView& view : views) infos.push_back({view.shape, view.dtype});
+  Result<GlobalSelection> selection = GlobalSelection::create(infos, config);
+  EXPECT_TRUE(selection.ok());
+  int passes = 0;
+  while (!selection->ready()) {
+    for (size_t i = views.size(); i-- > 0;) {
+      EXPECT_TRUE(selection->visit(i, views[i], serial).ok());
+    }
+    EXPECT_TRUE(selection->end_pass().ok());
+    EXPECT_LE(++passes, 8);
+  }
+  std::vector<std::vector<uint8_t>> masks;
+  for (size_t i = 0; i < views.size(); ++i) {
+    masks.emplace_back(views[i].numel(), 7);
+    EXPECT_TRUE(selection->write_mask(i, views[i], masks.back(), serial).ok());
+  }
+  return masks;
+}
+
+TEST_P(MaskTest, SpendsOneBudgetOverSeveralMatricesAsTheReferenceDoes) {
+  SerialFor serial;
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    std::mt19937_64 random(seed);
+    const DataNormConfig config = random_case(seed, 100).config;
+    const std::vector<Values> matrices = random_matrices(seed, seed % 2 == 0, random);
+    const std::vector<MatrixView> views = views_of(matrices);
+    const auto expected = reference::masks(views, config);
+
+    std::vector<std::vector<uint8_t>> masks;
+    std::vector<MaskTarget> targets;
+    for (const MatrixView& view : views) masks.emplace_back(view.numel(), 7);
+    for (size_t i = 0; i < views.size(); ++i) targets.push_back({views[i], masks[i]});
+    ASSERT_TRUE(compute_global_masks(targets, config, serial).ok());
+    ASSERT_EQ(masks, expected) << "seed " << seed;
+    ASSERT_EQ(masks_pass_by_pass(views, config), expected) << "seed " << seed;
+  }
+}
+
+// Every half once, in an order that is not theirs: all ties and all NaN are among them.
+TEST_P(MaskTest, RanksAllHalvesAsTheReferenceDoes) {
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    std::vector<uint16_t> halves(65536);
+    for (size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<uint16_t>(i * 40503);
+    const MatrixView view = contiguous_view(halves.data(), dtype, {256, 256});
+    for (const Norm norm : {Norm::kL1, Norm::kL2}) {
+      for (const double level : {0.1, 0.5, 0.97, 0.999}) {
+        for (const BlockShape block : {BlockShape{1, 1}, BlockShape{1, 4}}) {
+          const DataNormConfig config{level, block, {}, norm};
+          ASSERT_EQ(mask_of(view, config), reference::masks({view}, config)[0])
+              << dtype_name(dtype) << " level " << level << " norm " << static_cast<int>(norm);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(MaskTest, KeepsTheLargestOfEachGroupUnderNm) {
+  const float values[] = {4, 1, 3, 2, 1, 1, 1, 1, 5, 9};  // the tail has 2 of 4 values
+  std::vector<uint8_t> mask =
+      mask_of(contiguous_view(values, DType::kF32, {1, 10}), nm_config(2, 4));
+  EXPECT_EQ(mask, (std::vector<uint8_t>{1, 0, 1, 0, 0, 0, 1, 1, 0, 0}));
+  mask = mask_of(contiguous_view(values, DType::kF32, {1, 10}), nm_config(3, 4));
+  EXPECT_EQ(mask, (std::vector<uint8_t>{1, 0, 1, 1, 0, 1, 1, 1, 0, 1}));
+}
+
+TEST(ComputeMask, RejectsWhatHasNoMeaningAndWritesNothing) {
+  const float values[4] = {1, 2, 3, 4};
+  const MatrixView view = contiguous_view(values, DType::kF32, {1, 4});
+  const auto code_of = [&](const MatrixView& v, const DataNormConfig& config, size_t mask_size) {
+    std::vector<uint8_t> mask(mask_size, 7);
+    const Status status = compute_mask(v, config, mask).status();
+    EXPECT_EQ(mask, std::vector<uint8_t>(mask_size, 7));
+    return status.code();
+  };
+  EXPECT_EQ(code_of(view, {.sparsity_level = NAN}, 4), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of(view, {.sparsity_level = INFINITY}, 4), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of(view, {.sparse_block_shape = {0, 4}}, 4), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of(view, {.zeros_per_block = 5}, 4), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of(view, {}, 3), ErrorCode::kInvalidArgument);
+  MatrixView integers = view;
+  integers.dtype = DType::kI32;
+  EXPECT_EQ(code_of(integers, {}, 4), ErrorCode::kInvalidArgument);
+  MatrixView narrow = contiguous_view(values, DType::kF32, {2, 2});
+  narrow.row_stride = 1;
+  EXPECT_EQ(code_of(narrow, {}, 4), ErrorCode::kInvalidArgument);
+}
+
+TEST(ComputeMask, TakesBlocksLargerThanAnyMatrix) {
+  const float values[6] = {6, 5, 4, 3, 2, 1};
+  const MatrixView view = contiguous_view(values, DType::kF32, {2, 3});
+  const uint64_t huge = uint64_t{1} << 62;
+  EXPECT_EQ(mask_of(view, {1.0, {huge, huge}, {}, Norm::kL1}), std::vector<uint8_t>(6, 0));
+  EXPECT_EQ(mask_of(view, {1.0, {huge, huge}, 5, Norm::kL1}),
+            (std::vector<uint8_t>{1, 0, 0, 0, 0, 0}));
+}
+
 }  // namespace
 }  // namespace winnow

@@ -38,9 +38,9 @@ struct DataNormConfig {
   /// Share of the blocks that are selected. 0 and less select none, 1 and more all; must be finite.
   /// Differs from torch.ao: there a level between -1 and 0 selects from the end.
   double sparsity_level = 0.5;
-  BlockShape sparse_block_shape;
+  BlockShape sparse_block_shape = {};
   /// How many values of a selected block fall, 0 to bh * bw; unset: all of them.
-  std::optional<uint64_t> zeros_per_block;
+  std::optional<uint64_t> zeros_per_block = std::nullopt;
   Norm norm = Norm::kL1;
 };
 
