@@ -45,6 +45,13 @@ class BlockMatrix {
   /// Where the elements of a run stand, for the kernels.
   kernels::BlockRun elements(const Run& run) const noexcept;
 
+  /// How many of the `most` blocks from `first` on to take at once: whole rows of blocks where
+  /// several fit, else up to the end of the row. The mask's rows are then written in long pieces.
+  size_t piece_from(size_t first, size_t most) const noexcept {
+    const size_t in_row = grid_cols_ - first % grid_cols_;
+    return most <= in_row ? most : in_row + (most - in_row) / grid_cols_ * grid_cols_;
+  }
+
   /// Where the first mask byte of a block stands.
   size_t mask_offset(size_t block) const noexcept {
     return block / grid_cols_ * block_.rows * cols_ + block % grid_cols_ * block_.cols;

@@ -28,10 +28,9 @@ void write_uniform(const BlockMatrix& matrix, const Task& task, bool keep, uint8
                    MaskWriter& writer) {
   uint64_t bits[kChunkKeys / 64];
   std::fill(std::begin(bits), std::end(bits), keep ? ~uint64_t{0} : 0);
-  for (size_t offset = 0; offset < task.count; offset += kChunkKeys) {
-    writer.write(matrix, task.first + offset, std::min(kChunkKeys, task.count - offset), bits,
-                 mask);
-  }
+  for_each_piece(matrix, task, [&](size_t offset, size_t count) {
+    writer.write(matrix, task.first + offset, count, bits, mask);
+  });
 }
 
 }  // namespace winnow::core

@@ -99,8 +99,7 @@ void MaskJob<Key>::for_each_chunk_of(size_t t, const Visit& visit) const {
   const Task& task = tasks_[t];
   if (stored_.size() == 0) return for_each_chunk<Key>(matrices_[task.matrix], task, visit);
   alignas(64) Key padded[kChunkKeys];
-  for (size_t offset = 0; offset < task.count; offset += kChunkKeys) {
-    const size_t count = std::min(kChunkKeys, task.count - offset);
+  for_each_piece(matrices_[task.matrix], task, [&](size_t offset, size_t count) {
     const Key* keys = stored_.begin() + stored_offset_[t] + offset;
     if (count % kernels::kKeysPerWord != 0) {
       std::copy(keys, keys + count, padded);
@@ -108,7 +107,7 @@ void MaskJob<Key>::for_each_chunk_of(size_t t, const Visit& visit) const {
       keys = padded;
     }
     visit(keys, offset, count);
-  }
+  });
 }
 
 template <typename Key>
@@ -196,9 +195,8 @@ void MaskJob<Key>::classify_task(const Task& task, const kernels::Bracket<Key>& 
   alignas(64) Key keys[kChunkKeys];
   uint64_t keep[kChunkKeys / 64];
   uint64_t kept = 0, shown = 0;
-  for (size_t offset = 0; offset < task.count; offset += kChunkKeys) {
+  for_each_piece(matrix, task, [&](size_t offset, size_t count) {
     const size_t first = task.first + offset;
-    const size_t count = std::min(kChunkKeys, task.count - offset);
     const size_t words = (count + kernels::kKeysPerWord - 1) / kernels::kKeysPerWord;
     uint32_t* found_blocks = result.candidates.blocks.room(kChunkKeys + 4);
     const kernels::CandidateSink<Key> sink{found_blocks,
@@ -216,7 +214,7 @@ void MaskJob<Key>::classify_task(const Task& task, const kernels::Bracket<Key>& 
     result.candidates.blocks.grow(found);
     shown += words * kernels::kKeysPerWord;
     writer.write(matrix, first, count, keep, mask_of(task));
-  }
+  });
   const ScratchVector<Key>& found = result.candidates.keys;
   const size_t dropped_inside =
       kernels_.count_below(found.begin(), found.size(), bracket.threshold);

@@ -33,17 +33,27 @@ void pad_keys(Key* keys, size_t count) {
   for (; count % kernels::kKeysPerWord != 0; ++count) keys[count] = kernels::kPadKey<Key>;
 }
 
-/// Calls visit(keys, offset, count) for chunk after chunk of a task: keys[0, count) are those of
-/// blocks first + offset on, padded to whole words.
+/// Calls visit(offset, count) for piece after piece of a task's blocks, each at most kChunkKeys.
+template <typename Visit>
+void for_each_piece(const BlockMatrix& matrix, const Task& task, const Visit& visit) {
+  for (size_t offset = 0; offset < task.count;) {
+    const size_t most = std::min(kChunkKeys, task.count - offset);
+    const size_t count = matrix.piece_from(task.first + offset, most);
+    visit(offset, count);
+    offset += count;
+  }
+}
+
+/// Calls visit(keys, offset, count) likewise: keys[0, count) are those of blocks first + offset on,
+/// padded to whole words.
 template <typename Key, typename Visit>
 void for_each_chunk(const BlockMatrix& matrix, const Task& task, const Visit& visit) {
   alignas(64) Key keys[kChunkKeys];
-  for (size_t offset = 0; offset < task.count; offset += kChunkKeys) {
-    const size_t count = std::min(kChunkKeys, task.count - offset);
+  for_each_piece(matrix, task, [&](size_t offset, size_t count) {
     matrix.fill_keys(task.first + offset, count, keys);
     pad_keys(keys, count);
     visit(static_cast<const Key*>(keys), offset, count);
-  }
+  });
 }
 
 }  // namespace winnow::core

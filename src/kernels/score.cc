@@ -35,10 +35,12 @@ void score_scalar(const BlockRun& run, size_t begin, size_t end, Key* keys) {
   }
 }
 
-// So many values of a row are read at once: long enough for the hardware to prefetch, while the
-// sums of their blocks stay in the nearest caches. Blocks of many rows that are read one by one
-// would be as many streams of single cache lines.
-constexpr size_t kStripValues = 8192;
+// A strip of so many blocks is read four rows at a time: pieces long enough for the hardware to
+// prefetch, while the sums stay in the L1 cache. Blocks of many rows that are read one by one would
+// be as many streams of single cache lines.
+template <size_t kCols>
+constexpr size_t kStripBlocks = HWY_MIN(size_t{4096}, 8192 / kCols);
+constexpr size_t kRowsAtOnce = 4;
 
 // Scores blocks [begin, end) of a run, a multiple of the lanes and at most a strip.
 template <class Format, int kNorm, size_t kCols, class D, typename Key>
@@ -46,15 +48,18 @@ void score_strip(D d, const BlockRun& run, size_t begin, size_t end, Key* keys) 
   using Score = typename Format::Score;
   const hn::RebindToSigned<D> di;
   const size_t lanes = hn::Lanes(d);
-  HWY_ALIGN Score sums[kStripValues / kCols];
+  HWY_ALIGN Score sums[kStripBlocks<kCols>];
   const Divisor<Score> size(run.block_rows * kCols);
-  const auto* row = static_cast<const typename Format::Element*>(run.first);
-  for (size_t r = 0; r < run.block_rows; ++r, row += run.row_stride) {
-    const bool first = r == 0, last = r + 1 == run.block_rows;
+  const auto* first = static_cast<const typename Format::Element*>(run.first);
+  for (size_t r = 0; r < run.block_rows; r += kRowsAtOnce) {
+    const size_t rows = HWY_MIN(kRowsAtOnce, run.block_rows - r);
+    const bool last = r + rows == run.block_rows;
     for (size_t b = begin; b < end; b += lanes) {
-      const auto* values = row + b * kCols;
-      auto sum = first ? hn::Zero(d) : hn::Load(d, sums + (b - begin));
-      sum = add_row<Format, kNorm, kCols>(d, sum, values);
+      const auto* values = first + r * run.row_stride + b * kCols;
+      auto sum = r == 0 ? hn::Zero(d) : hn::Load(d, sums + (b - begin));
+      for (size_t i = 0; i < rows; ++i, values += run.row_stride) {
+        sum = add_row<Format, kNorm, kCols>(d, sum, values);
+      }
       if (last) {
         hn::StoreU(key_of(d, size.divide(d, sum)), di, keys + b);
       } else {
@@ -70,7 +75,7 @@ void score_columns(const BlockRun& run, Key* keys) {
   const size_t lanes = hn::Lanes(d);
   if (run.count < lanes) return score_scalar<Format, kNorm>(run, 0, run.count, keys);
   const size_t whole = run.count - run.count % lanes;
-  constexpr size_t kStrip = kStripValues / kCols;
+  constexpr size_t kStrip = kStripBlocks<kCols>;
   for (size_t b = 0; b < whole; b += kStrip) {
     score_strip<Format, kNorm, kCols>(d, run, b, HWY_MIN(b + kStrip, whole), keys);
   }

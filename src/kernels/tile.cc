@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/load-inl.h"
 
@@ -304,6 +305,19 @@ HWY_INLINE void set_bits(uint64_t bits, size_t b, uint64_t* words) {
   if (b % 64 != 0 && bits >> (64 - b % 64) != 0) words[b / 64 + 1] |= bits >> (64 - b % 64);
 }
 
+// The rows of a group are more streams than the hardware prefetches.
+constexpr size_t kGroupsAhead = 4;
+
+template <class Format>
+HWY_INLINE void prefetch_group(const BlockRun& run, size_t b, size_t lanes) {
+  const auto* first = static_cast<const typename Format::Element*>(run.first) + b * run.block_cols;
+  const size_t bytes = lanes * run.block_cols * sizeof(*first);
+  for (size_t r = 0; r < run.block_rows; ++r) {
+    const char* row = reinterpret_cast<const char*>(first + r * run.row_stride);
+    for (size_t i = 0; i < bytes; i += 64) hwy::Prefetch(row + i);
+  }
+}
+
 template <class Format, int kNorm, size_t kCols, class Key>
 void drop_in_tiles(const BlockRun& run, size_t zeros, const uint64_t* keep, uint8_t* mask,
                    size_t mask_stride, uint64_t* unresolved) {
@@ -320,6 +334,7 @@ void drop_in_tiles(const BlockRun& run, size_t zeros, const uint64_t* keep, uint
     return;
   }
   for (size_t b = 0;;) {
+    prefetch_group<Format>(run, b + kGroupsAhead * lanes, lanes);
     const uint64_t kept = keep_bits(keep, b, lanes);
     drop_in_group<Format, kNorm, kCols>(di, run, zeros, b, kept, mask, mask_stride, &ties);
     set_bits(ties, b, unresolved);
