@@ -1,0 +1,127 @@
+"""./dev bench: every table of docs/benchmarks.md, and with --check every bar.
+
+usage: run.py [--check] [--quick] [--write FILE]
+  --check   end with status 1 where a bar is missed
+  --quick   leave out 64 million values and upstream at 6.4 million
+  --write   also write the report to FILE as Markdown
+"""
+import argparse
+import datetime
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+import files
+import masks
+from winnow_bench import Library
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Report:
+    """Prints as it goes and keeps what docs/benchmarks.md shows."""
+
+    def __init__(self):
+        self.lines, self.missed, self.bars = [], [], 0
+
+    def say(self, line=""):
+        print(line, flush=True)
+        self.lines.append(line)
+
+    def heading(self, title, columns=None):
+        self.say(f"\n## {title}\n")
+        if columns:
+            self.say("| " + " | ".join(columns) + " |")
+            self.say("|" + " --- |" * len(columns))
+
+    def judge(self, what, value, bar, at_least=False):
+        self.bars += 1
+        met = value >= bar if at_least else value <= bar
+        if not met:
+            self.missed.append(f"{what}: {value:.2f}, bar {bar:g}")
+        return "met" if met else "MISSED"
+
+    def mask(self, size, kind, case, best, count, upstream_bar, floor_bar):
+        floor = masks.floor_of(best)
+        what = f"{size} {kind} {case}"
+        cells = [size, kind, case, f"{floor / count * 1e9:.3f}", f"{best['ours'] / count * 1e9:.3f}",
+                 f"{4e-9 * count / best['ours']:.1f}"]
+        over = best["ours"] / floor
+        verdict = self.judge(f"{what}, times the floor", over, floor_bar) if floor_bar else ""
+        cells.append(f"{over:.2f} {verdict}".strip())
+        if "upstream" in best:
+            faster = best["upstream"] / best["ours"]
+            verdict = self.judge(f"{what}, times upstream", faster, upstream_bar, at_least=True)
+            cells += [f"{best['upstream'] / count * 1e9:.1f}", f"{faster:.0f} {verdict}"]
+        else:
+            cells += ["", ""]
+        self.say("| " + " | ".join(cells) + " |")
+
+    def ratio(self, what, value, bar):
+        self.say(f"| {what} | {value:.2f} | {bar:g} | {self.judge(what, value, bar)} |")
+
+    def bar(self, what, value, bar):
+        self.say(f"{what}: {value:.2f}, bar {bar:.2f}: {self.judge(what, value, bar)}")
+
+
+def machine():
+    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line),
+                 platform.processor())
+    return (f"{model}, {os.cpu_count()} cores, SIMD level {os.environ.get('WINNOW_SIMD') or 'best'}, "
+            f"torch {torch.__version__}, {datetime.date.today()}")
+
+
+MASK_COLUMNS = ["values", "data", "block, level, norm", "floor ns", "ours ns", "GB/s read",
+                "times the floor", "upstream ns", "times upstream"]
+RATIO_COLUMNS = ["case", "ratio", "bar", ""]
+
+
+def run(report, library, quick):
+    sizes = ["640 K"] if quick else list(masks.SIZES)
+    report.heading("Masks of whole blocks", MASK_COLUMNS)
+    masks.upstream_table(library, report, sizes)
+    report.heading("Half of each block, and 2:4", MASK_COLUMNS)
+    masks.partial_table(library, report, sizes)
+    report.heading("Clipped edges", RATIO_COLUMNS)
+    masks.clipped_table(library, report)
+    report.heading("Ties and 16-bit types", RATIO_COLUMNS)
+    masks.hard_table(library, report, ["640 K", "6.4 M"] + ([] if quick else ["64 M"]))
+    if not quick:
+        report.heading("One budget over many tensors", RATIO_COLUMNS)
+        masks.scope_table(library, report)
+        report.heading("Threads", RATIO_COLUMNS)
+        masks.threads_table(library, report)
+        report.heading("Scratch memory")
+        masks.scratch_table(library, report)
+    report.heading("File to file")
+    files.file_table(ROOT / "build/bin/winnow", ROOT / ".cache/bench", report)
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--write")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    os.sched_setaffinity(0, range(os.cpu_count()))
+    report = Report()
+    report.say(f"Machine: {machine()}")
+    report.say("Times are minima of interleaved repetitions, nanoseconds a value, one thread.")
+    run(report, Library(ROOT / "build-bench/bench/libwinnow_bench.so"), options.quick)
+    report.say(f"\n{report.bars - len(report.missed)} of {report.bars} bars met")
+    for missed in report.missed:
+        report.say(f"- missed: {missed}")
+    if options.write:
+        Path(options.write).write_text(
+            "# Benchmarks\n\n`./dev bench --write docs/benchmarks.md` made this page.\n\n"
+            + "\n".join(report.lines) + "\n")
+    return 1 if options.check and report.missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
