@@ -56,17 +56,6 @@ BlockMatrix::BlockMatrix(const MatrixView& values, const DataNormConfig& config,
   blocks_ = block_count({rows_, cols_}, block_);
 }
 
-Run BlockMatrix::run_at(size_t first, size_t most) const noexcept {
-  const size_t block_row = first / grid_cols_;
-  const size_t block_col = first % grid_cols_;
-  Run run{first, 1, block_row * block_.rows, block_col * block_.cols, 0, 0};
-  run.block_rows = std::min<uint64_t>(block_.rows, rows_ - run.row);
-  run.block_cols = std::min<uint64_t>(block_.cols, cols_ - run.col);
-  const size_t full = cols_ / block_.cols;  // blocks of this row that the right edge leaves whole
-  if (block_col < full) run.count = std::min(most, full - block_col);
-  return run;
-}
-
 const void* BlockMatrix::element_at(size_t row, size_t col) const noexcept {
   const size_t offset = row * values_.row_stride + col;
   return static_cast<const char*>(values_.data) + offset * itemsize(values_.dtype);

@@ -11,12 +11,20 @@
 
 namespace winnow::core {
 
-/// Blocks of one size that stand side by side: all clipped alike.
+/// Blocks that stand side by side, all clipped alike.
 struct Run {
   size_t first_block;  ///< number in the matrix
   size_t count;
   size_t row, col;                ///< element (0, 0) of the first block
   size_t block_rows, block_cols;  ///< after clipping
+};
+
+/// Blocks that stand side by side; the last one may be clipped at the right edge.
+struct Strip {
+  size_t first_block;
+  size_t count;
+  size_t row, col;     ///< element (0, 0) of the first block
+  size_t rows, width;  ///< of all blocks together, after clipping
 };
 
 /// The settings and geometry of one matrix. Cheap to copy; reads the caller's values.
@@ -63,14 +71,37 @@ class BlockMatrix {
     __builtin_prefetch(element_at(row, col));
   }
 
-  /// Calls visit(run) for blocks [first, first + count) in their order, in runs of at most `limit`.
+  /// Calls visit(strip) for blocks [first, first + count) in their order, at most `limit` at once.
+  template <typename Visit>
+  void for_each_strip(size_t first, size_t count, size_t limit, const Visit& visit) const {
+    if (count == 0) return;
+    size_t block_col = first % grid_cols_;
+    size_t row = first / grid_cols_ * block_.rows;
+    for (const size_t end = first + count; first < end;) {
+      const size_t here = std::min({end - first, limit, grid_cols_ - block_col});
+      const size_t col = block_col * block_.cols;
+      visit(Strip{first, here, row, col, std::min<uint64_t>(block_.rows, rows_ - row),
+                  std::min<uint64_t>(here * block_.cols, cols_ - col)});
+      first += here;
+      block_col += here;
+      if (block_col < grid_cols_) continue;
+      block_col = 0;
+      row += block_.rows;
+    }
+  }
+
+  /// Calls visit(run) likewise.
   template <typename Visit>
   void for_each_run(size_t first, size_t count, size_t limit, const Visit& visit) const {
-    for (const size_t end = first + count; first < end;) {
-      const Run run = run_at(first, std::min(end - first, limit));
-      visit(run);
-      first += run.count;
-    }
+    for_each_strip(first, count, limit, [&](const Strip& strip) {
+      const size_t whole = strip.width / block_.cols;
+      const size_t rest = strip.width % block_.cols;
+      const size_t cols = block_.cols;
+      if (whole > 0) visit(Run{strip.first_block, whole, strip.row, strip.col, strip.rows, cols});
+      if (rest == 0) return;
+      visit(
+          Run{strip.first_block + whole, 1, strip.row, strip.col + whole * cols, strip.rows, rest});
+    });
   }
 
   /// keys[i] = key of block first + i, for i in [0, count).
@@ -113,7 +144,6 @@ class BlockMatrix {
   int64_t value_key(size_t row, size_t col) const noexcept;
 
  private:
-  Run run_at(size_t first, size_t most) const noexcept;
   const kernels::ValueKernels<int32_t>& kernels32() const noexcept;
   const kernels::ValueKernels<int64_t>& kernels64() const noexcept;
   const void* element_at(size_t row, size_t col) const noexcept;

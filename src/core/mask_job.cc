@@ -18,6 +18,9 @@ constexpr uint64_t kStreamingBytes = 4 << 20;
 constexpr uint64_t kStoreFromBlockSize = 8;
 constexpr uint64_t kMaxStoredBytes = 20 << 20;
 
+// Room for the candidates of a task on ordinary data.
+constexpr size_t kExpectedCandidates = kTaskBlocks / 16;
+
 // How many lines of a sample ahead their values are fetched.
 constexpr uint64_t kLinesAhead = 12;
 
@@ -195,6 +198,8 @@ void MaskJob<Key>::classify_task(const Task& task, const kernels::Bracket<Key>& 
   alignas(64) Key keys[kChunkKeys];
   uint64_t keep[kChunkKeys / 64];
   uint64_t kept = 0, shown = 0;
+  result.candidates.keys.room(kExpectedCandidates);
+  result.candidates.blocks.room(kExpectedCandidates);
   for_each_piece(matrix, task, [&](size_t offset, size_t count) {
     const size_t first = task.first + offset;
     const size_t words = (count + kernels::kKeysPerWord - 1) / kernels::kKeysPerWord;
@@ -228,17 +233,10 @@ void MaskJob<Key>::flip(const Threshold<Key>& threshold, Key provisional,
   MaskWriter writer(table_, /*streaming=*/false);
   const Key low = std::min(threshold.key, provisional), high = std::max(threshold.key, provisional);
   uint64_t ties_left = threshold.ties;
-  ScratchVector<uint32_t> wrong;  // indices of candidates
   for (size_t t = 0; t < tasks_.size(); ++t) {
     const Candidates<Key>& candidates = results[t].candidates;
-    uint32_t* room = wrong.room(candidates.keys.size() + 1);
-    size_t count = 0;
-    for (size_t i = 0; i < candidates.keys.size(); ++i) {  // no branch: half would be mispredicted
-      room[count] = static_cast<uint32_t>(i);
-      count += candidates.keys[i] >= low && candidates.keys[i] <= high ? 1 : 0;
-    }
-    flip_in_task(tasks_[t], threshold.key, provisional, candidates, {room, count}, &ties_left,
-                 writer);
+    const NearKeys<Key> wrong = near_keys<Key>(kernels_, candidates.keys, low, high);
+    flip_in_task(tasks_[t], threshold.key, provisional, candidates, wrong, &ties_left, writer);
   }
   stats_.selected_blocks += writer.stats().selected_blocks;
   stats_.dropped_values += writer.stats().dropped_values;
@@ -246,24 +244,24 @@ void MaskJob<Key>::flip(const Threshold<Key>& threshold, Key provisional,
 
 template <typename Key>
 void MaskJob<Key>::flip_in_task(const Task& task, Key threshold, Key provisional,
-                                const Candidates<Key>& candidates, std::span<const uint32_t> wrong,
+                                const Candidates<Key>& candidates, const NearKeys<Key>& wrong,
                                 uint64_t* ties_left, MaskWriter& writer) {
   const BlockMatrix& matrix = matrices_[task.matrix];
   uint8_t* mask = mask_of(task);
-  for (size_t i = 0; i < wrong.size(); ++i) {
+  for (size_t i = 0; i < wrong.keys.size(); ++i) {
     // The mask was written around the caches, and its next places are known.
-    if (i + kFlipsAhead < wrong.size()) {
-      const size_t ahead = task.first + candidates.blocks[wrong[i + kFlipsAhead]];
+    if (i + kFlipsAhead < wrong.keys.size()) {
+      const size_t ahead = task.first + candidates.blocks[wrong.indices[i + kFlipsAhead]];
       __builtin_prefetch(mask + matrix.mask_offset(ahead), 1);
     }
-    const Key key = candidates.keys[wrong[i]];
+    const Key key = wrong.keys[i];
     bool keep = key > threshold;
     if (key == threshold) {
       keep = *ties_left == 0;
       *ties_left -= !keep;
     }
     if (keep == (key >= provisional)) continue;
-    writer.flip_block(matrix, task.first + candidates.blocks[wrong[i]], keep, mask);
+    writer.flip_block(matrix, task.first + candidates.blocks[wrong.indices[i]], keep, mask);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/block_matrix.h"
 #include "core/mask_writer.h"
+#include "core/near_keys.h"
 #include "core/scratch.h"
 #include "core/tasks.h"
 #include "core/threshold_search.h"
@@ -53,7 +54,7 @@ class MaskJob {
                      TaskResult& result) const;
   void flip(const Threshold<Key>& threshold, Key provisional, std::span<const TaskResult> results);
   void flip_in_task(const Task& task, Key threshold, Key provisional,
-                    const Candidates<Key>& candidates, std::span<const uint32_t> wrong,
+                    const Candidates<Key>& candidates, const NearKeys<Key>& wrong,
                     uint64_t* ties_left, MaskWriter& writer);
   template <typename Body>
   void for_each_task(const Body& body) const;

@@ -70,40 +70,49 @@ void MaskWriter::write(const BlockMatrix& matrix, size_t first, size_t count, co
   const size_t cols = std::min<uint64_t>(matrix.block_cols(), kMaxStagedCols);
   const size_t limit = std::min(kStagingBytes / cols, kMaxRunBlocks);
   uint64_t aligned[kMaxRunBlocks / 64];
+  if (matrix.drops_whole_blocks()) {
+    matrix.for_each_strip(first, count, limit, [&](const Strip& strip) {
+      write_whole(matrix, strip, align_bits(keep, strip.first_block - first, strip.count, aligned),
+                  mask);
+    });
+    return;
+  }
   matrix.for_each_run(first, count, limit, [&](const Run& run) {
-    const uint64_t* bits = align_bits(keep, run.first_block - first, run.count, aligned);
-    const size_t dropped = table_.count_zero_bits(bits, run.count);
-    stats_.selected_blocks += dropped;
-    if (matrix.drops_whole_blocks()) {
-      stats_.dropped_values += dropped * run.block_rows * run.block_cols;
-      write_whole(matrix, run, bits, mask);
-    } else {
-      write_partial(matrix, run, bits, dropped, mask);
-    }
+    write_partial(matrix, run, align_bits(keep, run.first_block - first, run.count, aligned), mask);
   });
 }
 
-void MaskWriter::write_whole(const BlockMatrix& matrix, const Run& run, const uint64_t* keep,
+void MaskWriter::write_whole(const BlockMatrix& matrix, const Strip& strip, const uint64_t* keep,
                              uint8_t* mask) {
-  if (run.block_cols > kMaxStagedCols) {
-    for (size_t b = 0; b < run.count; ++b) {
-      write_block(matrix, block_of(run, b), bit_at(keep, b), mask);
+  const size_t cols = matrix.block_cols();
+  const size_t dropped = table_.count_zero_bits(keep, strip.count);
+  const bool last_dropped = !bit_at(keep, strip.count - 1);
+  const size_t clipped = strip.count * cols - strip.width;  // columns that the last block lacks
+  stats_.selected_blocks += dropped;
+  stats_.dropped_values += strip.rows * (dropped * cols - (last_dropped ? clipped : 0));
+  uint8_t* row = mask + strip.row * matrix.cols() + strip.col;
+  if (!streaming_ && strip.rows == 1 && clipped == 0 && cols <= kMaxStagedCols) {
+    table_.expand_bits(keep, strip.count, cols, row);
+    return;
+  }
+  if (cols > kMaxStagedCols) {
+    for (size_t r = 0; r < strip.rows; ++r, row += matrix.cols()) {
+      for (size_t b = 0; b < strip.count; ++b) {
+        std::memset(row + b * cols, bit_at(keep, b), std::min(cols, strip.width - b * cols));
+      }
     }
     return;
   }
-  uint8_t* row = mask + run.row * matrix.cols() + run.col;
-  if (!streaming_ && run.block_rows == 1) {
-    table_.expand_bits(keep, run.count, run.block_cols, row);
-    return;
-  }
-  table_.expand_bits(keep, run.count, run.block_cols, staging_.get());
-  for (size_t r = 0; r < run.block_rows; ++r, row += matrix.cols()) {
-    copy(row, staging_.get(), run.count * run.block_cols);
+  table_.expand_bits(keep, strip.count, cols, staging_.get());
+  for (size_t r = 0; r < strip.rows; ++r, row += matrix.cols()) {
+    copy(row, staging_.get(), strip.width);
   }
 }
 
 void MaskWriter::write_partial(const BlockMatrix& matrix, const Run& run, const uint64_t* keep,
-                               size_t dropped, uint8_t* mask) {
+                               uint8_t* mask) {
+  const size_t dropped = table_.count_zero_bits(keep, run.count);
+  stats_.selected_blocks += dropped;
   if (matrix.is_clipped(run) || run.block_rows * run.block_cols > kernels::kMaxTile) {
     for (size_t b = 0; b < run.count; ++b) {
       write_block(matrix, block_of(run, b), bit_at(keep, b), mask);

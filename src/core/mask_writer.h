@@ -33,9 +33,10 @@ class MaskWriter {
   const MaskStats& stats() const noexcept { return stats_; }
 
  private:
-  void write_whole(const BlockMatrix& matrix, const Run& run, const uint64_t* keep, uint8_t* mask);
+  void write_whole(const BlockMatrix& matrix, const Strip& strip, const uint64_t* keep,
+                   uint8_t* mask);
   void write_partial(const BlockMatrix& matrix, const Run& run, const uint64_t* keep,
-                     size_t dropped, uint8_t* mask);
+                     uint8_t* mask);
   void write_block(const BlockMatrix& matrix, const Run& block, bool keep, uint8_t* mask);
   void drop_lowest(const BlockMatrix& matrix, const Run& block, uint8_t* mask);
   void copy(uint8_t* to, const uint8_t* from, size_t bytes) const;

@@ -5,18 +5,20 @@
 #include <cmath>
 #include <limits>
 
+#include "core/near_keys.h"
+
 namespace winnow::core {
 namespace {
 
 // Sampling more costs more than it saves: the sample's own cost grows with S, that of the
 // candidates with n / sqrt(S), and n^0.6 balances them (measured from 10^5 to 10^8 keys).
-constexpr double kSampleFactor = 4;
+constexpr double kSampleFactor = 6;
 constexpr double kSampleExponent = 0.6;
 constexpr uint64_t kSampleAllBelow = 4096;
 
-// Half-width of the bracket in standard deviations of the sample's rank: a miss, which costs a
-// second pass, is then expected once in 2,000 masks.
-constexpr double kDeviations = 3.5;
+// Half-width of the bracket in standard deviations of the sample's rank. A miss costs a second pass
+// and is expected in 6 masks of 1,000; a wider bracket costs more candidates in every mask.
+constexpr double kDeviations = 2.75;
 
 // An end of the bracket that more than this share of the sample equals is likely to be the answer.
 constexpr double kHeavyShare = 0.004;
@@ -111,7 +113,10 @@ ThresholdSearch<Key>::ThresholdSearch(const kernels::KernelTable& table, uint64_
       plan_(SamplePlan::of(total)),
       ties_(tasks),
       tasks_(tasks),
-      collect_limit_(total / 32 + kSampleAllBelow) {}
+      collect_limit_(total / 32 + kSampleAllBelow) {
+  sample_.room(plan_.lines * SamplePlan::kLineKeys);
+  line_sizes_.room(plan_.lines);
+}
 
 template <>
 const kernels::KeyKernels<int32_t>& ThresholdSearch<int32_t>::kernels() const noexcept {
@@ -193,7 +198,10 @@ void ThresholdSearch<Key>::start_count() {
 template <typename Key>
 bool ThresholdSearch<Key>::resolve_inside(uint64_t not_above_lo,
                                           std::span<const Candidates<Key>* const> candidates) {
+  size_t count = 0;
+  for (const Candidates<Key>* task : candidates) count += task->keys.size();
   ScratchVector<Key> inside;
+  inside.room(count);
   for (const Candidates<Key>* task : candidates) inside.append(task->keys);
   if (rank_ < not_above_lo || rank_ - not_above_lo >= inside.size()) return false;
   threshold_ = select_inside(inside, rank_ - not_above_lo);
@@ -206,10 +214,19 @@ template <typename Key>
 Threshold<Key> ThresholdSearch<Key>::select_inside(std::span<const Key> inside,
                                                    uint64_t rank) const {
   constexpr double kExact = -1;  // no bound is that near, so the search ends at the key itself
-  const Key key =
-      RankFinder<Key>(kernels(), inside)
-          .bound_near(static_cast<double>(rank), bracket_.lo + 1, bracket_.hi - 1, kExact);
-  return {key, rank - kernels().count_below(inside.data(), inside.size(), key) + 1};
+  // Most keys are ruled out by a bound on either side that is found roughly.
+  const auto size = static_cast<double>(inside.size());
+  const auto wanted = static_cast<double>(rank);
+  const RankFinder<Key> all(kernels(), inside);
+  const Key first = bracket_.lo + 1, last = bracket_.hi - 1;
+  const Key low = all.bound_near(wanted - size / 16, first, last, size / 32);
+  const Key high = all.bound_near(wanted + size / 16, low, last, size / 32);
+  const NearKeys<Key> near = near_keys<Key>(kernels(), inside, low, high);
+  const uint64_t below_low = kernels().count_below(inside.data(), inside.size(), low);
+  const Key key = RankFinder<Key>(kernels(), near.keys)
+                      .bound_near(static_cast<double>(rank - below_low), low, high, kExact);
+  const uint64_t below = kernels().count_below(near.keys.begin(), near.keys.size(), key);
+  return {key, rank - below_low - below + 1};
 }
 
 template <typename Key>
