@@ -53,7 +53,7 @@ Status check_metadata(const Metadata& original, const Metadata& pruned) {
   for (const auto& [key, value] : original) {
     if (key == kVersionKey || key == kConfigKey) continue;
     const auto found = std::find_if(pruned.begin(), pruned.end(),
-                                    [&](const auto& entry) { return entry.first == key; });
+                                    [&key = key](const auto& entry) { return entry.first == key; });
     const std::string entry =
         "metadata entry '" + escape_name(key) + "': expected '" + escape_name(value) + "', found ";
     if (found == pruned.end()) return violation(entry + "no such entry");
