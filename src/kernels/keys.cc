@@ -27,6 +27,7 @@ HWY_INLINE size_t append_indices(uint64_t bits, size_t first, uint32_t* out, siz
 // Keys that stand in memory.
 template <typename Key>
 struct StoredKeys {
+  static constexpr bool kHasPadding = true;
   const Key* keys;
 
   template <class D>
@@ -39,11 +40,13 @@ struct StoredKeys {
 // Keys that are made of values: one for each block of a row of kCols.
 template <class Format, int kNorm, size_t kCols>
 struct ValueKeys {
+  static constexpr bool kHasPadding = false;
   const typename Format::Element* values;
 
   template <class DI>
   HWY_INLINE hn::VFromD<DI> load(DI, size_t i) const {
-    // Without the clamp of NaN: all bounds are at most kNanKey, or above every key.
+    // Without the clamp of NaN, whose payload only makes the key larger: no bound stands above
+    // kNanKey but the open end, which classify_source gives every key.
     const hn::Rebind<typename Format::Score, DI> d;
     return hn::BitCast(DI(), hn::Abs(mean_of_row<Format, kNorm, kCols>(d, values + i * kCols)));
   }
@@ -64,9 +67,13 @@ HWY_INLINE size_t classify_source(const Source& source, size_t words, const Brac
   const hn::ScalableTag<Key> d;
   const hn::RebindToUnsigned<decltype(d)> du;
   const auto threshold = hn::Set(d, bracket.threshold);
-  // lo < key < hi as one unsigned comparison.
+  // lo < key < hi as one unsigned comparison. An open end takes in all keys from lo on, whatever
+  // their bits; stored keys keep it below their padding.
+  using Width = hn::TFromD<decltype(du)>;
   const auto first = hn::Set(d, static_cast<Key>(bracket.lo + 1));
-  const auto width = hn::BitCast(du, hn::Sub(hn::Set(d, bracket.hi), first));
+  const bool open = bracket.hi == kPadKey<Key> && !Source::kHasPadding;
+  const Width top = open ? Width{1} << (8 * sizeof(Key) - 1) : static_cast<Width>(bracket.hi);
+  const auto width = hn::Set(du, static_cast<Width>(top - (open ? 0 : bracket.lo + 1)));
   size_t found = 0;
   uint64_t keeps = 0;
   for (size_t w = 0; w < words; ++w) {
@@ -115,11 +122,11 @@ size_t count(const Key* HWY_RESTRICT keys, size_t words, const Bracket<Key>& bra
   size_t found = 0;
   for (size_t w = 0; w < words; ++w) {
     const Key* group = keys + w * kKeysPerWord;
-    const auto load = [&](size_t i) { return hn::LoadU(d, group + i); };
-    const uint64_t below_lo = word_of(d, [&](size_t i) { return hn::Lt(load(i), lo); });
-    const uint64_t at_lo = word_of(d, [&](size_t i) { return hn::Eq(load(i), lo); });
-    const uint64_t below_hi = word_of(d, [&](size_t i) { return hn::Lt(load(i), hi); });
-    const uint64_t at_hi = word_of(d, [&](size_t i) { return hn::Eq(load(i), hi); });
+    const auto load = [&](size_t i) HWY_ATTR { return hn::LoadU(d, group + i); };
+    const uint64_t below_lo = word_of(d, [&](size_t i) HWY_ATTR { return hn::Lt(load(i), lo); });
+    const uint64_t at_lo = word_of(d, [&](size_t i) HWY_ATTR { return hn::Eq(load(i), lo); });
+    const uint64_t below_hi = word_of(d, [&](size_t i) HWY_ATTR { return hn::Lt(load(i), hi); });
+    const uint64_t at_hi = word_of(d, [&](size_t i) HWY_ATTR { return hn::Eq(load(i), hi); });
     const uint64_t inside = below_hi & ~below_lo & ~at_lo;
     sums.below_lo += hwy::PopCount(below_lo);
     sums.equal_lo += hwy::PopCount(at_lo);
@@ -143,8 +150,9 @@ size_t compare(const Key* HWY_RESTRICT keys, size_t words, Key threshold,
   size_t tied = 0;
   for (size_t w = 0; w < words; ++w) {
     const Key* group = keys + w * kKeysPerWord;
-    above[w] = word_of(d, [&](size_t i) { return hn::Gt(hn::LoadU(d, group + i), bound); });
-    ties[w] = word_of(d, [&](size_t i) { return hn::Eq(hn::LoadU(d, group + i), bound); });
+    above[w] =
+        word_of(d, [&](size_t i) HWY_ATTR { return hn::Gt(hn::LoadU(d, group + i), bound); });
+    ties[w] = word_of(d, [&](size_t i) HWY_ATTR { return hn::Eq(hn::LoadU(d, group + i), bound); });
     tied += hwy::PopCount(ties[w]);
   }
   return tied;

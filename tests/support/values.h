@@ -23,12 +23,13 @@ enum class Fill {
   kSorted,
   kDenormal,
   kSpecials,
-  kRowScaled
+  kRowScaled,
+  kManyNans
 };
 
-inline constexpr Fill kAllFills[] = {Fill::kNormal,        Fill::kAllEqual, Fill::kHalfZeros,
-                                     Fill::kSixteenLevels, Fill::kSorted,   Fill::kDenormal,
-                                     Fill::kSpecials,      Fill::kRowScaled};
+inline constexpr Fill kAllFills[] = {Fill::kNormal,        Fill::kAllEqual,  Fill::kHalfZeros,
+                                     Fill::kSixteenLevels, Fill::kSorted,    Fill::kDenormal,
+                                     Fill::kSpecials,      Fill::kRowScaled, Fill::kManyNans};
 
 inline constexpr DType kPrunable[] = {DType::kF32, DType::kF64, DType::kF16, DType::kBF16};
 
@@ -55,6 +56,17 @@ class Values {
   Values(DType dtype, MatrixShape shape, size_t row_stride, size_t misalignment = 0)
       : dtype_(dtype), shape_(shape), row_stride_(row_stride), misalignment_(misalignment) {
     storage_.resize(misalignment + shape.rows * row_stride * size() + size());
+  }
+
+  /// Sets a NaN of any sign and payload: all bits of `noise` that a NaN has room for.
+  void set_nan(size_t r, size_t c, uint64_t noise) {
+    const bool is_bf16 = dtype_ == DType::kBF16;
+    const uint64_t exponent = dtype_ == DType::kF64   ? 0x7ff0000000000000
+                              : dtype_ == DType::kF32 ? 0x7f800000
+                              : is_bf16               ? 0x7f80
+                                                      : 0x7c00;
+    uint64_t bits = exponent | noise | 1;
+    std::memcpy(storage_.data() + misalignment_ + (r * row_stride_ + c) * size(), &bits, size());
   }
 
   void set(size_t r, size_t c, double x) {
@@ -96,6 +108,9 @@ inline void fill(Values& values, MatrixShape shape, Fill how, uint64_t seed) {
       if (how == Fill::kDenormal) x = x * 1e-40;
       if (how == Fill::kSpecials && random() % 3 == 0) x = specials[random() % std::size(specials)];
       values.set(r, c, x);
+      const uint64_t noise = random() % 2 == 0 ? ~uint64_t{0} : random();
+      if (how == Fill::kSpecials && random() % 4 == 0) values.set_nan(r, c, noise);
+      if (how == Fill::kManyNans && random() % 2 == 0) values.set_nan(r, c, noise);
     }
   }
 }
