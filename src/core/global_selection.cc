@@ -5,6 +5,7 @@
 
 #include "base/status_macros.h"
 #include "core/block_matrix.h"
+#include "core/budget.h"
 #include "core/known_mask.h"
 #include "core/mask_job.h"
 #include "core/tasks.h"
@@ -52,9 +53,10 @@ class GlobalSelection::Impl {
       tasks += place.tasks;
       wide = wide || place.info.dtype == DType::kF64;
     }
-    const uint64_t drop = blocks_to_drop(config.sparsity_level, blocks);
-    if (drop == 0 || drop == blocks) {
-      search_.emplace<bool>(drop == 0);
+    const core::Budget budget(config, blocks);
+    const uint64_t drop = budget.selected;
+    if (!budget.needs_search()) {
+      search_.emplace<bool>(budget.keeps_all());
     } else if (wide) {
       search_.emplace<Search<int64_t>>(
           std::make_unique<core::ThresholdSearch<int64_t>>(table, blocks, drop, tasks));
@@ -76,8 +78,9 @@ class GlobalSelection::Impl {
   }
 
   Status end_pass() {
-    std::visit([&](auto& search) { end_pass_of(search); }, search_);
-    return {};
+    const bool consistent = std::visit([&](auto& search) { return end_pass_of(search); }, search_);
+    if (consistent) return {};
+    return {ErrorCode::kInputChanged, "expected the same values in every pass, found others"};
   }
 
   Result<MaskStats> write_mask(size_t index, const MatrixView& values, std::span<uint8_t> mask,
@@ -133,14 +136,12 @@ class GlobalSelection::Impl {
     });
   }
 
-  static void end_pass_of(bool) {}
+  static bool end_pass_of(bool) { return true; }
   template <typename Key>
-  static void end_pass_of(Search<Key>& search) {
-    if (search->pass() == core::ThresholdSearch<Key>::Pass::kSample) {
-      search->end_sample();
-    } else {
-      search->end_pass();
-    }
+  static bool end_pass_of(Search<Key>& search) {
+    if (search->pass() != core::ThresholdSearch<Key>::Pass::kSample) return search->end_pass();
+    search->end_sample();
+    return true;
   }
 
   MaskStats write_with(bool keep, size_t, const core::BlockMatrix& matrix, const MaskTarget& target,

@@ -6,6 +6,7 @@
 
 #include "base/status_macros.h"
 #include "core/block_matrix.h"
+#include "core/budget.h"
 #include "core/mask_job.h"
 
 namespace winnow {
@@ -42,10 +43,10 @@ MaskStats write_masks(std::span<const core::BlockMatrix> matrices,
   }
   SerialFor serial;
   core::MaskJob<Key> job(matrices, targets, table, values < kMinParallelValues ? serial : threads);
-  const uint64_t drop = blocks_to_drop(config.sparsity_level, blocks);
-  if (drop > 0 && drop < blocks && config.zeros_per_block != 0) return job.run(drop);
-  MaskStats stats = job.run_uniform(drop == 0 || config.zeros_per_block == 0);
-  stats.selected_blocks = drop;
+  const core::Budget budget(config, blocks);
+  if (budget.needs_search()) return job.run(budget.selected);
+  MaskStats stats = job.run_uniform(budget.keeps_all());
+  stats.selected_blocks = budget.selected;
   return stats;
 }
 

@@ -1,6 +1,7 @@
 #include "core/mask_job.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "core/known_mask.h"
@@ -69,6 +70,7 @@ MaskJob<Key>::MaskJob(std::span<const BlockMatrix> matrices, std::span<const Mas
     values_ += matrix.values().numel();
   }
   streaming_ = values_ >= kStreamingBytes;
+  collect_limit_ = candidate_limit(blocks_);
   stats_.blocks = blocks_;
 }
 
@@ -168,7 +170,9 @@ void MaskJob<Key>::count(ThresholdSearch<Key>& search) const {
     for_each_chunk_of(t,
                       [&](const Key* keys, size_t, size_t count) { search.show(t, keys, count); });
   });
-  search.end_pass();
+  const bool consistent = search.end_pass();
+  assert(consistent);
+  static_cast<void>(consistent);
 }
 
 // The common case in one pass: masks are written by the sample's estimate of the threshold while
@@ -179,6 +183,7 @@ bool MaskJob<Key>::classify(ThresholdSearch<Key>& search) {
   std::vector<TaskResult> results(tasks_.size());
   stats_ = write_each_task(
       [&](size_t t, MaskWriter& writer) { classify_task(tasks_[t], bracket, writer, results[t]); });
+  if (collected_.load() > collect_limit_) return false;
   uint64_t not_above_lo = 0;
   std::vector<const Candidates<Key>*> candidates;
   for (const TaskResult& result : results) {
@@ -201,6 +206,8 @@ void MaskJob<Key>::classify_task(const Task& task, const kernels::Bracket<Key>& 
   result.candidates.keys.room(kExpectedCandidates);
   result.candidates.blocks.room(kExpectedCandidates);
   for_each_piece(matrix, task, [&](size_t offset, size_t count) {
+    if (collected_.load() > collect_limit_)
+      return;  // the pass is lost: too many near the threshold
     const size_t first = task.first + offset;
     const size_t words = (count + kernels::kKeysPerWord - 1) / kernels::kKeysPerWord;
     uint32_t* found_blocks = result.candidates.blocks.room(kChunkKeys + 4);
@@ -217,6 +224,7 @@ void MaskJob<Key>::classify_task(const Task& task, const kernels::Bracket<Key>& 
     for (size_t i = 0; i < found; ++i) found_blocks[i] += static_cast<uint32_t>(offset);
     result.candidates.keys.grow(found);
     result.candidates.blocks.grow(found);
+    collected_.fetch_add(found);
     shown += words * kernels::kKeysPerWord;
     writer.write(matrix, first, count, keep, mask_of(task));
   });
@@ -268,15 +276,9 @@ void MaskJob<Key>::flip_in_task(const Task& task, Key threshold, Key provisional
 template <typename Key>
 MaskStats MaskJob<Key>::run_with(const ThresholdSearch<Key>& search, size_t first_task) {
   const Threshold<Key> threshold = search.threshold();
-  std::vector<uint64_t> ties_left(tasks_.size());
-  uint64_t left = search.ties_left_at(first_task);
-  for (size_t t = 0; t < tasks_.size(); ++t) {
-    ties_left[t] = left;
-    left -= std::min(left, search.ties_in_task(first_task + t));
-  }
   return write_each_task([&](size_t t, MaskWriter& writer) {
     const Task& task = tasks_[t];
-    KeepBits<Key> bits(kernels_, threshold.key, ties_left[t]);
+    KeepBits<Key> bits(kernels_, threshold.key, search.ties_left_at(first_task + t));
     for_each_chunk_of(t, [&](const Key* keys, size_t offset, size_t count) {
       writer.write(matrices_[task.matrix], task.first + offset, count, bits.next(keys, count),
                    mask_of(task));

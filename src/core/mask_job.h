@@ -1,6 +1,7 @@
 // PRIVATE. Masks of matrices that are all in memory, under one budget.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -73,8 +74,10 @@ class MaskJob {
   uint64_t blocks_ = 0;
   uint64_t values_ = 0;
   bool streaming_ = false;
-  ScratchVector<Key> stored_;          // all keys in order, where stores_keys()
-  std::vector<size_t> stored_offset_;  // of each task in stored_
+  uint64_t collect_limit_ = 0;
+  mutable std::atomic<uint64_t> collected_{0};  // candidates of all tasks
+  ScratchVector<Key> stored_;                   // all keys in order, where stores_keys()
+  std::vector<size_t> stored_offset_;           // of each task in stored_
   MaskStats stats_;
 };
 

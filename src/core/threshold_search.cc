@@ -111,9 +111,9 @@ ThresholdSearch<Key>::ThresholdSearch(const kernels::KernelTable& table, uint64_
       total_(total),
       rank_(drop - 1),
       plan_(SamplePlan::of(total)),
-      ties_(tasks),
+      ties_before_(tasks),
       tasks_(tasks),
-      collect_limit_(total / 32 + kSampleAllBelow) {
+      collect_limit_(candidate_limit(total)) {
   sample_.room(plan_.lines * SamplePlan::kLineKeys);
   line_sizes_.room(plan_.lines);
 }
@@ -264,12 +264,11 @@ void ThresholdSearch<Key>::show_to_histogram(const Key* keys, size_t count) {
 }
 
 template <typename Key>
-void ThresholdSearch<Key>::end_pass() {
-  if (pass_ == Pass::kHistogram) {
-    end_histogram();
-  } else {
-    end_count();
-  }
+bool ThresholdSearch<Key>::end_pass() {
+  if (--passes_left_ == 0) return false;
+  if (pass_ == Pass::kHistogram) return end_histogram();
+  end_count();
+  return true;
 }
 
 template <typename Key>
@@ -299,14 +298,16 @@ template <typename Key>
 void ThresholdSearch<Key>::resolve(Threshold<Key> answer) {
   threshold_ = answer;
   const Key key = answer.key;
+  uint64_t before = 0;
   for (size_t i = 0; i < tasks_.size(); ++i) {
     const TaskState& task = tasks_[i];
+    ties_before_[i] = before;
     if (key == bracket_.lo) {
-      ties_[i] = task.counts.equal_lo;
+      before += task.counts.equal_lo;
     } else if (key == bracket_.hi) {
-      ties_[i] = task.counts.equal_hi;
+      before += task.counts.equal_hi;
     } else {
-      ties_[i] = static_cast<uint64_t>(std::count(task.inside.begin(), task.inside.end(), key));
+      before += static_cast<uint64_t>(std::count(task.inside.begin(), task.inside.end(), key));
     }
   }
   tasks_.clear();
@@ -326,10 +327,11 @@ void ThresholdSearch<Key>::narrow(Key lo, Key hi, uint64_t at_or_below_lo) {
 }
 
 template <typename Key>
-void ThresholdSearch<Key>::end_histogram() {
+bool ThresholdSearch<Key>::end_histogram() {
   uint64_t below = at_or_below_lo_;
   size_t bin = 0;
-  while (below + bins_[bin] <= rank_) below += bins_[bin++];
+  for (; bin < kBins && below + bins_[bin] <= rank_; ++bin) below += bins_[bin];
+  if (bin == kBins) return false;
   const auto bin_begin = [&](size_t i) {
     const uint64_t key = static_cast<uint64_t>(bracket_.lo) + 1 + (uint64_t{i} << shift_);
     return static_cast<Key>(std::min(key, static_cast<uint64_t>(bracket_.hi)));
@@ -337,20 +339,14 @@ void ThresholdSearch<Key>::end_histogram() {
   const Key first = bin_begin(bin), past = bin_begin(bin + 1);
   if (shift_ == 0) {
     bracket_ = {first, first, first};  // a bin is one key: it is the answer
-    return start_count();
-  }
-  if (bins_[bin] <= collect_limit_) {
+    start_count();
+  } else if (bins_[bin] <= collect_limit_) {
     bracket_ = {static_cast<Key>(first - 1), past, past};
-    return start_count();
+    start_count();
+  } else {
+    narrow(first - 1, past, below);
   }
-  narrow(first - 1, past, below);
-}
-
-template <typename Key>
-uint64_t ThresholdSearch<Key>::ties_left_at(size_t task) const noexcept {
-  uint64_t left = threshold_.ties;
-  for (size_t t = 0; t < task; ++t) left -= std::min(left, ties_[t]);
-  return left;
+  return true;
 }
 
 template class ThresholdSearch<int32_t>;

@@ -7,6 +7,7 @@
 // bracket until it cannot fail: at most 8 passes in all.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -52,6 +53,9 @@ struct SamplePlan {
   uint64_t first_line_from(uint64_t begin) const noexcept;
 };
 
+/// How many candidates of `total` keys are collected before a bracket is given up as too wide.
+constexpr uint64_t candidate_limit(uint64_t total) noexcept { return total / 32 + 4096; }
+
 template <typename Key>
 class ThresholdSearch {
  public:
@@ -82,15 +86,17 @@ class ThresholdSearch {
   /// Thread-safe for distinct tasks.
   void show(size_t task, const Key* keys, size_t count);
 
-  /// Ends a kCount or kHistogram pass.
-  void end_pass();
+  /// Ends a kCount or kHistogram pass. False where its keys contradict those of an earlier pass.
+  [[nodiscard]] bool end_pass();
 
-  /// kDone: the answer, and how many keys equal to it stand in a task.
+  /// kDone: the answer.
   Threshold<Key> threshold() const noexcept { return threshold_; }
-  uint64_t ties_in_task(size_t task) const noexcept { return ties_[task]; }
 
-  /// How many equal keys are still to be dropped when all tasks before this one are done.
-  uint64_t ties_left_at(size_t task) const noexcept;
+  /// kDone after such a pass: how many keys equal to the answer are still to be dropped when all
+  /// tasks before this one are done.
+  uint64_t ties_left_at(size_t task) const noexcept {
+    return threshold_.ties - std::min(threshold_.ties, ties_before_[task]);
+  }
 
  private:
   struct TaskState {
@@ -105,7 +111,7 @@ class ThresholdSearch {
   void show_to_count(size_t task, const Key* keys, size_t words);
   void show_to_histogram(const Key* keys, size_t count);
   void end_count();
-  void end_histogram();
+  bool end_histogram();
   Threshold<Key> select_inside(std::span<const Key> inside, uint64_t rank) const;
   void resolve(Threshold<Key> answer);
   void narrow(Key lo, Key hi, uint64_t at_or_below_lo);
@@ -115,13 +121,14 @@ class ThresholdSearch {
   uint64_t total_;
   uint64_t rank_;  // of the answer, counted from 0
   Pass pass_ = Pass::kSample;
+  int passes_left_ = 12;  // more than any search of constant keys takes
   SamplePlan plan_;
   ScratchVector<Key> sample_;
   ScratchVector<uint32_t> line_sizes_;
   kernels::Bracket<Key> bracket_{};
   bool heavy_ends_ = false;
   Threshold<Key> threshold_{};
-  std::vector<uint64_t> ties_;
+  std::vector<uint64_t> ties_before_;  // keys equal to the answer in all earlier tasks
 
   std::vector<TaskState> tasks_;
   std::atomic<uint64_t> collected_{0};

@@ -218,8 +218,8 @@ TEST_P(MaskTest, RanksAllHalvesAsTheReferenceDoes) {
   }
 }
 
-// A NaN of all ones has the bits of the keys' padding; with few NaN the bracket is open above, and the
-// one-pass road has to tell them apart.
+// A NaN of all ones has the bits of the keys' padding; with few NaN the bracket is open above, and
+// the one-pass road has to tell them apart.
 TEST_P(MaskTest, TiesNanOfEveryPayloadWhereTheThresholdIsNan) {
   const MatrixShape shape{64, 1000};
   for (const DType dtype : testing::kPrunable) {
@@ -263,6 +263,32 @@ TEST(ComputeMask, RejectsWhatHasNoMeaningAndWritesNothing) {
   MatrixView narrow = contiguous_view(values, DType::kF32, {2, 2});
   narrow.row_stride = 1;
   EXPECT_EQ(code_of(narrow, {}, 4), ErrorCode::kInvalidArgument);
+}
+
+TEST(GlobalSelection, KeepsAllWhereSelectedBlocksLoseNothing) {
+  const std::vector<float> values(64 * 64, 1);
+  const MatrixView view = contiguous_view(values.data(), DType::kF32, {64, 64});
+  EXPECT_EQ(masks_pass_by_pass({view}, {0.5, {8, 8}, 0, Norm::kL1})[0],
+            std::vector<uint8_t>(64 * 64, 1));
+}
+
+TEST(GlobalSelection, ReportsValuesThatChangeBetweenPasses) {
+  SerialFor serial;
+  const MatrixShape shape{500, 400};
+  Result<GlobalSelection> selection =
+      GlobalSelection::create({{shape, DType::kF32}}, {0.5, {1, 1}, {}, Norm::kL1});
+  ASSERT_TRUE(selection.ok());
+  Status status;
+  for (int pass = 0; pass < 20 && status.ok() && !selection->ready(); ++pass) {
+    Values values(DType::kF32, shape, shape.cols);
+    testing::fill(values, shape, Fill::kNormal, static_cast<uint64_t>(pass));
+    for (size_t c = 0; c < shape.cols * shape.rows; ++c) {
+      values.set(c / shape.cols, c % shape.cols, pass % 2 == 0 ? 1.0 + c : 1e-30 * (1.0 + c));
+    }
+    ASSERT_TRUE(selection->visit(0, values.view(), serial).ok());
+    status = selection->end_pass();
+  }
+  EXPECT_EQ(status.code(), ErrorCode::kInputChanged);
 }
 
 TEST(ComputeMask, TakesBlocksLargerThanAnyMatrix) {

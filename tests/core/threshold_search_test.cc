@@ -30,7 +30,7 @@ class ThresholdSearchTest : public ::testing::Test {
     int passes = 1;
     for (; search.pass() != ThresholdSearch<Key>::Pass::kDone; ++passes) {
       for (size_t t = 0; t < tasks; ++t) show(search, keys, t);
-      search.end_pass();
+      EXPECT_TRUE(search.end_pass());
     }
     expect_answer(search, keys, drop, tasks);
     return passes;
@@ -54,9 +54,14 @@ class ThresholdSearchTest : public ::testing::Test {
     const auto below = std::lower_bound(sorted.begin(), sorted.end(), expected) - sorted.begin();
     EXPECT_EQ(search.threshold().key, expected);
     EXPECT_EQ(search.threshold().ties, drop - static_cast<uint64_t>(below));
-    uint64_t ties = 0;
-    for (size_t t = 0; t < tasks; ++t) ties += search.ties_in_task(t);
-    EXPECT_EQ(ties, static_cast<uint64_t>(std::count(keys.begin(), keys.end(), expected)));
+    uint64_t ties_left = search.threshold().ties;
+    for (size_t t = 0; t < tasks; ++t) {
+      EXPECT_EQ(search.ties_left_at(t), ties_left) << t;
+      const auto begin = keys.begin() + static_cast<ptrdiff_t>(t * kTaskBlocks);
+      const auto end =
+          keys.begin() + static_cast<ptrdiff_t>(std::min(keys.size(), (t + 1) * kTaskBlocks));
+      ties_left -= std::min(ties_left, static_cast<uint64_t>(std::count(begin, end, expected)));
+    }
   }
 };
 

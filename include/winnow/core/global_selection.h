@@ -30,8 +30,9 @@ struct MatrixInfo {
   DType dtype = DType::kF32;
 };
 
-/// The search for the threshold of one budget. Not thread-safe. Memory: 40 bytes for every 64 Ki
-/// blocks plus the candidates of the threshold, at most 32 MiB.
+/// The search for the threshold of one budget. Not thread-safe. Memory: about 150 bytes for every
+/// matrix and every 64 Ki blocks, plus the candidates of the threshold: at most one key (4 bytes, 8
+/// with F64) for every 32 blocks.
 class GlobalSelection {
  public:
   /// Errors: kInvalidArgument for the config or a dtype that cannot be pruned.
@@ -50,6 +51,8 @@ class GlobalSelection {
   Status visit(size_t index, const MatrixView& values, ParallelFor& threads);
 
   /// Ends a pass. Precondition: every matrix was visited in it.
+  /// Error: kInputChanged where the values of two passes contradict each other; the selection is
+  /// then of no further use.
   Status end_pass();
 
   /// Writes the mask of matrix `index`. Precondition: ready().
