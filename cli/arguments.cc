@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/status_macros.h"
+#include "console.h"
 #include "winnow/base/version.h"
 
 namespace winnow::cli {
@@ -151,14 +152,14 @@ Status check_command(int argc, const char* const* argv) {
   const bool known = word == "inspect" || word == "prune" || word == "verify";
   if (known || word.starts_with('-')) return Status();
   return Status(ErrorCode::kInvalidArgument,
-                "expected a command (inspect, prune or verify), found '" + std::string(word) +
+                "expected a command (inspect, prune or verify), found '" + shown(word) +
                     "' (see winnow --help)");
 }
 
-// CLI11's message on one line.
+// CLI11's message, which repeats what was typed, on one line.
 std::string one_line(std::string text) {
   std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
+  return shown(text);
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "winnow/io/escape_name.h"
+
 namespace winnow::cli {
 
 Status print(std::string_view text) {
@@ -11,6 +13,8 @@ Status print(std::string_view text) {
   if (written && std::fflush(stdout) == 0) return Status();
   return Status(ErrorCode::kIoError, std::string("standard output: ") + std::strerror(errno));
 }
+
+std::string shown(std::string_view typed) { return escape_path(typed); }
 
 void complain(std::string_view message) {
   const std::string line = "winnow: " + std::string(message) + "\n";

@@ -11,6 +11,9 @@ namespace winnow::cli {
 /// Writes all of `text` to standard output. Error: kIoError, a full disk or closed pipe among them.
 Status print(std::string_view text);
 
+/// What a user typed, a path or the value of a flag, as printable text on one line.
+std::string shown(std::string_view typed);
+
 /// Writes one line "winnow: MESSAGE" to standard error.
 void complain(std::string_view message);
 

@@ -88,8 +88,9 @@ std::string summary(const std::string& path, const Inspection& inspection, bool 
   for (const auto& [key, value] : inspection.metadata) {
     text += "metadata  " + escape_name(key) + " = " + escape_name(value) + "\n";
   }
-  text += "file      " + path + ": " + bytes_text(static_cast<double>(inspection.file_bytes)) +
-          ", " + count_text(inspection.tensors.size()) + " tensors, header of " +
+  text += "file      " + shown(path) + ": " +
+          bytes_text(static_cast<double>(inspection.file_bytes)) + ", " +
+          count_text(inspection.tensors.size()) + " tensors, header of " +
           bytes_text(static_cast<double>(inspection.header_bytes)) + "\n";
   return text;
 }
@@ -100,7 +101,7 @@ Status run_inspect(const Arguments& arguments) {
   const std::string& order = arguments.sort;
   if (!order.empty() && order != "size" && order != "name" && order != "sparsity") {
     return Status(ErrorCode::kInvalidArgument,
-                  "--sort: expected size, name or sparsity, found '" + order + "'");
+                  "--sort: expected size, name or sparsity, found '" + shown(order) + "'");
   }
   const bool stats = arguments.stats || order == "sparsity";
   WINNOW_ASSIGN_OR_RETURN(const size_t threads, thread_count(arguments.run));

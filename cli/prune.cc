@@ -83,7 +83,7 @@ std::string summary(const PruneJob& job, const PruneResult& result, const RunFac
           bytes_text(bytes / result.seconds.total) + "/s, peak memory " +
           bytes_text(static_cast<double>(facts.peak_memory_bytes)) + "\n";
   if (verbose) text += "stages   " + stages_text(result.seconds) + "\n";
-  text += "result   " + (job.dry_run ? "none: a dry run writes nothing" : job.output) + "\n";
+  text += "result   " + (job.dry_run ? "none: a dry run writes nothing" : shown(job.output)) + "\n";
   text += "note     the file keeps its size: it is dense. Its zeros compress (zstd, gzip).\n";
   return text;
 }
@@ -91,7 +91,7 @@ std::string summary(const PruneJob& job, const PruneResult& result, const RunFac
 // Why an empty plan is worth a word: the command did nothing that its user can have meant.
 void warn_if_nothing_pruned(const PruneJob& job, const PruneResult& result) {
   if (totals_of(result).pruned > 0) return;
-  complain(job.input + ": no tensor was pruned (-v lists the reasons)");
+  complain(shown(job.input) + ": no tensor was pruned (-v lists the reasons)");
 }
 
 Result<PruneJob> job_from(const Arguments& arguments) {

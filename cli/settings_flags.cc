@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/status_macros.h"
+#include "console.h"
 #include "tbb_parallel_for.h"
 #include "winnow/base/checked.h"
 #include "winnow/checkpoint/tensor_patterns.h"
@@ -16,9 +17,9 @@ constexpr uint64_t kMaxThreads = 1024;
 constexpr uint64_t kMaxBlockSide = uint64_t{1} << 31;
 
 Status usage(std::string_view flag, std::string_view expected, std::string_view found) {
-  return Status(ErrorCode::kInvalidArgument, std::string(flag) + ": expected " +
-                                                 std::string(expected) + ", found '" +
-                                                 std::string(found) + "'");
+  return Status(
+      ErrorCode::kInvalidArgument,
+      std::string(flag) + ": expected " + std::string(expected) + ", found '" + shown(found) + "'");
 }
 
 // A number that is all of `text`; no sign, no spaces, no locale.

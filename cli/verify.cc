@@ -14,7 +14,7 @@ namespace {
 
 std::string summary(const VerifyJob& job, const VerifyResult& result, const RunFacts& facts,
                     bool verbose) {
-  std::string text = "ok       " + job.pruned + " is " + job.original + ", pruned\n";
+  std::string text = "ok       " + shown(job.pruned) + " is " + shown(job.original) + ", pruned\n";
   text += "tensors  " + count_text(result.pruned_tensors) + " pruned, " +
           count_text(result.tensors - result.pruned_tensors) + " equal byte for byte\n";
   text += "values   " + count_text(result.dropped_values) + " of " + count_text(result.values) +

@@ -44,6 +44,10 @@ void RawBuffer::Free::operator()(std::byte* data) const noexcept {
 StageTimer::StageTimer(double& seconds) : seconds_(seconds), start_(now_seconds()) {}
 StageTimer::~StageTimer() { seconds_ += now_seconds() - start_; }
 
+Status in_file(const std::string& path, const Status& status) {
+  return status.ok() ? status : status.with_context(escape_path(path));
+}
+
 std::string tensor_label(const TensorInfo& tensor) {
   return "tensor '" + escape_name(tensor.name) + "'";
 }

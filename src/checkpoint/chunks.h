@@ -50,6 +50,9 @@ class StageTimer {
   double start_;
 };
 
+/// The same error with the file's path, made safe to show, before its message; ok stays ok.
+Status in_file(const std::string& path, const Status& status);
+
 /// "tensor 'NAME'", the name made safe to show.
 std::string tensor_label(const TensorInfo& tensor);
 

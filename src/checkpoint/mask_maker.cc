@@ -5,6 +5,7 @@
 #include "base/status_macros.h"
 #include "checkpoint/value_scan.h"
 #include "winnow/core/values.h"
+#include "winnow/io/escape_name.h"
 
 namespace winnow {
 
@@ -98,7 +99,7 @@ MatrixView MaskMaker::view_of(const PlanEntry& entry) {
 }
 
 std::string MaskMaker::label(const PlanEntry& entry) const {
-  return in_.path + ": " + tensor_label(tensor_of(entry));
+  return escape_path(in_.path) + ": " + tensor_label(tensor_of(entry));
 }
 
 size_t MaskMaker::matrix_index(const PlanEntry& entry) const {

@@ -40,10 +40,11 @@ Status check_output(Env& env, const PruneJob& job, const FileIdentity& input) {
   if (!info.ok()) return info.status();
   if (info->kind == FileKind::kMissing) return Status();  // AtomicFile finds what else is wrong
   if (info->identity.same_file(input)) {
-    return Status(ErrorCode::kSameFile,
-                  job.output + ": expected an output other than the input, found the same file");
+    return in_file(job.output,
+                   Status(ErrorCode::kSameFile,
+                          "expected an output other than the input, found the same file"));
   }
-  return Status(ErrorCode::kAlreadyExists, job.output + ": expected no such file, found one");
+  return in_file(job.output, Status(ErrorCode::kAlreadyExists, "expected no such file, found one"));
 }
 
 // One run of prune_file.
@@ -79,7 +80,7 @@ class Pruner {
 
 Status Pruner::prepare(Env& env) {
   Result<std::vector<PlanEntry>> plan = make_plan(file_.header().tensors(), job_.settings);
-  if (!plan.ok()) return plan.status().with_context(job_.input);
+  if (!plan.ok()) return in_file(job_.input, plan.status());
   plan_ = std::move(*plan);
   WINNOW_ASSIGN_OR_RETURN(copy_buffer_, RawBuffer::allocate(kChunkBytes));
   return claim_output(env);

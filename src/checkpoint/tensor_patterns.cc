@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "checkpoint/glob.h"
+#include "winnow/io/escape_name.h"
 
 namespace winnow {
 
@@ -123,7 +124,8 @@ size_t edit_distance(std::string_view pattern, std::string_view name) {
 
 Result<Pattern> Pattern::compile(std::string text) {
   const auto reject = [&](std::string_view why) {
-    return Status(ErrorCode::kInvalidArgument, "pattern '" + text + "': " + std::string(why));
+    return Status(ErrorCode::kInvalidArgument,
+                  "pattern '" + escape_name(text) + "': " + std::string(why));
   };
   if (text.empty()) return reject("it is empty");
   if (text.size() > kMaxPattern) {

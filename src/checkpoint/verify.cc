@@ -120,11 +120,11 @@ class Verifier {
 Status Verifier::run() {
   const std::span<const TensorInfo> tensors = original_.header().tensors();
   WINNOW_RETURN_IF_ERROR(
-      check_same_tensors(tensors, pruned_.header().tensors()).with_context(job_.pruned));
-  WINNOW_RETURN_IF_ERROR(check_metadata(original_.header().metadata(), pruned_.header().metadata())
-                             .with_context(job_.pruned));
+      in_file(job_.pruned, check_same_tensors(tensors, pruned_.header().tensors())));
+  WINNOW_RETURN_IF_ERROR(in_file(
+      job_.pruned, check_metadata(original_.header().metadata(), pruned_.header().metadata())));
   Result<std::vector<PlanEntry>> plan = make_plan(tensors, result_.settings);
-  if (!plan.ok()) return plan.status().with_context(job_.original);
+  if (!plan.ok()) return in_file(job_.original, plan.status());
   WINNOW_ASSIGN_OR_RETURN(original_chunk_, RawBuffer::allocate(kChunkBytes));
   WINNOW_ASSIGN_OR_RETURN(pruned_chunk_, RawBuffer::allocate(kChunkBytes));
   MaskMaker maker(
@@ -176,10 +176,10 @@ Status Verifier::value_violation(const TensorInfo& tensor, uint64_t index,
                                  bool kept) const {
   constexpr std::byte kZero[8] = {};
   const std::string expected = value_text(kept ? original : kZero, tensor.dtype);
-  return violation(job_.pruned + ": " + tensor_label(tensor) + " at " +
-                   position_text(tensor, index) + ": expected " +
-                   (kept ? "the original's value " : "the dropped value ") + expected + ", found " +
-                   value_text(pruned, tensor.dtype));
+  return in_file(job_.pruned,
+                 violation(tensor_label(tensor) + " at " + position_text(tensor, index) +
+                           ": expected " + (kept ? "the original's value " : "the dropped value ") +
+                           expected + ", found " + value_text(pruned, tensor.dtype)));
 }
 
 Status Verifier::check_copied_tensor(const TensorInfo& tensor) {
@@ -199,8 +199,8 @@ Status Verifier::check_copied_tensor(const TensorInfo& tensor) {
       std::snprintf(bytes, sizeof bytes, "expected 0x%02x, found 0x%02x",
                     static_cast<unsigned>(*wrong), static_cast<unsigned>(*found));
       const uint64_t offset = begin + static_cast<uint64_t>(wrong - want.begin());
-      return violation(job_.pruned + ": " + tensor_label(tensor) + " (not pruned) at byte " +
-                       std::to_string(offset) + ": " + bytes);
+      return in_file(job_.pruned, violation(tensor_label(tensor) + " (not pruned) at byte " +
+                                            std::to_string(offset) + ": " + bytes));
     }
     progress_.advance(count);
   }
@@ -228,7 +228,7 @@ Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& th
                             SafetensorsFile::open(env, job.original));
     Result<PruneSettings> settings = job.settings ? Result<PruneSettings>(*job.settings)
                                                   : recorded_settings(pruned.header().metadata());
-    if (!settings.ok()) return settings.status().with_context(job.pruned);
+    if (!settings.ok()) return in_file(job.pruned, settings.status());
     result.settings = std::move(*settings);
     open.reset();
     Verifier verifier(job, original, pruned, threads, progress, result);

@@ -288,6 +288,29 @@ def test_malformed_files_are_bad_input(tmp_path):
     assert os.listdir(tmp_path) == ["m"]
 
 
+def test_typed_text_is_printed_on_one_line_without_escapes(tmp_path):
+    path, out = tmp_path / "nn\n\x1b[31mx.safetensors", tmp_path / "out\x1b[2J\n"
+    shown, shown_out = (str(p).replace("\x1b", "\\x1b").replace("\n", "\\x0a") for p in (path, out))
+    path.write_bytes(files.image({"w": np.array([[1, np.nan]], np.float32)}))
+    message = fails(3, "prune", path, "-o", out)
+    assert message.startswith(f"winnow: {shown}: tensor 'w' at [0, 1]: ")
+    done = run("prune", path, "-o", out, "--nan", "keep")
+    assert f"result   {shown_out}\n" in done.stdout
+    verified = run("verify", out, "--against", path)
+    assert verified.stdout.startswith(f"ok       {shown_out} is {shown}, pruned\n")
+    assert f"file      {shown}: " in run("inspect", path).stdout
+    for code, *args in [(2, "prune", path, "-o", out), (2, "prune", path, "-o", path),
+                        (1, "verify", path, "--against", out, "-s", "1", "--nan", "keep"),
+                        (2, "verify", path, "--against", path),
+                        (2, "prune", path, "--dry-run", "--include", "a\x1b\n"),
+                        (2, "prune", path, "--dry-run", "--include", "re:(\x1b\n"),
+                        (2, "prune", path, "--dry-run", "-s", "\x1b\n"), (2, "\x1b\n"),
+                        (2, "inspect", path, "\x1b\n"), (2, "inspect", path, "--sort", "\x1b\n")]:
+        assert "\x1b" not in fails(code, *args)
+    done = run("prune", path, "--dry-run", "--nan", "keep", "--exclude", "w")
+    assert "\x1b" not in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_errors_as_json(tmp_path):
     done = winnow("inspect", tmp_path / "none", "--json")
     error = json.loads(done.stdout)["error"]
