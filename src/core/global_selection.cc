@@ -39,6 +39,10 @@ std::vector<Place> places_of(std::vector<MatrixInfo> matrices, const DataNormCon
   return places;
 }
 
+Status out_of_memory() {
+  return {ErrorCode::kOutOfMemory, "scratch memory: expected more than there is"};
+}
+
 }  // namespace
 
 class GlobalSelection::Impl {
@@ -129,7 +133,7 @@ class GlobalSelection::Impl {
       return;
     }
     const std::vector<core::Task> tasks = core::make_tasks({&matrix, 1});
-    threads.run(tasks.size(), [&](size_t t) {
+    core::run_tasks(threads, tasks.size(), [&](size_t t) {
       core::for_each_chunk<Key>(matrix, tasks[t], [&](const Key* keys, size_t, size_t count) {
         search->show(place.first_task + t, keys, count);
       });
@@ -185,11 +189,15 @@ Result<GlobalSelection> GlobalSelection::create(std::vector<MatrixInfo> matrices
 
 bool GlobalSelection::ready() const noexcept { return impl_->ready(); }
 
-Status GlobalSelection::visit(size_t index, const MatrixView& values, ParallelFor& threads) {
+Status GlobalSelection::visit(size_t index, const MatrixView& values, ParallelFor& threads) try {
   return impl_->visit(index, values, threads);
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
-Status GlobalSelection::end_pass() { return impl_->end_pass(); }
+Status GlobalSelection::end_pass() try { return impl_->end_pass(); } catch (const std::bad_alloc&) {
+  return out_of_memory();
+}
 
 Result<MaskStats> GlobalSelection::write_mask(size_t index, const MatrixView& values,
                                               std::span<uint8_t> mask, ParallelFor& threads) const {

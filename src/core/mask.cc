@@ -1,6 +1,7 @@
 #include "winnow/core/mask.h"
 
 #include <algorithm>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -65,7 +66,7 @@ Result<MaskStats> compute_mask(const MatrixView& values, const DataNormConfig& c
 }
 
 Result<MaskStats> compute_global_masks(std::span<const MaskTarget> targets,
-                                       const DataNormConfig& config, ParallelFor& threads) {
+                                       const DataNormConfig& config, ParallelFor& threads) try {
   WINNOW_RETURN_IF_ERROR(validate(config));
   for (const MaskTarget& target : targets) WINNOW_RETURN_IF_ERROR(check_target(target));
   WINNOW_ASSIGN_OR_RETURN(const SimdLevel level, active_simd_level());
@@ -78,6 +79,8 @@ Result<MaskStats> compute_global_masks(std::span<const MaskTarget> targets,
   });
   return wide ? write_masks<int64_t>(matrices, targets, config, table, threads)
               : write_masks<int32_t>(matrices, targets, config, table, threads);
+} catch (const std::bad_alloc&) {
+  return Status(ErrorCode::kOutOfMemory, "scratch memory: expected more than there is");
 }
 
 }  // namespace winnow

@@ -77,7 +77,7 @@ MaskJob<Key>::MaskJob(std::span<const BlockMatrix> matrices, std::span<const Mas
 template <typename Key>
 template <typename Body>
 void MaskJob<Key>::for_each_task(const Body& body) const {
-  threads_.run(tasks_.size(), body);
+  run_tasks(threads_, tasks_.size(), body);
 }
 
 template <typename Key>

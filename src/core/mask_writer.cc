@@ -1,6 +1,7 @@
 #include "core/mask_writer.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -160,39 +161,64 @@ void MaskWriter::write_block(const BlockMatrix& matrix, const Run& block, bool k
   if (!keep && !matrix.drops_whole_blocks()) drop_lowest(matrix, block, mask);
 }
 
+namespace {
+
+// Calls visit(key, row, col) for each value of a block, row-major.
+template <typename Visit>
+void for_each_key(const BlockMatrix& matrix, const Run& block, const Visit& visit) {
+  for (size_t r = 0; r < block.block_rows; ++r) {
+    for (size_t c = 0; c < block.block_cols; ++c) {
+      visit(matrix.value_key(block.row + r, block.col + c), r, c);
+    }
+  }
+}
+
+// The key of rank `rank` (from 0) among a block's keys, digit by digit from the top: no memory
+// however large the block is. *below gets how many keys are smaller.
+int64_t key_of_rank(const BlockMatrix& matrix, const Run& block, uint64_t rank, uint64_t* below) {
+  constexpr int kDigitBits = 8;
+  *below = 0;
+  int64_t prefix = 0;
+  for (int shift = 64 - kDigitBits; shift >= 0; shift -= kDigitBits) {
+    std::array<uint64_t, size_t{1} << kDigitBits> counts{};
+    // Twice, since shifting by all 64 bits at once has no meaning.
+    const int64_t high = prefix >> shift >> kDigitBits;
+    for_each_key(matrix, block, [&](int64_t key, size_t, size_t) {
+      if (key >> shift >> kDigitBits == high) ++counts[static_cast<size_t>(key >> shift & 0xff)];
+    });
+    size_t digit = 0;
+    while (*below + counts[digit] <= rank) *below += counts[digit++];
+    prefix |= static_cast<int64_t>(static_cast<uint64_t>(digit) << shift);
+  }
+  return prefix;
+}
+
+}  // namespace
+
 // The rule for one block, in full: numbers by (score, index), then NaN and the positions outside
 // the matrix by index.
 void MaskWriter::drop_lowest(const BlockMatrix& matrix, const Run& block, uint8_t* mask) {
   const int64_t nan =
       matrix.values().dtype == DType::kF64 ? kernels::kNanKey<int64_t> : kernels::kNanKey<int32_t>;
-  const auto mask_at = [&](size_t r, size_t c) -> uint8_t& {
-    return mask[(block.row + r) * matrix.cols() + block.col + c];
-  };
-  ranked_.clear();
-  for (size_t r = 0; r < block.block_rows; ++r) {
-    for (size_t c = 0; c < block.block_cols; ++c) {
-      const int64_t key = matrix.value_key(block.row + r, block.col + c);
-      if (key != nan) ranked_.emplace_back(key, r * block.block_cols + c);
-    }
+  uint64_t numbers = 0;
+  for_each_key(matrix, block, [&](int64_t key, size_t, size_t) { numbers += key != nan; });
+  const uint64_t zeros = matrix.zeros_per_block();
+  // Where all numbers fall, NaN is the answer, and the positions outside fall among the NaN.
+  int64_t threshold = nan;
+  uint64_t below = numbers;
+  if (zeros < numbers) {
+    const bool small = block.block_rows * block.block_cols <= kernels::kMaxTile;
+    threshold = small ? key_of_rank_in_small(matrix, block, zeros, &below)
+                      : key_of_rank_in_large(matrix, block, zeros, &below);
   }
-  const size_t numbers = std::min<uint64_t>(matrix.zeros_per_block(), ranked_.size());
-  if (numbers < ranked_.size()) {
-    std::nth_element(ranked_.begin(), ranked_.begin() + static_cast<ptrdiff_t>(numbers),
-                     ranked_.end());
-  }
-  for (size_t i = 0; i < numbers; ++i) {
-    mask_at(ranked_[i].second / block.block_cols, ranked_[i].second % block.block_cols) = 0;
-  }
-  uint64_t left = matrix.zeros_per_block() - numbers;
-  const uint64_t outside = matrix.block_cols() - block.block_cols;
-  for (size_t r = 0; r < block.block_rows && left > 0; ++r) {
-    for (size_t c = 0; c < block.block_cols && left > 0; ++c) {
-      if (matrix.value_key(block.row + r, block.col + c) != nan) continue;
-      mask_at(r, c) = 0;
-      --left;
-    }
-    left -= std::min(left, outside);
-  }
+  uint64_t ties = zeros - std::min(zeros, below);
+  const uint64_t outside = threshold == nan ? matrix.block_cols() - block.block_cols : 0;
+  for_each_key(matrix, block, [&](int64_t key, size_t r, size_t c) {
+    const bool tie = key == threshold && ties > 0;
+    if (key < threshold || tie) mask[(block.row + r) * matrix.cols() + block.col + c] = 0;
+    ties -= tie;
+    if (c + 1 == block.block_cols) ties -= std::min(ties, outside);
+  });
 }
 
 }  // namespace winnow::core

@@ -4,8 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <utility>
-#include <vector>
 
 #include "core/block_matrix.h"
 #include "kernels/kernel_table.h"
@@ -45,7 +43,6 @@ class MaskWriter {
   bool streaming_;
   std::unique_ptr<uint8_t[]> staging_;
   MaskStats stats_;
-  std::vector<std::pair<int64_t, size_t>> ranked_;  // scratch of drop_lowest
 };
 
 }  // namespace winnow::core

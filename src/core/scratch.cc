@@ -1,16 +1,21 @@
 #include "core/scratch.h"
 
 #include <array>
+#include <bit>
 #include <mutex>
 #include <new>
-#include <vector>
 
 namespace winnow::core {
 namespace {
 
+// A free block holds the link to the next one, so that giving one back needs no memory.
+struct FreeBlock {
+  FreeBlock* next;
+};
+
 struct Pool {
   std::mutex mutex;
-  std::array<std::vector<void*>, 64> free;  // by the logarithm of their size
+  std::array<FreeBlock*, 64> free{};  // by the logarithm of their size
   size_t pooled_bytes = 0;
 };
 
@@ -20,16 +25,20 @@ Pool& pool() {
   return instance;
 }
 
+FreeBlock*& free_list(Pool& p, size_t bytes) noexcept {
+  return p.free[static_cast<size_t>(std::countr_zero(bytes))];
+}
+
 }  // namespace
 
 void* acquire_block(size_t bytes) {
   Pool& p = pool();
   {
     const std::scoped_lock lock(p.mutex);
-    std::vector<void*>& free = p.free[static_cast<size_t>(std::countr_zero(bytes))];
-    if (!free.empty()) {
-      void* block = free.back();
-      free.pop_back();
+    FreeBlock*& first = free_list(p, bytes);
+    if (first != nullptr) {
+      void* block = first;
+      first = first->next;
       p.pooled_bytes -= bytes;
       return block;
     }
@@ -42,7 +51,8 @@ void release_block(void* block, size_t bytes) noexcept {
   {
     const std::scoped_lock lock(p.mutex);
     if (p.pooled_bytes + bytes <= kMaxPooledBytes) {
-      p.free[static_cast<size_t>(std::countr_zero(bytes))].push_back(block);
+      FreeBlock*& first = free_list(p, bytes);
+      first = new (block) FreeBlock{first};
       p.pooled_bytes += bytes;
       return;
     }

@@ -1,12 +1,15 @@
 // PRIVATE. How the blocks of one or more matrices are cut into tasks, and read as keys.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <span>
 #include <vector>
 
 #include "core/block_matrix.h"
+#include "winnow/base/parallel_for.h"
 
 namespace winnow::core {
 
@@ -31,6 +34,21 @@ std::vector<Task> make_tasks(std::span<const BlockMatrix> matrices);
 template <typename Key>
 void pad_keys(Key* keys, size_t count) {
   for (; count % kernels::kKeysPerWord != 0; ++count) keys[count] = kernels::kPadKey<Key>;
+}
+
+/// Runs body(t) for every task t through `threads`. Tasks of a ParallelFor do not throw: what
+/// memory one of them lacked is thrown as std::bad_alloc when all have returned.
+template <typename Body>
+void run_tasks(ParallelFor& threads, size_t count, const Body& body) {
+  std::atomic<bool> out_of_memory{false};
+  threads.run(count, [&](size_t t) {
+    try {
+      body(t);
+    } catch (const std::bad_alloc&) {
+      out_of_memory.store(true);
+    }
+  });
+  if (out_of_memory.load()) throw std::bad_alloc();
 }
 
 /// Calls visit(offset, count) for piece after piece of a task's blocks, each at most kChunkKeys.

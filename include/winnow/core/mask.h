@@ -5,7 +5,8 @@
 //   Result<MaskStats> stats = compute_mask(values, {.sparsity_level = 0.8}, mask);
 //
 // The result is the same, byte for byte, for any number of threads and every SIMD level.
-// Thread-safety: all functions are free of shared state; concurrent calls need distinct masks.
+// Thread-safety: all functions may be called at the same time, with distinct masks. What they share
+// is a pool of scratch memory, which keeps up to 32 MiB for later calls.
 #pragma once
 
 #include <cstdint>
@@ -30,9 +31,11 @@ struct MaskStats {
 /// @param values  [H, W], F32, F64, F16 or BF16; not modified; must not overlap `mask`.
 /// @param mask    H * W bytes, contiguous; every byte is written.
 /// @param threads lends threads; what they do never changes the result.
-/// On error nothing is written: kInvalidArgument (config, dtype, mask size), kUnavailableLevel.
-/// Cost: one read of the values where blocks hold fewer than 8 of them; scratch: at most
-/// 32 MiB for 64 million F32 values, freed before the call returns.
+/// On error: kInvalidArgument (config, dtype, mask size) and kUnavailableLevel, with nothing
+/// written; kOutOfMemory, with the mask in any state. Cost: one read of the values, two where many
+/// of them are equal or blocks lose a part of theirs, and where the sample misled (6 masks of
+/// 1,000). Scratch: at most 32 MiB for 64 million F32 values, about half a byte a value for larger
+/// ones.
 Result<MaskStats> compute_mask(const MatrixView& values, const DataNormConfig& config,
                                std::span<uint8_t> mask, ParallelFor& threads);
 
