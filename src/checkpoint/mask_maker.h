@@ -19,6 +19,13 @@ struct LoadedValues {
   uint64_t zeros = 0;
 };
 
+/// How the mask of one tensor comes about; the roads lead to the same bytes. A global scope has but
+/// the second.
+enum class MaskRoad {
+  kDirect,     ///< compute_mask
+  kThreshold,  ///< GlobalSelection: passes until the threshold is known, then the mask from it
+};
+
 /// Loads one planned tensor after the other and computes their masks, in memory that is used again
 /// and again: the largest tensor's bytes and one byte for each of its values.
 class MaskMaker {
@@ -30,6 +37,7 @@ class MaskMaker {
     const SafetensorsFile& file;
     const std::vector<PlanEntry>& plan;
     const PruneSettings& settings;
+    MaskRoad road = MaskRoad::kDirect;
     ParallelFor& threads;
     Progress& progress;
     StageSeconds& seconds;
@@ -51,6 +59,7 @@ class MaskMaker {
  private:
   Status run_passes();
   Status show_all_tensors();
+  Result<MaskStats> mask_by_threshold(const PlanEntry& entry, std::span<uint8_t> mask);
   const TensorInfo& tensor_of(const PlanEntry& entry) const;
   MatrixView view_of(const PlanEntry& entry);
   size_t matrix_index(const PlanEntry& entry) const;

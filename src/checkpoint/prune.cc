@@ -101,7 +101,13 @@ Status Pruner::claim_output(Env& env) {
 }
 
 Status Pruner::run() {
-  MaskMaker maker({job_.input, file_, plan_, job_.settings, threads_, progress_, result_.seconds});
+  MaskMaker maker({.path = job_.input,
+                   .file = file_,
+                   .plan = plan_,
+                   .settings = job_.settings,
+                   .threads = threads_,
+                   .progress = progress_,
+                   .seconds = result_.seconds});
   WINNOW_RETURN_IF_ERROR(maker.prepare());
   progress_.begin("prune", file_.identity().size);
   for (const PlanEntry& entry : plan_) {

@@ -127,8 +127,14 @@ Status Verifier::run() {
   if (!plan.ok()) return in_file(job_.original, plan.status());
   WINNOW_ASSIGN_OR_RETURN(original_chunk_, RawBuffer::allocate(kChunkBytes));
   WINNOW_ASSIGN_OR_RETURN(pruned_chunk_, RawBuffer::allocate(kChunkBytes));
-  MaskMaker maker(
-      {job_.original, original_, *plan, result_.settings, threads_, progress_, result_.seconds});
+  MaskMaker maker({.path = job_.original,
+                   .file = original_,
+                   .plan = *plan,
+                   .settings = result_.settings,
+                   .road = MaskRoad::kThreshold,  // not the one that prune_file took
+                   .threads = threads_,
+                   .progress = progress_,
+                   .seconds = result_.seconds});
   WINNOW_RETURN_IF_ERROR(maker.prepare());
   progress_.begin("verify", original_.identity().size);
   for (const PlanEntry& entry : *plan) {

@@ -86,6 +86,19 @@ TEST_F(VerifyFile, AcceptsEveryKindOfSettings) {
   }
 }
 
+// prune_file computes the masks of single tensors without a search over passes.
+TEST_F(VerifyFile, TakesAnotherRoadToTheMasksThanPrune) {
+  const PruneJob job{.input = dir_.path("in"), .output = dir_.path("out"), .settings = settings_};
+  SerialFor serial;
+  Progress progress;
+  const Result<PruneResult> pruned = prune_file(Env::posix(), job, serial, progress);
+  ASSERT_TRUE(pruned.ok());
+  EXPECT_EQ(pruned->seconds.select, 0);
+  const Result<VerifyResult> result = verify(std::nullopt);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_GT(result->seconds.select, 0);
+}
+
 TEST_F(VerifyFile, AcceptsAnHonestFileOfSomeoneElse) {
   write_file(dir_.path("out"), image_of(pruned_, {{"more", "x"}, {"format", "pt"}}));
   EXPECT_TRUE(verify(settings_).ok());

@@ -26,7 +26,8 @@ class Progress {
 struct StageSeconds {
   double open = 0;     ///< open the files, check the headers, make the plan
   double read = 0;     ///< read values, look for NaN, count zeros
-  double select = 0;   ///< search the threshold of a global budget, without its reads
+  double select = 0;   ///< search the threshold of a global budget, without its reads; in a check
+                       ///< that of each tensor
   double mask = 0;     ///< compute masks
   double apply = 0;    ///< set dropped values to zero
   double compare = 0;  ///< compare values with those of another file

@@ -37,6 +37,9 @@ struct VerifyResult {
 /// names, order, dtypes and shapes, and the original's metadata entries are all there (those of
 /// winnow itself aside).
 ///
+/// The masks are a second opinion: those of single tensors are computed by GlobalSelection, where
+/// prune_file asks compute_mask. A global scope has one road only, and so both take it.
+///
 /// Memory: as prune_file. Errors: kCheckFailed for the first violation, naming the tensor, the
 /// index, what was expected and what was found; kInvalidArgument where the settings cannot be read
 /// from the pruned file; else as prune_file.
