@@ -173,9 +173,26 @@ void for_each_key(const BlockMatrix& matrix, const Run& block, const Visit& visi
   }
 }
 
-// The key of rank `rank` (from 0) among a block's keys, digit by digit from the top: no memory
-// however large the block is. *below gets how many keys are smaller.
-int64_t key_of_rank(const BlockMatrix& matrix, const Run& block, uint64_t rank, uint64_t* below) {
+constexpr size_t kSmallBlock = 64;
+
+// The key of rank `rank` (from 0) among the keys of a block of at most kMaxTile values; *below gets
+// how many are smaller.
+int64_t key_of_rank_in_small(const BlockMatrix& matrix, const Run& block, uint64_t rank,
+                             uint64_t* below) {
+  std::array<int64_t, kSmallBlock> keys{};
+  int64_t* end = keys.data();
+  for_each_key(matrix, block, [&](int64_t key, size_t, size_t) { *end++ = key; });
+  int64_t* nth = keys.data() + rank;
+  std::nth_element(keys.data(), nth, end);
+  const int64_t found = *nth;
+  *below = static_cast<uint64_t>(
+      std::count_if(keys.data(), nth, [found](int64_t key) { return key < found; }));
+  return found;
+}
+
+// The same for a block of any size, digit by digit from the top: no memory however large it is.
+int64_t key_of_rank_in_large(const BlockMatrix& matrix, const Run& block, uint64_t rank,
+                             uint64_t* below) {
   constexpr int kDigitBits = 8;
   *below = 0;
   int64_t prefix = 0;
@@ -207,7 +224,7 @@ void MaskWriter::drop_lowest(const BlockMatrix& matrix, const Run& block, uint8_
   int64_t threshold = nan;
   uint64_t below = numbers;
   if (zeros < numbers) {
-    const bool small = block.block_rows * block.block_cols <= kernels::kMaxTile;
+    const bool small = block.block_rows * block.block_cols <= kSmallBlock;
     threshold = small ? key_of_rank_in_small(matrix, block, zeros, &below)
                       : key_of_rank_in_large(matrix, block, zeros, &below);
   }
