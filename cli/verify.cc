@@ -29,6 +29,15 @@ std::string summary(const VerifyJob& job, const VerifyResult& result, const RunF
   return text;
 }
 
+// The library's message; where the recorded settings are at fault, how to do without them.
+Status with_hint(const Status& status, bool flags_given) {
+  const bool settings =
+      status.code() == ErrorCode::kInvalidArgument || status.code() == ErrorCode::kBadSettings;
+  if (!settings || flags_given) return status;
+  return Status(status.code(), std::string(status.message()) +
+                                   " (give the flags that it was pruned with, such as -s 0.8)");
+}
+
 }  // namespace
 
 Status run_verify(const Arguments& arguments) {
@@ -39,9 +48,10 @@ Status run_verify(const Arguments& arguments) {
   WINNOW_ASSIGN_OR_RETURN(const size_t threads, thread_count(arguments.run));
   TbbParallelFor parallel(threads);
   ProgressBar progress(arguments.run);
-  WINNOW_ASSIGN_OR_RETURN(const VerifyResult result,
-                          verify_file(Env::posix(), job, parallel, progress));
+  const Result<VerifyResult> checked = verify_file(Env::posix(), job, parallel, progress);
   progress.clear();
+  if (!checked.ok()) return with_hint(checked.status(), job.settings.has_value());
+  const VerifyResult& result = *checked;
   WINNOW_ASSIGN_OR_RETURN(const RunFacts facts, run_facts(threads));
   if (arguments.run.json) return print(verify_json(job, result, facts));
   if (arguments.run.quiet) return Status();

@@ -4,6 +4,7 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,8 @@
 
 namespace winnow {
 namespace {
+
+constexpr std::string_view kOwnPrefix = "winnow.";
 
 Status violation(std::string message) {
   return Status(ErrorCode::kCheckFailed, std::move(message));
@@ -49,15 +52,26 @@ Status check_same_tensors(std::span<const TensorInfo> original,
                    std::to_string(pruned.size()));
 }
 
+std::string entry_label(std::string_view key) {
+  return "metadata entry '" + escape_name(key) + "': expected ";
+}
+
+// The original's entries are there; what is there besides is winnow's own.
 Status check_metadata(const Metadata& original, const Metadata& pruned) {
+  std::map<std::string_view, std::string_view> others(pruned.begin(), pruned.end());
   for (const auto& [key, value] : original) {
-    if (key == kVersionKey || key == kConfigKey) continue;
-    const auto found = std::find_if(pruned.begin(), pruned.end(),
-                                    [&key = key](const auto& entry) { return entry.first == key; });
-    const std::string entry =
-        "metadata entry '" + escape_name(key) + "': expected '" + escape_name(value) + "', found ";
-    if (found == pruned.end()) return violation(entry + "no such entry");
-    if (found->second != value) return violation(entry + "'" + escape_name(found->second) + "'");
+    const auto found = others.find(key);
+    const bool own = key == kVersionKey || key == kConfigKey;
+    if (!own && (found == others.end() || found->second != value)) {
+      return violation(
+          entry_label(key) + "'" + escape_name(value) + "', found " +
+          (found == others.end() ? "no such entry" : "'" + escape_name(found->second) + "'"));
+    }
+    if (found != others.end()) others.erase(found);
+  }
+  for (const auto& [key, value] : others) {
+    if (key.starts_with(kOwnPrefix)) continue;
+    return violation(entry_label(key) + "no such entry, found '" + escape_name(value) + "'");
   }
   return Status();
 }

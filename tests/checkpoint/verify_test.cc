@@ -100,7 +100,7 @@ TEST_F(VerifyFile, TakesAnotherRoadToTheMasksThanPrune) {
 }
 
 TEST_F(VerifyFile, AcceptsAnHonestFileOfSomeoneElse) {
-  write_file(dir_.path("out"), image_of(pruned_, {{"more", "x"}, {"format", "pt"}}));
+  write_file(dir_.path("out"), image_of(pruned_, {{"winnow.version", "?"}, {"format", "pt"}}));
   EXPECT_TRUE(verify(settings_).ok());
   EXPECT_EQ(verify(std::nullopt).status().code(), ErrorCode::kInvalidArgument);
 }
@@ -156,6 +156,11 @@ TEST_F(VerifyFile, NamesLostAndChangedMetadata) {
   expect_violation(pruned_, "metadata entry 'format': expected 'pt', found no such entry", {});
   expect_violation(pruned_, "metadata entry 'format': expected 'pt', found 'np'",
                    {{"format", "np"}});
+}
+
+TEST_F(VerifyFile, NamesAddedMetadata) {
+  expect_violation(pruned_, "metadata entry 'more': expected no such entry, found 'x'",
+                   {{"winnow.more", "y"}, {"more", "x"}, {"format", "pt"}});
 }
 
 TEST_F(VerifyFile, FindsViolationsPastTheFirstChunk) {

@@ -127,6 +127,11 @@ def reordered(header):
     return dict(reversed(header.items()))
 
 
+def with_more(header):
+    header["__metadata__"]["more"] = "x"
+    return header
+
+
 def without_format(header):
     del header["__metadata__"]["format"]
     return header
@@ -136,6 +141,7 @@ def without_format(header):
     (renamed, "expected the name 'w', found 'v'"),
     (reshaped, "'w': expected F32 [700, 1000], found F32 [1000, 700]"),
     (reordered, "expected the name 'w', found 'ids'"),
+    (with_more, "metadata entry 'more': expected no such entry, found 'x'"),
     (without_format, "metadata entry 'format': expected 'pt'"),
 ], ids=lambda value: getattr(value, "__name__", ""))
 def test_a_changed_header(pair, change, part):
@@ -151,13 +157,15 @@ def test_recorded_settings_are_not_trusted(pair):
             header["__metadata__"]["winnow.config"] = text
             return header
         out.write_bytes(rewritten(content, change))
-        assert "winnow.config" in fails(3, "verify", out, "--against", path)
+        message = fails(3, "verify", out, "--against", path)
+        assert "winnow.config" in message and "(give the flags" in message
         run("verify", out, "--against", path, *SETTINGS)
 
 
 def test_a_file_without_recorded_settings_needs_flags(pair):
     path, _, _ = pair
-    assert "found none" in fails(2, "verify", path, "--against", path)
+    message = fails(2, "verify", path, "--against", path)
+    assert message.endswith("found none (give the flags that it was pruned with, such as -s 0.8)")
     run("verify", path, "--against", path, "-s", "0")
 
 

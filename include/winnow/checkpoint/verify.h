@@ -34,8 +34,9 @@ struct VerifyResult {
 
 /// Computes the original's masks anew and compares bit for bit: every dropped value is +0.0, every
 /// survivor and every tensor that is not pruned has the original's bits, the tensors have the same
-/// names, order, dtypes and shapes, and the original's metadata entries are all there (those of
-/// winnow itself aside).
+/// names, order, dtypes and shapes, and the metadata have the original's entries and no others.
+/// Entries whose keys begin with "winnow." may be there besides; what they say is not checked, so a
+/// wrong winnow.version is no violation.
 ///
 /// The masks are a second opinion: those of single tensors are computed by GlobalSelection, where
 /// prune_file asks compute_mask. A global scope has one road only, and so both take it.
