@@ -1,6 +1,7 @@
 #include "settings_flags.h"
 
 #include <charconv>
+#include <cstdlib>
 #include <optional>
 #include <string_view>
 
@@ -32,8 +33,20 @@ std::optional<T> number(std::string_view text) {
   return value;
 }
 
+// The same for a number that may be too small or too large for a double: from_chars says which
+// texts are numbers, and strtod, what the nearest double is. (The tool leaves the locale at "C".)
+std::optional<double> decimal(std::string_view text) {
+  double value{};
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value);
+  if (rest != end || text.starts_with('-')) return std::nullopt;
+  if (error == std::errc::result_out_of_range)
+    return std::strtod(std::string(text).c_str(), nullptr);
+  return error == std::errc() ? std::optional<double>(value) : std::nullopt;
+}
+
 Result<double> level_from(std::string_view flag, std::string_view text) {
-  const std::optional<double> level = number<double>(text);
+  const std::optional<double> level = decimal(text);
   if (!level || !(*level >= 0 && *level <= 1)) return usage(flag, "a number from 0 to 1", text);
   return *level;
 }

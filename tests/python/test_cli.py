@@ -41,6 +41,10 @@ def out(tmp_path):
     (["-s", "-0.1"], "--sparsity-level"),
     (["-s", "nan"], "found 'nan'"),
     (["-s", "inf"], "found 'inf'"),
+    (["-s", "1e400"], "expected a number from 0 to 1, found '1e400'"),
+    (["-s", "1e-400x"], "found '1e-400x'"),
+    (["-s", "-1e-400"], "found '-1e-400'"),
+    (["-s", "-0"], "found '-0'"),
     (["-s", "0.5x"], "found '0.5x'"),
     (["-s", ""], "found ''"),
     (["-s", "0.5", "-s", "0.6"], "--sparsity-level"),
@@ -214,6 +218,15 @@ def test_level_splits_at_its_last_equals_sign(tmp_path):
     path.write_bytes(files.image({"a=b": np.ones((1, 4), np.float32)}))
     tensors = report("prune", path, "--dry-run", "--level", "a=b=0.25")["tensors"]
     assert tensors[0]["sparsity_level"] == 0.25
+
+
+@pytest.mark.parametrize("text, level", [
+    ("1e-400", 0), ("0." + "0" * 400 + "1", 0), ("1e-310", 1e-310), ("4.9e-324", 4.9e-324),
+    ("0e400", 0), ("0", 0), ("1", 1), ("1e0", 1)])
+def test_a_level_is_the_nearest_double(model, text, level):
+    for flags in [["-s", text], ["--level", f"*={text}"]]:
+        tensors = report("prune", model, "--dry-run", *flags)["tensors"]
+        assert {t["sparsity_level"] for t in tensors if t["pruned"]} == {level}
 
 
 def test_settings_are_recorded_and_metadata_kept(model, out, tmp_path):
