@@ -1,6 +1,7 @@
 #include "checkpoint/chunks.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,6 +17,13 @@ namespace {
 constexpr std::align_val_t kHugePage{size_t{2} << 20};
 constexpr size_t kChunksPerThread = 8;  // between two reports of progress
 
+// Why the system can have refused.
+std::string memory_limit_text() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return "fewer";
+  return "fewer under a limit of " + std::to_string(limit.rlim_cur) + " for the process";
+}
+
 double now_seconds() {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   return std::chrono::duration<double>(now).count();
@@ -27,8 +35,8 @@ Result<RawBuffer> RawBuffer::allocate(uint64_t bytes) {
   RawBuffer buffer;
   buffer.data_.reset(static_cast<std::byte*>(::operator new(bytes, kHugePage, std::nothrow)));
   if (!buffer.data_) {
-    return Status(ErrorCode::kOutOfMemory,
-                  "expected " + std::to_string(bytes) + " bytes of memory, found fewer");
+    return Status(ErrorCode::kOutOfMemory, "expected " + std::to_string(bytes) +
+                                               " bytes of memory, found " + memory_limit_text());
   }
 #ifdef MADV_HUGEPAGE
   const size_t whole_pages = bytes & ~(static_cast<size_t>(kHugePage) - 1);
@@ -43,6 +51,13 @@ void RawBuffer::Free::operator()(std::byte* data) const noexcept {
 
 StageTimer::StageTimer(double& seconds) : seconds_(seconds), start_(now_seconds()) {}
 StageTimer::~StageTimer() { seconds_ += now_seconds() - start_; }
+
+Result<SafetensorsFile> open_file(Env& env, const std::string& path) {
+  Result<SafetensorsFile> file = SafetensorsFile::open(env, path);
+  if (file.ok() || file.status().code() != ErrorCode::kOutOfMemory) return file;
+  if (file.status().message().starts_with(escape_path(path))) return file;
+  return in_file(path, file.status());
+}
 
 Status in_file(const std::string& path, const Status& status) {
   return status.ok() ? status : status.with_context(escape_path(path));

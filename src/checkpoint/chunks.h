@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 
 #include "winnow/base/parallel_for.h"
 #include "winnow/base/status.h"
 #include "winnow/checkpoint/progress.h"
+#include "winnow/io/env.h"
 #include "winnow/io/safetensors.h"
 
 namespace winnow {
@@ -52,6 +54,27 @@ class StageTimer {
 
 /// The same error with the file's path, made safe to show, before its message; ok stays ok.
 Status in_file(const std::string& path, const Status& status);
+
+/// SafetensorsFile::open, whose every error names the file but kOutOfMemory, which does so in
+/// places only; here it always does, once.
+Result<SafetensorsFile> open_file(Env& env, const std::string& path);
+
+/// Fills a result with `fill(result)`, which returns a Status, and times the whole. Small things
+/// are allocated in many places; where memory runs out, that becomes kOutOfMemory here and names
+/// `path`.
+template <typename T, typename Fill>
+Result<T> fill_result(const std::string& path, const Fill& fill) try {
+  T result;
+  Status status;
+  {
+    StageTimer total(result.seconds.total);
+    status = fill(result);
+  }
+  if (!status.ok()) return status;
+  return result;
+} catch (const std::bad_alloc&) {
+  return in_file(path, Status(ErrorCode::kOutOfMemory, "not enough memory"));
+}
 
 /// "tensor 'NAME'", the name made safe to show.
 std::string tensor_label(const TensorInfo& tensor);

@@ -93,11 +93,9 @@ Status add_stats(const SafetensorsFile& file, Inspection& inspection, ParallelFo
 
 Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, ParallelFor& threads,
                                 Progress& progress) {
-  Inspection inspection;
-  {
-    StageTimer total(inspection.seconds.total);
+  return fill_result<Inspection>(path, [&](Inspection& inspection) -> Status {
     std::optional<StageTimer> open(inspection.seconds.open);
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::open(env, path));
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, open_file(env, path));
     const SafetensorsHeader& header = file.header();
     inspection.file_bytes = file.identity().size;
     inspection.header_bytes = header.text().size();
@@ -107,9 +105,8 @@ Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, P
     }
     inspection.dtypes = totals_by_dtype(header.tensors());
     open.reset();
-    if (stats) WINNOW_RETURN_IF_ERROR(add_stats(file, inspection, threads, progress));
-  }
-  return inspection;
+    return stats ? add_stats(file, inspection, threads, progress) : Status();
+  });
 }
 
 }  // namespace winnow

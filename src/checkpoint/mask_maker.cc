@@ -10,15 +10,23 @@
 namespace winnow {
 
 Status MaskMaker::prepare() {
-  uint64_t bytes = 0, values = 0;
+  const PlanEntry *largest = nullptr, *longest = nullptr;  // by bytes; by values
   for (const PlanEntry& entry : in_.plan) {
     if (entry.skipped) continue;
-    bytes = std::max(bytes, tensor_of(entry).bytes());
-    values = std::max(values, uint64_t{entry.shape.numel()});
+    if (!largest || tensor_of(entry).bytes() > tensor_of(*largest).bytes()) largest = &entry;
+    if (!longest || entry.shape.numel() > longest->shape.numel()) longest = &entry;
   }
-  WINNOW_ASSIGN_OR_RETURN(values_, RawBuffer::allocate(bytes));
-  WINNOW_ASSIGN_OR_RETURN(mask_, RawBuffer::allocate(values));
+  if (largest) {
+    WINNOW_ASSIGN_OR_RETURN(values_, allocate(*largest, tensor_of(*largest).bytes()));
+    WINNOW_ASSIGN_OR_RETURN(mask_, allocate(*longest, longest->shape.numel()));
+  }
   return in_.settings.scope == Scope::kGlobal ? run_passes() : Status();
+}
+
+Result<RawBuffer> MaskMaker::allocate(const PlanEntry& entry, uint64_t bytes) const {
+  Result<RawBuffer> buffer = RawBuffer::allocate(bytes);
+  if (!buffer.ok()) return buffer.status().with_context(label(entry));
+  return buffer;
 }
 
 Status MaskMaker::run_passes() {

@@ -57,6 +57,7 @@ class MaskMaker {
   Result<std::span<const uint8_t>> mask(const PlanEntry& entry, MaskStats& stats);
 
  private:
+  Result<RawBuffer> allocate(const PlanEntry& entry, uint64_t bytes) const;
   Status run_passes();
   Status show_all_tensors();
   Result<MaskStats> mask_by_threshold(const PlanEntry& entry, std::span<uint8_t> mask);

@@ -187,26 +187,19 @@ Status Pruner::finish() {
   return writer_->commit();
 }
 
-Result<SafetensorsFile> open_input(Env& env, const PruneJob& job) {
-  WINNOW_RETURN_IF_ERROR(validate(job.settings));
-  return SafetensorsFile::open(env, job.input);
-}
-
 }  // namespace
 
 Result<PruneResult> prune_file(Env& env, const PruneJob& job, ParallelFor& threads,
                                Progress& progress) {
-  PruneResult result;
-  {
-    StageTimer total(result.seconds.total);
+  return fill_result<PruneResult>(job.input, [&](PruneResult& result) -> Status {
     std::optional<StageTimer> open(result.seconds.open);
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, open_input(env, job));
+    WINNOW_RETURN_IF_ERROR(validate(job.settings));
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, open_file(env, job.input));
     Pruner pruner(job, file, threads, progress, result);
     WINNOW_RETURN_IF_ERROR(pruner.prepare(env));
     open.reset();
-    WINNOW_RETURN_IF_ERROR(pruner.run());
-  }
-  return result;
+    return pruner.run();
+  });
 }
 
 }  // namespace winnow

@@ -238,23 +238,19 @@ Status Verifier::read_pruned(const TensorInfo& tensor, uint64_t begin,
 
 Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& threads,
                                  Progress& progress) {
-  VerifyResult result;
-  {
-    StageTimer total(result.seconds.total);
+  return fill_result<VerifyResult>(job.original, [&](VerifyResult& result) -> Status {
     std::optional<StageTimer> open(result.seconds.open);
     if (job.settings) WINNOW_RETURN_IF_ERROR(validate(*job.settings));
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile pruned, SafetensorsFile::open(env, job.pruned));
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile original,
-                            SafetensorsFile::open(env, job.original));
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile pruned, open_file(env, job.pruned));
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile original, open_file(env, job.original));
     Result<PruneSettings> settings = job.settings ? Result<PruneSettings>(*job.settings)
                                                   : recorded_settings(pruned.header().metadata());
     if (!settings.ok()) return in_file(job.pruned, settings.status());
     result.settings = std::move(*settings);
     open.reset();
     Verifier verifier(job, original, pruned, threads, progress, result);
-    WINNOW_RETURN_IF_ERROR(verifier.run());
-  }
-  return result;
+    return verifier.run();
+  });
 }
 
 }  // namespace winnow

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <new>
 
 #include "checkpoint/test_file.h"
 #include "support/threads.h"
@@ -99,6 +101,20 @@ TEST_F(InspectFile, ReportsWhatIsNoSafetensorsFile) {
   Progress progress;
   EXPECT_EQ(inspect_file(Env::posix(), dir_.path("in"), true, serial, progress).status().code(),
             ErrorCode::kFileTooShort);
+}
+
+// Whatever allocates below, its failure leaves the call as a Status that names the file.
+TEST_F(InspectFile, RunningOutOfMemoryIsAnErrorThatNamesTheFile) {
+  struct Exhausted : ParallelFor {
+    void run(size_t, const std::function<void(size_t)>&) override { throw std::bad_alloc(); }
+    size_t concurrency() const noexcept override { return 1; }
+  } threads;
+  Progress progress;
+  write_file(dir_.path("in"), image_of({f32("a", {1}, {1})}));
+  const Status status =
+      inspect_file(Env::posix(), dir_.path("in"), true, threads, progress).status();
+  EXPECT_EQ(status.code(), ErrorCode::kOutOfMemory);
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("in: not enough memory"));
 }
 
 }  // namespace

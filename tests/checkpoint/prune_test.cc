@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <functional>
 #include <limits>
+#include <new>
 
 #include "checkpoint/test_file.h"
 #include "support/threads.h"
@@ -270,6 +272,20 @@ TEST_F(PruneFile, StopsWhenAskedTo) {
     ASSERT_THAT(dir_.names(), ElementsAre("in"));
   }
   EXPECT_GT(stopped, 5);
+}
+
+// Whatever allocates below, its failure leaves the call as a Status that names the file.
+TEST_F(PruneFile, RunningOutOfMemoryIsAnErrorThatNamesTheFile) {
+  struct Exhausted : ParallelFor {
+    void run(size_t, const std::function<void(size_t)>&) override { throw std::bad_alloc(); }
+    size_t concurrency() const noexcept override { return 1; }
+  } threads;
+  Progress progress;
+  write_input(model());
+  const Status status = prune_file(Env::posix(), job_, threads, progress).status();
+  EXPECT_THAT(dir_.names(), ElementsAre("in"));
+  EXPECT_EQ(status.code(), ErrorCode::kOutOfMemory);
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("in: not enough memory"));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <new>
 
 #include "checkpoint/test_file.h"
 #include "winnow/checkpoint/prune.h"
@@ -192,6 +193,20 @@ TEST_F(VerifyFile, ANanInTheOriginalIsReportedAsSuch) {
   EXPECT_EQ(verify(settings_).status().code(), ErrorCode::kNanValue);
   settings_.nan = NanPolicy::kKeep;
   EXPECT_TRUE(verify(settings_).ok());
+}
+
+// Whatever allocates below, its failure leaves the call as a Status that names the file.
+TEST_F(VerifyFile, RunningOutOfMemoryIsAnErrorThatNamesTheFile) {
+  struct Exhausted : ParallelFor {
+    void run(size_t, const std::function<void(size_t)>&) override { throw std::bad_alloc(); }
+    size_t concurrency() const noexcept override { return 1; }
+  } threads;
+  Progress progress;
+  prune();
+  const VerifyJob job{dir_.path("out"), dir_.path("in"), settings_};
+  const Status status = verify_file(Env::posix(), job, threads, progress).status();
+  EXPECT_EQ(status.code(), ErrorCode::kOutOfMemory);
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("in: not enough memory"));
 }
 
 }  // namespace

@@ -356,8 +356,19 @@ def test_out_of_memory_is_an_error_of_the_system(tmp_path):
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + data.nbytes)
     limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (900 << 20, 900 << 20))
-    assert "memory" in fails(4, "prune", path, "-o", out, "-j", 1, preexec_fn=limit)
+    message = fails(4, "prune", path, "-o", out, "-j", 1, preexec_fn=limit)
+    assert message == (f"winnow: {path}: tensor 'w': expected 1000000000 bytes of memory, "
+                       f"found fewer under a limit of {900 << 20} for the process")
     assert os.listdir(tmp_path) == ["m"]
+
+
+def test_a_header_too_large_for_memory_names_its_file(tmp_path):
+    path = tmp_path / "m"
+    path.write_bytes(files.image({}, {str(i): "x" * (8 << 20) for i in range(11)}))
+    for megabytes in [100, 150]:  # for the text, for what it is parsed to
+        limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+        message = fails(4, "inspect", path, "-j", 1, preexec_fn=limit)
+        assert message == f"winnow: {path}: not enough memory for the header"
 
 
 def test_nothing_pruned_is_worth_a_word(model):

@@ -41,7 +41,7 @@ struct Inspection {
 
 /// Reads the header, and with `stats` also streams every value through a buffer of 4 MiB a thread.
 /// The figures do not depend on the number of threads.
-/// Errors: those of the header (from 100 on), kIoError, kInputChanged, kInterrupted.
+/// Errors: those of the header (from 100 on), kIoError, kInputChanged, kOutOfMemory, kInterrupted.
 Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, ParallelFor& threads,
                                 Progress& progress);
 
