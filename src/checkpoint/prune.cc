@@ -10,6 +10,7 @@
 #include "checkpoint/value_scan.h"
 #include "winnow/base/version.h"
 #include "winnow/core/values.h"
+#include "winnow/io/escape_name.h"
 #include "winnow/io/safetensors_writer.h"
 
 namespace winnow {
@@ -33,18 +34,41 @@ Metadata with_own_entries(Metadata metadata, const PruneSettings& settings) {
   return metadata;
 }
 
-// Whether the output may take its name, asked before anything is computed.
-Status check_output(Env& env, const PruneJob& job, const FileIdentity& input) {
-  if (job.overwrite) return Status();
-  Result<FileInfo> info = env.info(job.output);
-  if (!info.ok()) return info.status();
-  if (info->kind == FileKind::kMissing) return Status();  // AtomicFile finds what else is wrong
-  if (info->identity.same_file(input)) {
-    return in_file(job.output,
-                   Status(ErrorCode::kSameFile,
-                          "expected an output other than the input, found the same file"));
+Status unsupported_output(const std::string& path, std::string_view found) {
+  return in_file(path, Status(ErrorCode::kUnsupportedFile,
+                              "expected a regular file or none, found " + std::string(found)));
+}
+
+// The output of a dry run, which nobody creates: whether its directory would take it.
+Status check_new_output(Env& env, const std::string& path) {
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo link, env.link_info(path));
+  if (link.kind == FileKind::kSymlink) {
+    return unsupported_output(path, "a symbolic link that leads nowhere");
   }
-  return in_file(job.output, Status(ErrorCode::kAlreadyExists, "expected no such file, found one"));
+  const size_t slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(directory));
+  if (info.kind == FileKind::kDirectory) return env.check_writable(directory);
+  return in_file(path, Status(ErrorCode::kIoError, "expected to find the directory '" +
+                                                       escape_path(directory) + "', found none"));
+}
+
+// Whether the output may take its name, asked before anything is computed. AtomicFile finds what
+// else is wrong; a dry run has none.
+Status check_output(Env& env, const PruneJob& job, const FileIdentity& input) {
+  const std::string& path = job.output;
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
+  if (info.kind == FileKind::kDirectory || path.ends_with('/')) {
+    return unsupported_output(path, "a directory");
+  }
+  if (info.kind == FileKind::kMissing) return job.dry_run ? check_new_output(env, path) : Status();
+  if (info.kind != FileKind::kRegular) return unsupported_output(path, "a FIFO, socket or device");
+  if (job.overwrite) return job.dry_run ? env.check_writable(path) : Status();
+  if (!info.identity.same_file(input)) {
+    return in_file(path, Status(ErrorCode::kAlreadyExists, "expected no such file, found one"));
+  }
+  return in_file(path, Status(ErrorCode::kSameFile,
+                              "expected an output other than the input, found the same file"));
 }
 
 // One run of prune_file.
@@ -93,8 +117,9 @@ Status Pruner::claim_output(Env& env) {
   const uint64_t data_bytes = file_.identity().size - kLengthBytes - header.text().size();
   result_.input_bytes = file_.identity().size;
   result_.output_bytes = kLengthBytes + text.size() + data_bytes;
-  if (job_.dry_run) return Status();
+  if (job_.dry_run && job_.output.empty()) return Status();
   WINNOW_RETURN_IF_ERROR(check_output(env, job_, file_.identity()));
+  if (job_.dry_run) return Status();
   WINNOW_ASSIGN_OR_RETURN(
       writer_, SafetensorsWriter::create(env, job_.output, text, data_bytes, job_.overwrite));
   return Status();

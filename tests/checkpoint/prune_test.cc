@@ -196,6 +196,37 @@ TEST_F(PruneFile, ADryRunComputesAndWritesNothing) {
   EXPECT_EQ(prune()->output_bytes, result->output_bytes);
 }
 
+TEST_F(PruneFile, ADryRunChecksTheOutput) {
+  write_input(model());
+  write_file(dir_.path("old"), "precious");
+  std::filesystem::create_directory(dir_.path("dir"));
+  std::filesystem::create_symlink(dir_.path("nothing"), dir_.path("dangling"));
+  const auto names = dir_.names();
+  const auto code = [&](const std::string& output, bool dry_run) {
+    job_.output = output.empty() ? "" : dir_.path(output);
+    job_.dry_run = dry_run;
+    return prune().status().code();
+  };
+  const std::pair<const char*, ErrorCode> outputs[] = {
+      {"old", ErrorCode::kAlreadyExists},        {"in", ErrorCode::kSameFile},
+      {"dir", ErrorCode::kUnsupportedFile},      {"new/", ErrorCode::kUnsupportedFile},
+      {"dangling", ErrorCode::kUnsupportedFile}, {"no/such/dir", ErrorCode::kIoError},
+      {"old/file", ErrorCode::kIoError}};
+  for (const auto& [output, expected] : outputs) {
+    EXPECT_EQ(code(output, true), expected) << output;
+    EXPECT_EQ(code(output, false), expected) << output;
+  }
+  EXPECT_EQ(code("", true), ErrorCode::kOk);
+  EXPECT_EQ(code("new", true), ErrorCode::kOk);
+  EXPECT_EQ(code("dir/new", true), ErrorCode::kOk);
+  job_.overwrite = true;
+  EXPECT_EQ(code("old", true), ErrorCode::kOk);
+  EXPECT_EQ(code("in", true), ErrorCode::kOk);
+  EXPECT_EQ(code("dir", true), ErrorCode::kUnsupportedFile);
+  EXPECT_EQ(dir_.names(), names);
+  EXPECT_EQ(read_file(dir_.path("old")), "precious");
+}
+
 TEST_F(PruneFile, AnOutputThatExistsIsLeftAlone) {
   write_input(model());
   write_file(job_.output, "precious");

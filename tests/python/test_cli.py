@@ -254,6 +254,9 @@ def test_an_output_that_exists_is_a_usage_error(model, out):
     out.write_text("precious")
     assert "--overwrite" in fails(2, "prune", model, "-o", out)
     assert out.read_text() == "precious"
+    assert "--overwrite" in fails(2, "prune", model, "-o", out, "--dry-run")
+    run("prune", model, "-o", out, "--overwrite", "--dry-run")
+    assert out.read_text() == "precious"
     run("prune", model, "-o", out, "--overwrite")
 
 
@@ -289,7 +292,10 @@ def test_errors_of_the_system(tmp_path, model):
     fails(4, "prune", model, "-o", tmp_path / "no" / "such" / "dir")
     os.mkfifo(tmp_path / "fifo")
     fails(4, "inspect", tmp_path / "fifo")
-    fails(4, "prune", model, "-o", tmp_path / "fifo", "--overwrite")
+    for flags in [[], ["--overwrite"], ["--dry-run"]]:
+        message = fails(4, "prune", model, "-o", tmp_path / "fifo", *flags)
+        assert message.endswith("a FIFO, socket or device") and message.count("fifo") == 1
+    fails(4, "prune", model, "--dry-run", "-o", tmp_path / "no" / "such" / "dir")
 
 
 def test_malformed_files_are_bad_input(tmp_path):

@@ -27,7 +27,7 @@ namespace winnow {
 /// What to prune, to where and how.
 struct PruneJob {
   std::string input;
-  std::string output;  ///< unused in a dry run
+  std::string output;  ///< in a dry run may be empty; else it is checked, not claimed
   PruneSettings settings;
   bool overwrite = false;  ///< replace an output that exists; it may be the input itself
   bool dry_run = false;    ///< read and compute everything, write nothing
