@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -37,15 +38,20 @@ json tensor_json(const TensorInfo& tensor) {
           {"bytes", tensor.bytes()}};
 }
 
+// JSON has no infinity: the text "Infinity" or "-Infinity" stands for it.
+json number_json(double value) {
+  if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
+  return value;
+}
+
 json inspected_json(const InspectedTensor& entry) {
   json object = tensor_json(entry.tensor);
   object["data_offsets"] = {entry.tensor.begin, entry.tensor.end};
   if (!entry.stats) return object;
   const ValueStats& stats = *entry.stats;
-  object["stats"] = {
-      {"zeros", stats.zeros}, {"nans", stats.nans},        {"infinities", stats.infinities},
-      {"min", stats.min},  // infinite ones become null: JSON has no infinity
-      {"max", stats.max},     {"mean_abs", stats.mean_abs}};
+  object["stats"] = {{"zeros", stats.zeros},           {"nans", stats.nans},
+                     {"infinities", stats.infinities}, {"min", number_json(stats.min)},
+                     {"max", number_json(stats.max)},  {"mean_abs", stats.mean_abs}};
   return object;
 }
 

@@ -34,23 +34,21 @@ class StatsSum {
       numbers_ = true;
     }
     const uint64_t finite = count - chunk.nans - chunk.infinities;
-    abs_total_ += chunk.mean_abs * static_cast<double>(finite);
     finite_ += finite;
+    if (finite > 0) {  // a mean of means: sums of F64 values can overflow, their mean cannot
+      const double share = static_cast<double>(finite) / static_cast<double>(finite_);
+      sum_.mean_abs += (chunk.mean_abs - sum_.mean_abs) * share;
+    }
     sum_.zeros += chunk.zeros;
     sum_.nans += chunk.nans;
     sum_.infinities += chunk.infinities;
   }
 
-  ValueStats result() const {
-    ValueStats stats = sum_;
-    if (finite_ > 0) stats.mean_abs = abs_total_ / static_cast<double>(finite_);
-    return stats;
-  }
+  const ValueStats& result() const { return sum_; }
 
  private:
   ValueStats sum_;
   bool numbers_ = false;  // some value was not NaN
-  double abs_total_ = 0;
   uint64_t finite_ = 0;
 };
 

@@ -11,6 +11,8 @@
 namespace winnow {
 namespace {
 
+constexpr double kSumScale = 0x1p-64;  // fewer than 2^64 finite values, scaled, sum to a finite one
+
 template <typename T>
 T read(const void* values, uint64_t index) noexcept {
   T value;
@@ -110,19 +112,28 @@ std::optional<uint64_t> find_mask_violation(const void* original, const void* pr
 ValueStats value_stats(const void* values, DType dtype, uint64_t count) noexcept {
   return with_format(dtype, [&](auto format) {
     ValueStats stats;
-    double min = std::numeric_limits<double>::infinity(), max = -min, sum = 0;
+    double min = std::numeric_limits<double>::infinity(), max = -min, sum = 0, scaled_sum = 0;
     for (uint64_t i = 0; i < count; ++i) {
       const double x = format.at(values, i);
       stats.zeros += x == 0;
       stats.nans += std::isnan(x);
       stats.infinities += std::isinf(x);
-      if (std::isfinite(x)) sum += std::abs(x);
+      if (std::isfinite(x)) {
+        sum += std::abs(x);
+        scaled_sum += std::abs(x) * kSumScale;
+      }
       min = x < min ? x : min;
       max = x > max ? x : max;
     }
     const uint64_t finite = count - stats.nans - stats.infinities;
     if (count > stats.nans) stats.min = min, stats.max = max;
     if (finite > 0) stats.mean_abs = sum / static_cast<double>(finite);
+    // Only F64 gets here. Its sum is so large that what is lost of the scaled values is below one
+    // rounding of it.
+    if (std::isinf(sum)) {
+      stats.mean_abs = std::min(scaled_sum / static_cast<double>(finite) / kSumScale,
+                                std::numeric_limits<double>::max());  // roundings may add up
+    }
     return stats;
   });
 }

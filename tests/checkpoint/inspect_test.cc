@@ -95,6 +95,18 @@ TEST_F(InspectFile, PutsChunksTogether) {
   EXPECT_EQ(four.tensors[0].stats->min, stats.min);
 }
 
+TEST_F(InspectFile, TheMeanOfFiniteValuesIsFinite) {
+  constexpr double kMax = std::numeric_limits<double>::max();
+  std::vector<double> values(300'000);  // chunks are of 131,072 values
+  for (size_t i = 0; i < values.size(); ++i) values[i] = i % 2 == 0 ? kMax : -kMax;
+  const std::vector<double> mixed = {kMax, -kMax, kMax / 2, 1, 5e-324, 0};
+  const Inspection found = inspect(
+      {{"a", DType::kF64, {300'000}, bytes_of(values)}, {"b", DType::kF64, {6}, bytes_of(mixed)}},
+      true);
+  EXPECT_DOUBLE_EQ(found.tensors[0].stats->mean_abs, kMax);
+  EXPECT_DOUBLE_EQ(found.tensors[1].stats->mean_abs, kMax / 6 * 2.5);
+}
+
 TEST_F(InspectFile, ReportsWhatIsNoSafetensorsFile) {
   write_file(dir_.path("in"), "short");
   SerialFor serial;

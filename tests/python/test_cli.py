@@ -176,6 +176,17 @@ def test_inspect(model):
     assert stats["mean_abs"] == pytest.approx(np.abs(emb).mean(), rel=1e-6)
 
 
+def test_infinite_figures_are_told_from_none(tmp_path):
+    path = tmp_path / "m"
+    path.write_bytes(files.image({
+        "inf": np.array([np.inf, -np.inf, 2], np.float32), "none": np.array([], np.float32),
+        "max": np.full(4, np.finfo(np.float64).max)}))
+    inf, none, largest = (t["stats"] for t in report("inspect", path, "--stats")["tensors"])
+    assert (inf["min"], inf["max"], inf["mean_abs"]) == ("-Infinity", "Infinity", 2)
+    assert (none["min"], none["max"], none["mean_abs"]) == (0, 0, 0)
+    assert largest["max"] == largest["mean_abs"] == np.finfo(np.float64).max
+
+
 def test_inspect_sorts(model, out):
     def names(path, order):
         return [t["name"] for t in report("inspect", path, "--sort", order)["tensors"]]
