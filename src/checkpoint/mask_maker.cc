@@ -41,6 +41,7 @@ Status MaskMaker::run_passes() {
                           GlobalSelection::create(std::move(matrices), in_.settings.config));
   while (!global_->ready()) {
     WINNOW_RETURN_IF_ERROR(show_all_tensors());
+    WINNOW_RETURN_IF_ERROR(in_.file.check_unchanged());  // the passes must see the same values
     StageTimer timer(in_.seconds.select);
     WINNOW_RETURN_IF_ERROR(global_->end_pass());
   }

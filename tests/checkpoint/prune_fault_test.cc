@@ -92,9 +92,11 @@ INSTANTIATE_TEST_SUITE_P(Outputs, PruneFaults,
 class ChangingProgress final : public Progress {
  public:
   explicit ChangingProgress(std::function<void()> change) : change_(std::move(change)) {}
+  void begin(std::string_view, uint64_t) override { ++stages; }
   void advance(uint64_t) override {
     if (change_) std::exchange(change_, nullptr)();
   }
+  int stages = 0;
 
  private:
   std::function<void()> change_;
@@ -102,23 +104,35 @@ class ChangingProgress final : public Progress {
 
 class ChangedInput : public ::testing::Test {
  protected:
-  Status prune_while(std::function<void()> change) {
+  Status prune_while(std::function<void()> change, Scope scope = Scope::kTensor) {
     write_file(dir_.path("in"), model());
-    const PruneJob job{.input = dir_.path("in"), .output = dir_.path("out"), .settings = {}};
+    PruneJob job{.input = dir_.path("in"), .output = dir_.path("out"), .settings = {}};
+    job.settings.scope = scope;
     SerialFor serial;
     ChangingProgress progress(std::move(change));
-    return prune_file(Env::posix(), job, serial, progress).status();
+    const Status status = prune_file(Env::posix(), job, serial, progress).status();
+    stages_ = progress.stages;
+    return status;
   }
+  void write_last_byte() {
+    std::fstream file(dir_.path("in"), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-1, std::ios::end);
+    file.put('x');
+  }
+  int stages_ = 0;
   TempDir dir_;
 };
 
 TEST_F(ChangedInput, AnInputThatIsWrittenToMeanwhileGivesNoOutput) {
-  const Status status = prune_while([&] {
-    std::fstream file(dir_.path("in"), std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(-1, std::ios::end);
-    file.put('x');
-  });
+  const Status status = prune_while([&] { write_last_byte(); });
   EXPECT_EQ(status.code(), ErrorCode::kInputChanged) << status.message();
+  EXPECT_EQ(dir_.names(), std::vector<std::string>{"in"});
+}
+
+TEST_F(ChangedInput, AChangeInAPassOfAGlobalScopeEndsTheRunWithThatPass) {
+  const Status status = prune_while([&] { write_last_byte(); }, Scope::kGlobal);
+  EXPECT_EQ(status.code(), ErrorCode::kInputChanged) << status.message();
+  EXPECT_EQ(stages_, 1);
   EXPECT_EQ(dir_.names(), std::vector<std::string>{"in"});
 }
 
