@@ -100,6 +100,7 @@ class Pruner {
   std::vector<PlanEntry> plan_;
   std::optional<SafetensorsWriter> writer_;  // none in a dry run
   RawBuffer copy_buffer_;
+  uint64_t data_bytes_ = 0;
 };
 
 Status Pruner::prepare(Env& env) {
@@ -115,6 +116,7 @@ Status Pruner::claim_output(Env& env) {
   const std::string text =
       header.text_with_metadata(with_own_entries(header.metadata(), job_.settings));
   const uint64_t data_bytes = file_.identity().size - kLengthBytes - header.text().size();
+  data_bytes_ = data_bytes;
   result_.input_bytes = file_.identity().size;
   result_.output_bytes = kLengthBytes + text.size() + data_bytes;
   if (job_.dry_run && job_.output.empty()) return Status();
@@ -134,7 +136,7 @@ Status Pruner::run() {
                    .progress = progress_,
                    .seconds = result_.seconds});
   WINNOW_RETURN_IF_ERROR(maker.prepare());
-  progress_.begin("prune", file_.identity().size);
+  progress_.begin("prune", writer_ ? 2 * data_bytes_ : data_bytes_);  // read, and written
   for (const PlanEntry& entry : plan_) {
     TensorReport report{.tensor = file_.header().tensors()[entry.tensor], .skipped = entry.skipped};
     if (entry.skipped) {
@@ -192,8 +194,8 @@ Status Pruner::copy_tensor(const TensorInfo& tensor) {
       StageTimer timer(result_.seconds.read);
       WINNOW_RETURN_IF_ERROR(file_.read(tensor, begin, chunk));
     }
-    WINNOW_RETURN_IF_ERROR(write(chunk));
     progress_.advance(chunk.size());
+    WINNOW_RETURN_IF_ERROR(write(chunk));
   }
   return Status();
 }
@@ -201,7 +203,9 @@ Status Pruner::copy_tensor(const TensorInfo& tensor) {
 Status Pruner::write(std::span<const std::byte> bytes) {
   if (!writer_) return Status();
   StageTimer timer(result_.seconds.write);
-  return writer_->append(bytes);
+  WINNOW_RETURN_IF_ERROR(writer_->append(bytes));
+  progress_.advance(bytes.size());
+  return Status();
 }
 
 Status Pruner::finish() {

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -98,6 +99,12 @@ std::string value_text(const std::byte* value, DType dtype) {
   return text;
 }
 
+uint64_t data_bytes(std::span<const TensorInfo> tensors) {
+  return std::accumulate(
+      tensors.begin(), tensors.end(), uint64_t{0},
+      [](uint64_t sum, const TensorInfo& tensor) { return sum + tensor.bytes(); });
+}
+
 // One run of verify_file.
 class Verifier {
  public:
@@ -118,7 +125,7 @@ class Verifier {
                       std::span<const uint8_t> mask);
   Status check_copied_tensor(const TensorInfo& tensor);
   // Reads the same range of the tensor from the pruned file.
-  Status read_pruned(const TensorInfo& tensor, uint64_t begin, std::span<std::byte> out) const;
+  Status read_pruned(const TensorInfo& tensor, uint64_t begin, std::span<std::byte> out);
   Status value_violation(const TensorInfo& tensor, uint64_t index, const std::byte* original,
                          const std::byte* pruned, bool kept) const;
 
@@ -150,7 +157,7 @@ Status Verifier::run() {
                    .progress = progress_,
                    .seconds = result_.seconds});
   WINNOW_RETURN_IF_ERROR(maker.prepare());
-  progress_.begin("verify", original_.identity().size);
+  progress_.begin("verify", 2 * data_bytes(tensors));  // of both files
   for (const PlanEntry& entry : *plan) {
     WINNOW_RETURN_IF_ERROR(entry.skipped ? check_copied_tensor(tensors[entry.tensor])
                                          : check_pruned_tensor(maker, entry));
@@ -211,6 +218,7 @@ Status Verifier::check_copied_tensor(const TensorInfo& tensor) {
       StageTimer timer(result_.seconds.read);
       WINNOW_RETURN_IF_ERROR(original_.read(tensor, begin, want));
     }
+    progress_.advance(count);
     WINNOW_RETURN_IF_ERROR(read_pruned(tensor, begin, have));
     StageTimer timer(result_.seconds.compare);
     const auto [wrong, found] = std::mismatch(want.begin(), want.end(), have.begin());
@@ -222,16 +230,17 @@ Status Verifier::check_copied_tensor(const TensorInfo& tensor) {
       return in_file(job_.pruned, violation(tensor_label(tensor) + " (not pruned) at byte " +
                                             std::to_string(offset) + ": " + bytes));
     }
-    progress_.advance(count);
   }
   result_.bytes += tensor.bytes();
   return Status();
 }
 
-Status Verifier::read_pruned(const TensorInfo& tensor, uint64_t begin,
-                             std::span<std::byte> out) const {
+Status Verifier::read_pruned(const TensorInfo& tensor, uint64_t begin, std::span<std::byte> out) {
   StageTimer timer(result_.seconds.read);
-  return pruned_.read(tensor, begin, out);  // the same offsets: check_same_tensors saw to it
+  // The same offsets: check_same_tensors saw to it.
+  WINNOW_RETURN_IF_ERROR(pruned_.read(tensor, begin, out));
+  progress_.advance(out.size());
+  return Status();
 }
 
 }  // namespace

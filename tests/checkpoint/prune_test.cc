@@ -280,6 +280,26 @@ TEST_F(PruneFile, IsTheSameForAnyNumberOfThreads) {
   }
 }
 
+TEST_F(PruneFile, ProgressCountsWhatIsReadAndWhatIsWritten) {
+  using Stages = std::vector<testing::CountingProgress::Stage>;
+  write_input({f32("w", {600, 1000}, std::vector<float>(600'000, 1.0f)), f32("bias", {1}, {1})});
+  constexpr uint64_t kData = 2'400'004;
+  const auto stages = [&](Scope scope, bool dry_run) {
+    job_.settings.scope = scope;
+    job_.dry_run = dry_run;
+    job_.overwrite = true;
+    testing::CountingProgress progress;
+    SerialFor serial;
+    EXPECT_TRUE(prune_file(Env::posix(), job_, serial, progress).ok());
+    return progress.stages;
+  };
+  EXPECT_EQ(stages(Scope::kTensor, true), (Stages{{"prune", kData, kData}}));
+  EXPECT_EQ(stages(Scope::kTensor, false), (Stages{{"prune", 2 * kData, 2 * kData}}));
+  const Stages global = stages(Scope::kGlobal, false);
+  EXPECT_EQ(global.front(), (Stages::value_type{"select", kData - 4, kData - 4}));
+  EXPECT_EQ(global.back(), (Stages::value_type{"prune", 2 * kData, 2 * kData}));
+}
+
 TEST_F(PruneFile, AMalformedInputLeavesNothing) {
   write_file(job_.input, "nonsense");
   expect_error(ErrorCode::kHeaderTooLarge, "in");

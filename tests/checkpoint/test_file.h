@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/temp_dir.h"
+#include "winnow/checkpoint/progress.h"
 #include "winnow/io/safetensors.h"
 #include "winnow/io/safetensors_writer.h"
 
@@ -80,6 +81,21 @@ std::vector<T> values_of(const std::string& path, const std::string& name) {
   std::memcpy(values.data(), data.data(), data.size());
   return values;
 }
+
+/// Adds up what it is told.
+struct CountingProgress : Progress {
+  void begin(std::string_view stage, uint64_t bytes) override {
+    stages.push_back({std::string(stage), bytes, 0});
+  }
+  void advance(uint64_t bytes) override { stages.back().done += bytes; }
+
+  struct Stage {
+    std::string name;
+    uint64_t expected, done;
+    bool operator==(const Stage&) const = default;
+  };
+  std::vector<Stage> stages;
+};
 
 /// The value of a metadata key; empty where there is none.
 inline std::string metadata_of(const std::string& path, std::string_view key) {

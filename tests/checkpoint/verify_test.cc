@@ -100,6 +100,16 @@ TEST_F(VerifyFile, TakesAnotherRoadToTheMasksThanPrune) {
   EXPECT_GT(result->seconds.select, 0);
 }
 
+TEST_F(VerifyFile, ProgressCountsTheBytesOfBothFiles) {
+  prune();
+  testing::CountingProgress progress;
+  SerialFor serial;
+  const VerifyJob job{dir_.path("out"), dir_.path("in"), settings_};
+  ASSERT_TRUE(verify_file(Env::posix(), job, serial, progress).ok());
+  ASSERT_EQ(progress.stages.size(), 1u);
+  EXPECT_EQ(progress.stages[0], (testing::CountingProgress::Stage{"verify", 88, 88}));
+}
+
 TEST_F(VerifyFile, AcceptsAnHonestFileOfSomeoneElse) {
   write_file(dir_.path("out"), image_of(pruned_, {{"winnow.version", "?"}, {"format", "pt"}}));
   EXPECT_TRUE(verify(settings_).ok());

@@ -12,7 +12,8 @@ class Progress {
  public:
   virtual ~Progress() = default;
 
-  /// A stage begins that will process `bytes` bytes. `stage` is one word that outlives the call.
+  /// A stage begins that will process `bytes` bytes of data, read and written ones both counted.
+  /// `stage` is one word that outlives the call.
   virtual void begin(std::string_view /*stage*/, uint64_t /*bytes*/) {}
 
   /// So many bytes more of the stage are done.
