@@ -36,8 +36,10 @@ The environment variable WINNOW_SIMD (scalar, sse4, avx2, avx512) forces a SIMD 
 'winnow COMMAND --help' shows a command's options and examples.)";
 
 // Options take the text as it is: CLI11's own conversions would read "[a]" and "{}" as lists.
-CLI::Option* add_text(CLI::App& app, const char* names, std::optional<std::string>& value,
-                      const char* type, const char* description) {
+// Text is a string or an optional one.
+template <typename Text>
+CLI::Option* add_text(CLI::App& app, const char* names, Text& value, const char* type,
+                      const char* description) {
   const auto store = [&value](const CLI::results_t& results) {
     value = results.front();
     return true;
@@ -55,15 +57,6 @@ CLI::Option* add_texts(CLI::App& app, const char* names, std::vector<std::string
       ->type_name(type)
       ->take_all()
       ->allow_extra_args(false);
-}
-
-CLI::Option* add_text(CLI::App& app, const char* names, std::string& value, const char* type,
-                      const char* description) {
-  const auto store = [&value](const CLI::results_t& results) {
-    value = results.front();
-    return true;
-  };
-  return app.add_option(names, store, description)->type_name(type)->allow_extra_args(false);
 }
 
 void add_settings_flags(CLI::App& app, SettingsFlags& flags) {

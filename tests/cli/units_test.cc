@@ -1,0 +1,51 @@
+#include "units.h"
+
+#include <gtest/gtest.h>
+
+namespace winnow::cli {
+namespace {
+
+TEST(Units, BytesHaveThreeDigitsAndADecimalUnit) {
+  EXPECT_EQ(bytes_text(0), "0 B");
+  EXPECT_EQ(bytes_text(999), "999 B");
+  EXPECT_EQ(bytes_text(999.6), "1.00 kB");
+  EXPECT_EQ(bytes_text(1000), "1.00 kB");
+  EXPECT_EQ(bytes_text(9'994), "9.99 kB");
+  EXPECT_EQ(bytes_text(9'996), "10.0 kB");
+  EXPECT_EQ(bytes_text(99'960), "100 kB");
+  EXPECT_EQ(bytes_text(90'900'000), "90.9 MB");
+  EXPECT_EQ(bytes_text(999'600'000), "1.00 GB");
+  EXPECT_EQ(bytes_text(1.8e19), "18.0 EB");
+}
+
+TEST(Units, CountsHaveACommaBeforeEachThreeDigits) {
+  EXPECT_EQ(count_text(0), "0");
+  EXPECT_EQ(count_text(999), "999");
+  EXPECT_EQ(count_text(1000), "1,000");
+  EXPECT_EQ(count_text(22'713'216), "22,713,216");
+  EXPECT_EQ(count_text(UINT64_MAX), "18,446,744,073,709,551,615");
+}
+
+TEST(Units, AShareOfNothingIsNone) {
+  EXPECT_EQ(share_text(4, 5), "80.00 %");
+  EXPECT_EQ(share_text(1, 3), "33.33 %");
+  EXPECT_EQ(share_text(0, 0), "-");
+}
+
+TEST(Units, StagesThatTookNoTimeAreLeftOut) {
+  EXPECT_EQ(stages_text({}), "");
+  StageSeconds seconds;
+  seconds.read = 0.061;
+  seconds.sync = 1.5;
+  seconds.total = 2;
+  EXPECT_EQ(stages_text(seconds), "read 0.06 s, sync 1.50 s");
+}
+
+TEST(Units, ShapesHaveACrossBetweenDimensions) {
+  EXPECT_EQ(shape_text({}), "scalar");
+  EXPECT_EQ(shape_text({7}), "7");
+  EXPECT_EQ(shape_text({30522, 0, 384}), "30522 x 0 x 384");
+}
+
+}  // namespace
+}  // namespace winnow::cli
