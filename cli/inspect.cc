@@ -111,7 +111,7 @@ Status run_inspect(const Arguments& arguments) {
                           inspect_file(Env::posix(), arguments.file, stats, parallel, progress));
   progress.clear();
   sort_tensors(inspection.tensors, order);
-  if (arguments.run.json) return print(inspect_json(arguments.file, inspection));
+  if (arguments.run.json) return print_inspect_json(arguments.file, inspection);
   if (arguments.run.quiet) return Status();
   std::string text = summary(arguments.file, inspection, stats);
   if (arguments.run.verbose) text += "stages    " + stages_text(inspection.seconds) + "\n";

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "console.h"
 #include "exit_code.h"
 #include "winnow/base/version.h"
 #include "winnow/kernels/simd_level.h"
@@ -18,8 +19,30 @@ namespace {
 using nlohmann::json;
 
 // Tensor names are UTF-8; paths need not be, and what is not becomes U+FFFD.
-std::string dump(const json& object) {
-  return object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+std::string dump(const json& object, int indent = 2) {
+  return object.dump(indent, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+// Prints `object` with a field "tensors" that holds tensor_json(entry) of each entry, of which only
+// one exists at a time.
+template <typename Entries, typename TensorJson>
+Status print_with_tensors(json object, const Entries& entries, const TensorJson& tensor_json) {
+  constexpr size_t kPiece = size_t{1} << 20;
+  object["tensors"] = json::array();
+  const std::string frame = dump(object);
+  const std::string_view field = "\n  \"tensors\": [";  // strings in JSON hold no raw newline
+  const size_t inside = frame.find(field) + field.size();
+  std::string text = frame.substr(0, inside);
+  const char* separator = "\n    ";
+  for (const auto& entry : entries) {
+    text += separator + dump(tensor_json(entry), -1);
+    text.pop_back();  // the newline
+    separator = ",\n    ";
+    if (text.size() < kPiece) continue;
+    WINNOW_RETURN_IF_ERROR(print(text));
+    text.clear();
+  }
+  return print(text + (std::empty(entries) ? "" : "\n  ") + frame.substr(inside));
 }
 
 json settings_json(const PruneSettings& settings) { return json::parse(config_text(settings)); }
@@ -118,28 +141,25 @@ Result<RunFacts> run_facts(size_t threads) {
                   .peak_memory_bytes = peak_memory_bytes()};
 }
 
-std::string inspect_json(const std::string& path, const Inspection& inspection) {
-  json tensors = json::array(), dtypes = json::object(), metadata = json::object();
-  for (const InspectedTensor& entry : inspection.tensors) tensors.push_back(inspected_json(entry));
+Status print_inspect_json(const std::string& path, const Inspection& inspection) {
+  json dtypes = json::object(), metadata = json::object();
   for (const DTypeTotal& total : inspection.dtypes) {
     dtypes[std::string(dtype_name(total.dtype))] = {
         {"tensors", total.tensors}, {"values", total.values}, {"bytes", total.bytes}};
   }
   for (const auto& [key, value] : inspection.metadata) metadata[key] = value;
-  return dump({{"command", "inspect"},
-               {"version", WINNOW_VERSION},
-               {"file", path},
-               {"file_bytes", inspection.file_bytes},
-               {"header_bytes", inspection.header_bytes},
-               {"metadata", std::move(metadata)},
-               {"dtypes", std::move(dtypes)},
-               {"tensors", std::move(tensors)},
-               {"seconds", seconds_json(inspection.seconds)}});
+  json object = {{"command", "inspect"},
+                 {"version", WINNOW_VERSION},
+                 {"file", path},
+                 {"file_bytes", inspection.file_bytes},
+                 {"header_bytes", inspection.header_bytes},
+                 {"metadata", std::move(metadata)},
+                 {"dtypes", std::move(dtypes)},
+                 {"seconds", seconds_json(inspection.seconds)}};
+  return print_with_tensors(std::move(object), inspection.tensors, inspected_json);
 }
 
-std::string prune_json(const PruneJob& job, const PruneResult& result, const RunFacts& facts) {
-  json tensors = json::array();
-  for (const TensorReport& report : result.tensors) tensors.push_back(report_json(report));
+Status print_prune_json(const PruneJob& job, const PruneResult& result, const RunFacts& facts) {
   json object = {
       {"command", "prune"},
       {"input", job.input},
@@ -148,12 +168,11 @@ std::string prune_json(const PruneJob& job, const PruneResult& result, const Run
       {"settings", settings_json(job.settings)},
       {"input_bytes", result.input_bytes},
       {"output_bytes", result.output_bytes},
-      {"tensors", std::move(tensors)},
       {"totals", totals_json(result)},
       {"seconds", seconds_json(result.seconds)},
       {"bytes_per_second", static_cast<double>(result.input_bytes) / result.seconds.total}};
   add_facts(object, facts);
-  return dump(object);
+  return print_with_tensors(std::move(object), result.tensors, report_json);
 }
 
 std::string verify_json(const VerifyJob& job, const VerifyResult& result, const RunFacts& facts) {

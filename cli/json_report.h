@@ -20,8 +20,11 @@ struct RunFacts {
 /// The facts of this process now.
 Result<RunFacts> run_facts(size_t threads);
 
-std::string inspect_json(const std::string& path, const Inspection& inspection);
-std::string prune_json(const PruneJob& job, const PruneResult& result, const RunFacts& facts);
+/// These print to standard output, one tensor a line: with very many tensors, the text as a whole
+/// would be larger than the header it tells of.
+Status print_inspect_json(const std::string& path, const Inspection& inspection);
+Status print_prune_json(const PruneJob& job, const PruneResult& result, const RunFacts& facts);
+
 std::string verify_json(const VerifyJob& job, const VerifyResult& result, const RunFacts& facts);
 
 /// {"error": {"code": ..., "message": ..., "exit_code": ...}}

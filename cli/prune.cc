@@ -128,7 +128,7 @@ Status run_prune(const Arguments& arguments) {
   if (!result.ok()) return with_hint(result.status());
   WINNOW_ASSIGN_OR_RETURN(const RunFacts facts, run_facts(threads));
   if (!arguments.run.quiet) warn_if_nothing_pruned(job, *result);
-  if (arguments.run.json) return print(prune_json(job, *result, facts));
+  if (arguments.run.json) return print_prune_json(job, *result, facts);
   if (arguments.run.quiet) return Status();
   return print(summary(job, *result, facts, arguments.run.verbose));
 }

@@ -98,6 +98,7 @@ Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, P
     inspection.file_bytes = file.identity().size;
     inspection.header_bytes = header.text().size();
     inspection.metadata = header.metadata();
+    inspection.tensors.reserve(header.tensors().size());
     for (const TensorInfo& tensor : header.tensors()) {
       inspection.tensors.push_back({.tensor = tensor, .stats = std::nullopt});
     }

@@ -137,6 +137,7 @@ Status Pruner::run() {
                    .seconds = result_.seconds});
   WINNOW_RETURN_IF_ERROR(maker.prepare());
   progress_.begin("prune", writer_ ? 2 * data_bytes_ : data_bytes_);  // read, and written
+  result_.tensors.reserve(plan_.size());
   for (const PlanEntry& entry : plan_) {
     TensorReport report{.tensor = file_.header().tensors()[entry.tensor], .skipped = entry.skipped};
     if (entry.skipped) {

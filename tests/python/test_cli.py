@@ -187,6 +187,18 @@ def test_infinite_figures_are_told_from_none(tmp_path):
     assert largest["max"] == largest["mean_abs"] == np.finfo(np.float64).max
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 20_000])
+def test_json_has_one_tensor_a_line(tmp_path, count):
+    path = tmp_path / "m"
+    names = [f'"\n  "tensors": []{i}' for i in range(count)]
+    path.write_bytes(files.image({n: np.ones((0, 1), np.float32) for n in names}))
+    for command in [["inspect", path], ["prune", path, "--dry-run", "-q"]]:
+        text = run(*command, "--json").stdout
+        assert [t["name"] for t in json.loads(text)["tensors"]] == names
+        lines = [line for line in text.splitlines() if line.startswith('    {"')]
+        assert len(lines) == count and text.endswith("\n}\n")
+
+
 def test_inspect_sorts(model, out):
     def names(path, order):
         return [t["name"] for t in report("inspect", path, "--sort", order)["tensors"]]

@@ -58,7 +58,8 @@ struct PruneResult {
 /// under its name only when it is whole and durable; on any error what was there before stays, and
 /// nothing else is left. The input is checked for changes before the output appears.
 ///
-/// Memory: 1.5 times the largest pruned tensor plus 64 MiB, plus the header.
+/// Memory: 1.5 times the largest pruned tensor plus 64 MiB, plus the header: 4 times its text, and
+/// some 300 bytes and the name for each of its tensors, for the plan and the report.
 /// Errors: those of the settings (kInvalidArgument, kUnknownTensor), of the output (kAlreadyExists,
 /// kSameFile, kUnsupportedFile, kBusy), of the header (from 100 on), kNanValue for the first NaN in
 /// file order under NanPolicy::kError, kInputChanged, kIoError, kOutOfMemory, kInterrupted.
