@@ -5,6 +5,9 @@ include(GNUInstallDirs)
 add_library(winnow_options INTERFACE)
 target_compile_options(winnow_options INTERFACE -Wall -Wextra -Wpedantic -Werror=return-type
                                                 -ffp-contract=off -fvisibility=hidden)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(winnow_options INTERFACE -Wno-restrict)  # false alarms on std::string, GCC bug 105329
+endif()
 if(WINNOW_SANITIZE)
   target_compile_options(winnow_options INTERFACE -fsanitize=${WINNOW_SANITIZE}
                          -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -104,7 +104,7 @@ struct ValueKernels {
 
 /// The widths of block that classify_values takes.
 constexpr bool can_classify_values(size_t block_cols) noexcept {
-  return block_cols == 1 || block_cols == 2 || block_cols == 4;
+  return block_cols == 1 || block_cols == 4;
 }
 
 /// The largest block, in elements, that drop_in_blocks takes.

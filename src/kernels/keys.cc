@@ -107,7 +107,6 @@ size_t classify_values(const void* values, size_t block_cols, size_t words,
     return classify_source(source, words, bracket, keep, candidates, kept);
   };
   if (block_cols == 1) return run(ValueKeys<Format, kNorm, 1>{first});
-  if (block_cols == 2) return run(ValueKeys<Format, kNorm, 2>{first});
   return run(ValueKeys<Format, kNorm, 4>{first});
 }
 

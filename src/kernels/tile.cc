@@ -394,8 +394,6 @@ void drop_in_blocks(const BlockRun& run, size_t zeros, const uint64_t* keep, uin
   switch (run.block_cols) {
     case 1:
       return drop_in_tiles<Format, kNorm, 1, Key>(run, zeros, keep, mask, mask_stride, unresolved);
-    case 2:
-      return drop_in_tiles<Format, kNorm, 2, Key>(run, zeros, keep, mask, mask_stride, unresolved);
     case 4:
 #if HWY_TARGET != HWY_SCALAR
       if constexpr (sizeof(Key) == 4) {
