@@ -180,17 +180,12 @@ KeyKernels<Key> key_kernels() {
   return {classify<Key>, count<Key>, compare<Key>, count_below<Key>};
 }
 
-template <class Format, typename Key>
-void fill_format(std::array<ValueKernels<Key>, 2>& kernels) {
-  kernels[0].classify_values = classify_values<Format, 0, Key>;
-  kernels[1].classify_values = classify_values<Format, 1, Key>;
-}
-
 void fill_keys(KernelTable& table) {
-  fill_format<FormatF32>(table.f32);
-  fill_format<FormatF16>(table.f16);
-  fill_format<FormatBF16>(table.bf16);
-  fill_format<FormatF64>(table.f64);
+  visit_formats(table,
+                []<class Format, class Key>(Format, std::array<ValueKernels<Key>, 2>& by_norm) {
+                  by_norm[0].classify_values = classify_values<Format, 0, Key>;
+                  by_norm[1].classify_values = classify_values<Format, 1, Key>;
+                });
   table.keys32 = key_kernels<int32_t>();
   table.keys64 = key_kernels<int64_t>();
 }

@@ -75,6 +75,15 @@ struct FormatF16 {
   static float magnitude(Element x) { return f16_magnitude(x); }
 };
 
+// Calls visit(Format(), kernels) for every type of values, with its kernels by norm.
+template <class Visit>
+void visit_formats(KernelTable& table, const Visit& visit) {
+  visit(FormatF32(), table.f32);
+  visit(FormatF16(), table.f16);
+  visit(FormatBF16(), table.bf16);
+  visit(FormatF64(), table.f64);
+}
+
 // The score of a magnitude: itself (L1) or its square (L2), one rounding each.
 template <int kNorm, class V>
 HWY_INLINE V score_of(V magnitude) {

@@ -101,17 +101,12 @@ void score(const BlockRun& run, Key* keys) {
   }
 }
 
-template <class Format, typename Key>
-void fill_format(std::array<ValueKernels<Key>, 2>& kernels) {
-  kernels[0].score = score<Format, 0, Key>;
-  kernels[1].score = score<Format, 1, Key>;
-}
-
 void fill_scores(KernelTable& table) {
-  fill_format<FormatF32>(table.f32);
-  fill_format<FormatF16>(table.f16);
-  fill_format<FormatBF16>(table.bf16);
-  fill_format<FormatF64>(table.f64);
+  visit_formats(table,
+                []<class Format, class Key>(Format, std::array<ValueKernels<Key>, 2>& by_norm) {
+                  by_norm[0].score = score<Format, 0, Key>;
+                  by_norm[1].score = score<Format, 1, Key>;
+                });
 }
 
 }  // namespace winnow::kernels::HWY_NAMESPACE

@@ -410,17 +410,12 @@ void drop_in_blocks(const BlockRun& run, size_t zeros, const uint64_t* keep, uin
   }
 }
 
-template <class Format, typename Key>
-void fill_format(std::array<ValueKernels<Key>, 2>& kernels) {
-  kernels[0].drop_in_blocks = drop_in_blocks<Format, 0, Key>;
-  kernels[1].drop_in_blocks = drop_in_blocks<Format, 1, Key>;
-}
-
 void fill_tiles(KernelTable& table) {
-  fill_format<FormatF32>(table.f32);
-  fill_format<FormatF16>(table.f16);
-  fill_format<FormatBF16>(table.bf16);
-  fill_format<FormatF64>(table.f64);
+  visit_formats(table,
+                []<class Format, class Key>(Format, std::array<ValueKernels<Key>, 2>& by_norm) {
+                  by_norm[0].drop_in_blocks = drop_in_blocks<Format, 0, Key>;
+                  by_norm[1].drop_in_blocks = drop_in_blocks<Format, 1, Key>;
+                });
 }
 
 }  // namespace winnow::kernels::HWY_NAMESPACE
