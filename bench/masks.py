@@ -14,6 +14,7 @@ BLOCKS = [(1, 1), (1, 4), (8, 8), (16, 1)]
 FLOOR_BARS = {"6.4 M": 2.0, "64 M": 1.5}
 NM_BARS = {"6.4 M": 1.6, "64 M": 1.3}
 UPSTREAM_REPS = {"640 K": 7, "6.4 M": 7, "64 M": 7}
+QUICK_REPS = {"640 K": 7, "6.4 M": 3, "64 M": 1}
 # A step of upstream's at 64 million values takes some 10 seconds, and its time depends on the block
 # alone: unless all is asked for, it is taken three times for each block, at level 0.5 with L1.
 SHORT_REPS_AT_64_M = 3
@@ -75,19 +76,26 @@ def group(library, values, mask, calls, size, upstream_call=None):
     return {key: min(best[key], final.get(key, best[key])) for key in best}
 
 
-def upstream_table(library, report, sizes, full):
-    """Blocks, levels, norms and distributions against upstream and the floor."""
-    if not full:
+def set_effort(quick, full):
+    """How often upstream runs: see usage in run.py."""
+    if quick:
+        UPSTREAM_REPS.update(QUICK_REPS)
+    elif not full:
         UPSTREAM_REPS["64 M"] = SHORT_REPS_AT_64_M
+
+
+def upstream_table(library, report, sizes, quick, full):
+    """Blocks, levels, norms and distributions against upstream and the floor."""
     for size in sizes:
         rows, cols = SIZES[size]
         mask = torch.zeros(rows, cols, dtype=torch.uint8)
-        for kind in ("normal", "row-scaled"):
+        brief = quick and size != "640 K"
+        for kind in ("normal",) if brief else ("normal", "row-scaled"):
             values = data(kind, rows, cols)
             for block in BLOCKS:
                 for level in (0.5, 0.9):
-                    for norm in ("L1", "L2"):
-                        short = size == "64 M" and not full
+                    for norm in ("L1",) if brief else ("L1", "L2"):
+                        short = brief or (size == "64 M" and not full)
                         skip = short and (kind, level, norm) != ("normal", 0.5, "L1")
                         best = group(library, values, mask,
                                      {"ours": library.mask(values, mask, block, level, norm)}, size,
@@ -96,7 +104,7 @@ def upstream_table(library, report, sizes, full):
                                     values.numel(), 300, FLOOR_BARS.get(size))
 
 
-def partial_table(library, report, sizes, full):
+def partial_table(library, report, sizes, quick, full):
     """Half of each selected block dropped, and N:M."""
     for size in sizes:
         rows, cols = SIZES[size]
@@ -105,7 +113,8 @@ def partial_table(library, report, sizes, full):
         for block in BLOCKS[1:]:
             zeros = block[0] * block[1] // 2
             for level in (0.5, 0.9):
-                skip = size == "64 M" and not full and level != 0.5
+                short = size == "64 M" and not full or quick and size != "640 K"
+                skip = short and level != 0.5
                 best = group(library, values, mask,
                              {"ours": library.mask(values, mask, block, level, "L1", zeros)}, size,
                              None if skip else upstream(values, block, level, "L1", zeros))

@@ -53,8 +53,9 @@ struct SamplePlan {
   uint64_t first_line_from(uint64_t begin) const noexcept;
 };
 
-/// How many candidates of `total` keys are collected before a bracket is given up as too wide.
-constexpr uint64_t candidate_limit(uint64_t total) noexcept { return total / 32 + 4096; }
+/// How many candidates of `total` keys are collected before a bracket is given up as too wide: all
+/// of few keys, whose brackets are wide.
+constexpr uint64_t candidate_limit(uint64_t total) noexcept { return total / 32 + (1u << 18); }
 
 template <typename Key>
 class ThresholdSearch {

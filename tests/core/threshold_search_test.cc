@@ -77,7 +77,7 @@ std::vector<Key> random_keys(size_t count, Key low, Key high) {
   return keys;
 }
 
-constexpr size_t kCount = 200000;
+constexpr size_t kCount = 600000;  // more than candidate_limit lets through
 
 TYPED_TEST(ThresholdSearchTest, TakesTwoPassesWithAFairSample) {
   const auto keys = random_keys<TypeParam>(kCount, 0, kernels::kNanKey<TypeParam>);
@@ -118,7 +118,9 @@ TYPED_TEST(ThresholdSearchTest, FindsKeysAtBothEndsOfTheirRange) {
   std::vector<TypeParam> keys(kCount, 0);
   std::fill(keys.begin() + kCount / 2, keys.end(), kernels::kNanKey<TypeParam>);
   for (const uint64_t drop : {kCount / 2, kCount / 2 + 1}) {
-    EXPECT_LE(this->search(keys, drop, {keys.begin() + 96000, keys.begin() + 104000}), 8);
+    EXPECT_LE(this->search(keys, drop,
+                           {keys.begin() + kCount / 2 - 4000, keys.begin() + kCount / 2 + 4000}),
+              8);
   }
 }
 
