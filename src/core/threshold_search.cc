@@ -317,6 +317,11 @@ void ThresholdSearch<Key>::resolve(Threshold<Key> answer) {
 // The answer is known to lie strictly between lo and hi, with so many keys at or below lo.
 template <typename Key>
 void ThresholdSearch<Key>::narrow(Key lo, Key hi, uint64_t at_or_below_lo) {
+  if (static_cast<uint64_t>(hi) - static_cast<uint64_t>(lo) == 2) {  // one key: it is the answer
+    const Key only = lo + 1;
+    bracket_ = {only, only, only};
+    return start_count();
+  }
   bracket_ = {lo, hi, hi};
   at_or_below_lo_ = at_or_below_lo;
   const auto width = static_cast<uint64_t>(hi) - static_cast<uint64_t>(lo) - 1;
