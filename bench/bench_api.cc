@@ -1,5 +1,5 @@
-// What bench/run.py times, as plain C functions in a shared library: the same process then also runs
-// upstream's Python, so that both sides see the same machine in the same minute.
+// What bench/run.py times, as plain C functions in a shared library: the same process then also
+// runs upstream's Python, so that both sides see the same machine in the same minute.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -42,13 +42,11 @@ struct WinnowBenchConfig {
 
 // Seconds of one mask, or a negative number where it failed.
 __attribute__((visibility("default"))) double winnow_bench_mask(const WinnowBenchConfig* c,
-                                                                const void* values,
-                                                                uint8_t* mask) {
-  winnow::DataNormConfig config{
-      .sparsity_level = c->level,
-      .sparse_block_shape = {static_cast<uint64_t>(c->block_rows),
-                             static_cast<uint64_t>(c->block_cols)},
-      .norm = c->norm == 1 ? winnow::Norm::kL1 : winnow::Norm::kL2};
+                                                                const void* values, uint8_t* mask) {
+  winnow::DataNormConfig config{.sparsity_level = c->level,
+                                .sparse_block_shape = {static_cast<uint64_t>(c->block_rows),
+                                                       static_cast<uint64_t>(c->block_cols)},
+                                .norm = c->norm == 1 ? winnow::Norm::kL1 : winnow::Norm::kL2};
   if (c->zeros_per_block >= 0) config.zeros_per_block = static_cast<uint64_t>(c->zeros_per_block);
   const winnow::MatrixShape shape{static_cast<size_t>(c->rows), static_cast<size_t>(c->cols)};
   const winnow::DType dtype = dtype_of(c->dtype);
@@ -61,8 +59,7 @@ __attribute__((visibility("default"))) double winnow_bench_mask(const WinnowBenc
   }
   winnow::SerialFor serial;
   static winnow::bench::TwoThreads two;
-  winnow::ParallelFor& threads =
-      c->threads == 1 ? static_cast<winnow::ParallelFor&>(serial) : two;
+  winnow::ParallelFor& threads = c->threads == 1 ? static_cast<winnow::ParallelFor&>(serial) : two;
   bool ok = true;
   const double seconds =
       seconds_of([&] { ok = winnow::compute_global_masks(targets, config, threads).ok(); });
