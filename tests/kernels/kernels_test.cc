@@ -1,5 +1,6 @@
-// Every kernel at every level against loops written out here, for all tail lengths, flush against
-// guard pages on either side (an end flush to a page leaves the start at every misalignment).
+// Kernels at every level against loops written out here, for all tail lengths, flush against guard
+// pages on either side. Bytes at odd addresses are met by mask_test.cc, whose values are
+// misaligned.
 #include <gtest/gtest.h>
 
 #include <algorithm>
