@@ -14,10 +14,15 @@ if(WINNOW_SANITIZE)
   target_link_options(winnow_options INTERFACE -fsanitize=${WINNOW_SANITIZE})
 endif()
 
-# winnow_add_layer(NAME SOURCES ... [DEPENDS layer...] [PRIVATE_LIBRARIES ...])
-# A static library winnow_NAME, known as winnow::NAME here and to those who install it.
+# winnow_add_layer(NAME SOURCES ... [DEPENDS layer...] [LIBRARIES ...] [PRIVATE_LIBRARIES ...]
+#                  [EXPORT set])
+# A static library winnow_NAME, known as winnow::NAME here and to those who install it. A layer that
+# needs what not everyone has stands in an export set of its own.
 function(winnow_add_layer name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;PRIVATE_LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "" "EXPORT" "SOURCES;DEPENDS;LIBRARIES;PRIVATE_LIBRARIES" ${ARGN})
+  if(NOT ARG_EXPORT)
+    set(ARG_EXPORT winnowTargets)
+  endif()
   add_library(winnow_${name} STATIC ${ARG_SOURCES})
   add_library(winnow::${name} ALIAS winnow_${name})
   set_target_properties(winnow_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
@@ -33,7 +38,8 @@ function(winnow_add_layer name)
   foreach(layer IN LISTS ARG_DEPENDS)
     target_link_libraries(winnow_${name} PUBLIC winnow_${layer})
   endforeach()
-  install(TARGETS winnow_${name} EXPORT winnowTargets)
+  target_link_libraries(winnow_${name} PUBLIC ${ARG_LIBRARIES})
+  install(TARGETS winnow_${name} EXPORT ${ARG_EXPORT})
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/winnow/${name}
           DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/winnow)
 endfunction()
@@ -50,6 +56,26 @@ function(winnow_add_test name)
   endforeach()
   add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300)
+endfunction()
+
+# winnow_add_torch_program(NAME SOURCES ... [LIBRARIES ...])
+# A program on the torch layer. It shares the layer's precompiled header, without which each source
+# takes 20 s to compile, and therefore its way of position-independent code.
+function(winnow_add_torch_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE winnow_options winnow_torch ${ARG_LIBRARIES})
+  target_compile_options(${name} PRIVATE -fPIC)
+  target_precompile_headers(${name} REUSE_FROM winnow_torch)
+endfunction()
+
+# winnow_add_torch_test(NAME SOURCES ... [LIBRARIES ...]): as winnow_add_test, on the torch layer.
+function(winnow_add_torch_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  winnow_add_torch_program(${name} SOURCES ${ARG_SOURCES} LIBRARIES GTest::gmock_main ${ARG_LIBRARIES})
+  add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
+  set_tests_properties(${name} PROPERTIES LABELS torch TIMEOUT 300)
 endfunction()
 
 # winnow_add_fuzzer(NAME LAYERS layer...): NAME.cc with libFuzzer, ASan and UBSan; clang only.

@@ -1,0 +1,87 @@
+// Masks by the norm of blocks: the sparsifier that most users want.
+//
+//   winnow::DataNormSparsifier sparsifier({.sparsity_level = 0.8, .sparse_block_shape = {1, 4}});
+//   sparsifier.add_data("users", model->users);
+//   sparsifier.add_data("items", model->items, {.config = {{"sparsity_level", 0.9}}});
+//   sparsifier.step();
+//   sparsifier.squash_mask();
+//
+// Source: torch.ao.pruning DataNormSparsifier; core/data_norm.h states the rule.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "winnow/core/data_norm.h"
+#include "winnow/torch/data_sparsifier.h"
+
+namespace winnow {
+
+/// As a block's width (or height): the whole row (or column), whatever the data's size.
+inline constexpr int64_t kWholeDimension = std::numeric_limits<int64_t>::max();
+
+/// What one level is spent on.
+enum class Scope : uint8_t {
+  kTensor,  ///< every tensor gives its own share of blocks
+  kGlobal,  ///< the lowest blocks of all tensors together fall
+};
+
+struct DataNormSparsifierOptions {
+  /// Share of the blocks that are selected; 0 and less select none, 1 and more all. Finite.
+  double sparsity_level = 0.5;
+  /// Rows and columns of a block, each at least 1; {1, kWholeDimension} are whole rows.
+  std::array<int64_t, 2> sparse_block_shape = {1, 4};
+  /// How many values fall in a selected block; unset: all of sparse_block_shape, as it stands here.
+  std::optional<int64_t> zeros_per_block = std::nullopt;
+  Norm norm = Norm::kL1;
+  Scope scope = Scope::kTensor;
+
+  /// Of every `m` consecutive values along a row the `n` largest are kept.
+  /// c10::ValueError unless 0 <= n <= m and m >= 1.
+  static DataNormSparsifierOptions nm(int64_t n, int64_t m, Norm norm = Norm::kL1);
+};
+
+/// Drops the blocks whose values have the smallest mean norm. Any floating dtype (F32, F64, F16,
+/// BF16), rank, layout of strides and device; see torch/tensor_mask.h.
+///
+/// Configuration of each name: `sparsity_level` (number), `sparse_block_shape` (two integers) and
+/// `zeros_per_block` (integer, or None for the whole block). Data that overrides the block shape
+/// alone inherits zeros_per_block as a number, as upstream does; step refuses it where it is more
+/// than the block has, naming both.
+///
+/// The first step turns a mask of ones into int8 (the same tensor object); later steps write it in
+/// place and allocate nothing of its size. All settings are checked before any mask is written.
+/// With Scope::kGlobal all names must have the same settings.
+///
+/// Differs from torch.ao: any rank, and the mask has the data's shape; levels at or below 0 drop
+/// nothing; ties fall by index; a step is all or nothing; integer data are refused when added.
+class DataNormSparsifier : public BaseDataSparsifier {
+ public:
+  /// c10::ValueError for options outside their range.
+  explicit DataNormSparsifier(const DataNormSparsifierOptions& options = {});
+  /// With data, added in order under the defaults.
+  explicit DataNormSparsifier(const DataList& data_list,
+                              const DataNormSparsifierOptions& options = {});
+  /// A deep copy, tied to no caller's tensors.
+  DataNormSparsifier(const DataNormSparsifier&) = default;
+
+  Norm norm() const noexcept { return norm_; }
+  Scope scope() const noexcept { return scope_; }
+
+ protected:
+  void update_mask(const std::string& name, const at::Tensor& data,
+                   const NamedValues& config) override;
+  void update_masks() override;
+  void check_data(const std::string& name, const at::Tensor& weight) const override;
+  NamedValues fields() const override;
+  void set_fields(const NamedValues& fields) override;
+
+ private:
+  Norm norm_;
+  Scope scope_;
+};
+
+}  // namespace winnow

@@ -1,0 +1,268 @@
+// Named data and their masks: the base of all data sparsifiers.
+//
+//   class BelowThreshold : public winnow::BaseDataSparsifier {
+//    public:
+//     explicit BelowThreshold(double threshold) : BaseDataSparsifier({{"threshold", threshold}}) {}
+//     void update_mask(const std::string& name, const at::Tensor& data,
+//                      const winnow::NamedValues& config) override {
+//       get_mask(name).copy_(data.abs() >= config.get<double>("threshold"));
+//     }
+//   };
+//
+//   BelowThreshold sparsifier(0.2);
+//   sparsifier.add_data("table", model->embedding);
+//   sparsifier.add_data("other", tensor, {.config = {{"threshold", 0.5}}});
+//   sparsifier.step();          // computes the masks
+//   sparsifier.squash_mask();   // applies them: the model's weight is now sparse
+//
+// Source: torch.ao.pruning BaseDataSparsifier; docs/differences.md lists where this differs.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/ordered_dict.h>
+
+#include <concepts>
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "winnow/torch/named_values.h"
+
+namespace torch::nn {
+class Module;
+}
+namespace torch::serialize {
+class InputArchive;
+class OutputArchive;
+}  // namespace torch::serialize
+
+namespace winnow {
+
+/// What can be sparsified: a tensor, or an Embedding or EmbeddingBag (of torch::nn or winnow::nn,
+/// or derived from one), whose `weight` is meant. Module holders and shared pointers convert.
+class Data {
+ public:
+  Data(at::Tensor tensor) : tensor_(std::move(tensor)) {}  // NOLINT: implicit
+  template <std::convertible_to<std::shared_ptr<torch::nn::Module>> Pointer>
+  Data(const Pointer& module) : module_(module) {}  // NOLINT: implicit
+  template <typename Holder>
+  requires requires(const Holder& holder) {
+    { holder.ptr() } -> std::convertible_to<std::shared_ptr<torch::nn::Module>>;
+  }
+  Data(const Holder& holder) : module_(holder.ptr()) {}  // NOLINT: implicit
+
+  /// The tensor; undefined where a module was given.
+  const at::Tensor& tensor() const noexcept { return tensor_; }
+  /// The module; null where a tensor was given.
+  const std::shared_ptr<torch::nn::Module>& module() const noexcept { return module_; }
+
+ private:
+  at::Tensor tensor_;
+  std::shared_ptr<torch::nn::Module> module_;
+};
+
+/// Names and data, in the order in which they are added.
+using DataList = std::vector<std::pair<std::string, Data>>;
+
+struct AddDataOptions {
+  /// Overrides of the defaults for this data. Besides what the sparsifier declares: `mask` (a
+  /// tensor of the data's shape) is the first mask, `parametrization` (the name of a type
+  /// registered by register_parametrization_type) takes the place of FakeSparsity; any other name
+  /// is kept and handed to update_mask.
+  NamedValues config = {};
+  /// When the name is there already: keep its mask (the shapes must agree) or start with ones.
+  bool reuse_mask = true;
+  /// Whether the container lists the tensor among its parameters or its buffers. Unset: a weight of
+  /// a module and a leaf that requires grad are parameters.
+  std::optional<bool> as_parameter = std::nullopt;
+};
+
+struct StateDictOptions {
+  /// Copies tensors and lists, so that the result is a snapshot. Without it the originals share
+  /// their memory with the sparsifier: for large tables that are saved at once.
+  bool clone = true;
+};
+
+/// What state_dict returns, in upstream's three parts.
+struct DataSparsifierState {
+  /// Of each name: `mask` (sparse COO, coalesced, row-major) and what update_mask keeps in state().
+  torch::OrderedDict<std::string, NamedValues> state;
+  /// Of each name: its configuration.
+  torch::OrderedDict<std::string, NamedValues> data_groups;
+  /// `parametrizations.NAME.original` while masked, `NAME` once squashed.
+  torch::OrderedDict<std::string, at::Tensor> container;
+};
+
+/// What getstate returns: everything. Parts that are unset are left as they are by setstate.
+struct DataSparsifierSnapshot : DataSparsifierState {
+  NamedValues defaults;
+  std::optional<bool> enable_mask_update;
+  /// The fields of a subclass, for example {"norm", "L1"}.
+  NamedValues fields;
+};
+
+/// Holds named data, computes their masks in `step` and applies them in `squash_mask`.
+///
+/// A tensor that was added stays the caller's: the container holds the same tensor object, sees
+/// what is done to it in place, and squash_mask writes the result into it. While it is masked,
+/// reads by get_data(name, false) are mask * original, fresh each time, with gradient.
+///
+/// All collections iterate in the order of insertion; a replaced name moves to the end. A call that
+/// throws has changed nothing, but for `step` where update_mask of a subclass throws halfway.
+/// Thread-safety: none; const members may be called at the same time.
+class BaseDataSparsifier {
+ public:
+  virtual ~BaseDataSparsifier();
+
+  /// Puts `data` into the container under `name`, masked with ones (or the mask of the config), and
+  /// returns what get_data(name, false) returns. A name that is there already is replaced, with a
+  /// warning: its configuration, and its mask under reuse_mask, carry over; the tensor it held
+  /// before goes back to its owner as it is.
+  ///
+  /// KeyError: `name` is empty, holds a '.' or is "parametrizations". AssertionError "specified
+  /// data type ... not supported": undefined, sparse or quantized tensors, other modules, modules
+  /// that are parametrized; and masks, given or kept, whose shape is not that of the data.
+  /// c10::ValueError: a mask that would change the data's dtype, a value of a declared field
+  /// outside its range. c10::TypeError: a value of a declared field of the wrong type. Differs from
+  /// torch.ao: any name without a '.' is fine but "parametrizations"; subclasses of the modules are
+  /// accepted; a squashed name can be replaced; nothing is changed by a failing call.
+  at::Tensor add_data(const std::string& name, const Data& data,
+                      const AddDataOptions& options = {});
+
+  /// Computes the masks of all data by update_mask, in order, without gradient. Does nothing while
+  /// enable_mask_update is false. Counts itself either way (step_count).
+  /// c10::ValueError "mask squashed" naming the entry where one was squashed: no mask is touched.
+  void step();
+
+  /// The live mask of `name`, also after it was squashed. Change it in place.
+  /// c10::ValueError "data with specified name does not exist".
+  at::Tensor get_mask(const std::string& name) const;
+
+  /// The original of `name`: the tensor object that was added; or, without `return_original`, its
+  /// masked read. After squash_mask only the latter, which is then the stored tensor.
+  /// c10::ValueError for an unknown name, or "mask squashed" for an original that is gone.
+  at::Tensor get_data(const std::string& name, bool return_original = true) const;
+
+  /// Ends the masking of `names` (default: all). With `leave_parametrized` the tensor that was
+  /// added takes over the masked values: the same tensor object, so an optimizer goes on working;
+  /// views of it keep the old values. Without, it stays as it was. Mask and configuration are kept.
+  /// c10::ValueError "does not have a parametrization on NAME" for names that are unknown or
+  /// squashed already; all names are checked before any is touched.
+  void squash_mask(const std::optional<std::vector<std::string>>& names = std::nullopt,
+                   bool leave_parametrized = true);
+
+  /// A snapshot of masks, configurations and data, without defaults and subclass fields.
+  DataSparsifierState state_dict(const StateDictOptions& options = {}) const;
+
+  /// Takes over a state. `strict`: what was there goes. Otherwise the entries that are there stay
+  /// completely, and only new names are added, in front of them. Loaded data are tensors of the
+  /// container's own, tied to no caller.
+  /// c10::Error "Error loading NAME" where the three parts do not fit together, AssertionError
+  /// where a mask does not fit its data; nothing is changed then.
+  void load_state_dict(const DataSparsifierState& state, bool strict = true);
+
+  /// Everything, for copies and files; and back.
+  DataSparsifierSnapshot getstate() const;
+  void setstate(const DataSparsifierSnapshot& snapshot);
+
+  /// torch::save(sparsifier, "file.pt") and torch::load(sparsifier, "file.pt") call these. The file
+  /// holds data only and no code. c10::Error where it was not written by `save`.
+  void save(torch::serialize::OutputArchive& archive) const;
+  void load(torch::serialize::InputArchive& archive);
+
+  /// The names, in order.
+  std::vector<std::string> names() const;
+  bool contains(const std::string& name) const;
+  /// False once squashed. c10::ValueError for an unknown name.
+  bool is_parametrized(const std::string& name) const;
+
+  /// The configuration of `name`: defaults overlaid by what add_data got. c10::ValueError for an
+  /// unknown name.
+  const NamedValues& data_group(const std::string& name) const;
+
+  /// Sets one value of it; a declared field is checked as add_data does.
+  void set_config(const std::string& name, const std::string& key, c10::IValue value);
+
+  /// What a subclass keeps for `name` besides its mask, counters for example. It is saved, and gone
+  /// when the name is replaced. c10::ValueError for an unknown name.
+  NamedValues& state(const std::string& name);
+
+  const NamedValues& defaults() const noexcept;
+
+  /// Whether step computes. A scheduler's step turns it on again, as upstream's does.
+  bool enable_mask_update() const noexcept;
+  void set_enable_mask_update(bool enable) noexcept;
+
+  /// How often step was called.
+  int64_t step_count() const noexcept;
+
+  /// The module that holds the data, `named_parameters` and all. Do not change its structure.
+  std::shared_ptr<const torch::nn::Module> container() const;
+
+  /// The class name and every configuration, one value a line, sorted, as upstream prints it.
+  std::string text() const;
+
+ protected:
+  /// A field of the configuration that the sparsifier declares. `check` throws c10::TypeError or
+  /// c10::ValueError, whose message names the field, for values that it refuses.
+  struct ConfigField {
+    std::string name;
+    std::function<void(const c10::IValue&)> check;
+  };
+
+  /// @param defaults the configuration of data that brings none of its own, and with it the
+  /// declared
+  ///                 fields: undeclared names within edit distance 2 of a declared one are warned
+  ///                 of.
+  /// @param fields   those that are checked when they are set; the others only have their names.
+  explicit BaseDataSparsifier(NamedValues defaults = {}, std::vector<ConfigField> fields = {});
+
+  /// A deep copy: its data are tensors of its own, tied to no caller.
+  BaseDataSparsifier(const BaseDataSparsifier& other);
+  BaseDataSparsifier& operator=(const BaseDataSparsifier&) = delete;
+
+  /// Writes the mask of `name`: get_mask(name), changed in place, never rebound. Called by step.
+  /// @param data   the original
+  /// @param config its configuration, names that nobody declared included
+  virtual void update_mask(const std::string& name, const at::Tensor& data,
+                           const NamedValues& config) = 0;
+
+  /// All masks: calls update_mask for each name in order. For sparsifiers that see all data at
+  /// once.
+  virtual void update_masks();
+
+  /// Throws where this sparsifier cannot work on `weight`; add_data asks before it changes
+  /// anything.
+  virtual void check_data(const std::string& name, const at::Tensor& weight) const;
+
+  /// The fields of a subclass for getstate, and back. setstate calls set_fields with what the
+  /// snapshot has, before anything is changed: throw for values that make no sense.
+  virtual NamedValues fields() const { return {}; }
+  virtual void set_fields(const NamedValues& fields) { (void)fields; }
+
+ private:
+  friend class BaseDataScheduler;
+  struct Impl;
+  std::shared_ptr<Impl> impl_;  // shared, so that a scheduler sees that its sparsifier is gone
+};
+
+std::ostream& operator<<(std::ostream& stream, const BaseDataSparsifier& sparsifier);
+torch::serialize::OutputArchive& operator<<(torch::serialize::OutputArchive& archive,
+                                            const BaseDataSparsifier& sparsifier);
+torch::serialize::InputArchive& operator>>(torch::serialize::InputArchive& archive,
+                                           BaseDataSparsifier& sparsifier);
+
+class Parametrization;
+
+/// Makes a type of parametrization known by name, so that `config = {{"parametrization", NAME}}`
+/// and files can say which one data has. `make` gets the mask. Registering a name again replaces
+/// it. Thread-safe.
+void register_parametrization_type(
+    const std::string& name,
+    std::function<std::shared_ptr<Parametrization>(const at::Tensor& mask)> make);
+
+}  // namespace winnow
