@@ -1,0 +1,41 @@
+// PRIVATE. How the library reaches into a Parametrizable module: nothing here checks its arguments.
+#pragma once
+
+#include "winnow/torch/parametrization.h"
+
+namespace winnow {
+
+class ParametrizationAccess {
+ public:
+  static torch::nn::Module& module(Parametrizable& target) { return target.module(); }
+
+  /// Appends `link` to the chain of `name`, which starts with the tensor of that name.
+  static void append(Parametrizable& target, const std::string& name,
+                     std::shared_ptr<Parametrization> link);
+
+  /// Takes the chain of `name` off and puts its original back under the name.
+  /// Precondition: there is a chain.
+  static void restore(Parametrizable& target, const std::string& name);
+
+  /// Takes the chain of `name` off, and the tensor with it.
+  static void discard(Parametrizable& target, const std::string& name);
+
+  /// Puts every original back under its name in a shallow copy of a module, whose chains stay with
+  /// the module that was copied.
+  static void forget_chains(Parametrizable& copy);
+
+  /// Takes the buffer `name` out of the module.
+  static void erase_buffer(Parametrizable& target, const std::string& name);
+
+  /// Takes the parameter or buffer `name` out of the module.
+  static void erase_tensor(Parametrizable& target, const std::string& name);
+
+  /// Puts `tensor` among the parameters or buffers, as it is.
+  static void insert_tensor(Parametrizable& target, const std::string& name,
+                            const at::Tensor& tensor, bool as_parameter);
+};
+
+/// Makes `original`, the same tensor object, hold `values`: storage, sizes and strides.
+void adopt_values(const at::Tensor& original, const at::Tensor& values);
+
+}  // namespace winnow
