@@ -5,6 +5,7 @@
 #include <regex>
 #include <utility>
 
+#include "base/edit_distance.h"
 #include "checkpoint/glob.h"
 #include "winnow/io/escape_name.h"
 
@@ -81,9 +82,8 @@ Result<std::regex> compile_regex(const std::string& text) {
 
 constexpr size_t kMaxComparedBytes = 200;   // of a pattern or name, in the search for near names
 constexpr size_t kMaxComparedNames = 4096;  // at most 4096 * 200 * 200 steps: under a second
-constexpr char kWildcard = '\0';            // stands for "any text" in what is compared
 
-// The pattern with each run of wildcards as one kWildcard and without its escapes.
+// The pattern with each run of wildcards as one kAnyText and without its escapes.
 std::string comparable(std::string_view text) {
   const bool regex = text.starts_with(kRegexPrefix);
   if (regex) text.remove_prefix(kRegexPrefix.size());
@@ -95,29 +95,11 @@ std::string comparable(std::string_view text) {
     if (text[i] == '\\' && i + 1 < text.size()) ++i;
     if (!any) {
       result.push_back(text[i]);
-    } else if (!result.ends_with(kWildcard)) {
-      result.push_back(kWildcard);
+    } else if (!result.ends_with(kAnyText)) {
+      result.push_back(kAnyText);
     }
   }
   return result;
-}
-
-// Levenshtein's distance where kWildcard in `pattern` matches any text for free.
-size_t edit_distance(std::string_view pattern, std::string_view name) {
-  std::vector<size_t> row(name.size() + 1);
-  for (size_t j = 0; j <= name.size(); ++j) row[j] = j;
-  for (const char wanted : pattern) {
-    const bool any = wanted == kWildcard;
-    size_t diagonal = row[0];
-    if (!any) ++row[0];
-    for (size_t j = 1; j <= name.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = any ? std::min(above, row[j - 1])
-                   : std::min({above + 1, row[j - 1] + 1, diagonal + (wanted != name[j - 1])});
-      diagonal = above;
-    }
-  }
-  return row[name.size()];
 }
 
 }  // namespace
