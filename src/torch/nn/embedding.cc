@@ -1,0 +1,62 @@
+#include "winnow/torch/nn/embedding.h"
+
+#include <ATen/ops/empty.h>
+#include <torch/nn/modules/embedding.h>
+
+#include "torch/nn/libtorch_text.h"
+
+namespace winnow::nn {
+namespace {
+
+/// LibTorch's module with these options and without memory: for what it knows better.
+torch::nn::EmbeddingImpl libtorch_module(EmbeddingOptions options) {
+  options._weight(at::empty({options.num_embeddings(), options.embedding_dim()}, at::kMeta));
+  return torch::nn::EmbeddingImpl(std::move(options));
+}
+
+}  // namespace
+
+EmbeddingImpl::EmbeddingImpl(int64_t num_embeddings, int64_t embedding_dim)
+    : EmbeddingImpl(EmbeddingOptions(num_embeddings, embedding_dim)) {}
+
+// LibTorch checks the options and draws the values: equal to its own by construction.
+EmbeddingImpl::EmbeddingImpl(EmbeddingOptions options)
+    : EmbeddingImpl(torch::nn::EmbeddingImpl(std::move(options))) {}
+
+EmbeddingImpl::EmbeddingImpl(const torch::nn::Embedding& module) : EmbeddingImpl(*module) {}
+
+EmbeddingImpl::EmbeddingImpl(const torch::nn::EmbeddingImpl& module) : options(module.options) {
+  options._weight(at::Tensor());  // or clones would keep the table of the first module alive
+  weight = register_parameter("weight", module.weight, module.weight.requires_grad());
+  train(module.is_training());
+}
+
+// Runs in clones only, which then fill the tensor.
+void EmbeddingImpl::reset() {
+  weight = register_parameter("weight", at::empty({0}, weight.options()), weight.requires_grad());
+}
+
+void EmbeddingImpl::reset_parameters() {
+  auto module = libtorch_module(options);
+  module.weight = weight;
+  module.reset_parameters();
+}
+
+void EmbeddingImpl::pretty_print(std::ostream& stream) const {
+  stream << libtorch_text(libtorch_module(options));
+}
+
+at::Tensor EmbeddingImpl::forward(const at::Tensor& indices) {
+  return storage()->embedding(indices, options);
+}
+
+std::shared_ptr<const WeightStorage> EmbeddingImpl::storage() const {
+  return make_storage(weight, parametrizations("weight"));
+}
+
+Embedding Embedding::from_pretrained(const at::Tensor& embeddings,
+                                     const EmbeddingFromPretrainedOptions& options) {
+  return Embedding(torch::nn::Embedding::from_pretrained(embeddings, options));
+}
+
+}  // namespace winnow::nn

@@ -1,0 +1,67 @@
+#include "winnow/torch/nn/embedding_bag.h"
+
+#include <ATen/ops/empty.h>
+#include <torch/nn/modules/embedding.h>
+
+#include "torch/nn/libtorch_text.h"
+
+namespace winnow::nn {
+namespace {
+
+/// LibTorch's module with these options and without memory: for what it knows better.
+torch::nn::EmbeddingBagImpl libtorch_module(EmbeddingBagOptions options) {
+  options._weight(at::empty({options.num_embeddings(), options.embedding_dim()}, at::kMeta));
+  return torch::nn::EmbeddingBagImpl(std::move(options));
+}
+
+}  // namespace
+
+EmbeddingBagImpl::EmbeddingBagImpl(int64_t num_embeddings, int64_t embedding_dim)
+    : EmbeddingBagImpl(EmbeddingBagOptions(num_embeddings, embedding_dim)) {}
+
+// LibTorch checks the options and draws the values: equal to its own by construction.
+EmbeddingBagImpl::EmbeddingBagImpl(EmbeddingBagOptions options)
+    : EmbeddingBagImpl(torch::nn::EmbeddingBagImpl(std::move(options))) {}
+
+EmbeddingBagImpl::EmbeddingBagImpl(const torch::nn::EmbeddingBag& module)
+    : EmbeddingBagImpl(*module) {}
+
+EmbeddingBagImpl::EmbeddingBagImpl(const torch::nn::EmbeddingBagImpl& module)
+    : options(module.options) {
+  options._weight(at::Tensor());  // or clones would keep the table of the first module alive
+  weight = register_parameter("weight", module.weight, module.weight.requires_grad());
+  train(module.is_training());
+}
+
+// Runs in clones only, which then fill the tensor.
+void EmbeddingBagImpl::reset() {
+  weight = register_parameter("weight", at::empty({0}, weight.options()), weight.requires_grad());
+}
+
+void EmbeddingBagImpl::reset_parameters() {
+  auto module = libtorch_module(options);
+  module.weight = weight;
+  module.reset_parameters();
+}
+
+void EmbeddingBagImpl::pretty_print(std::ostream& stream) const {
+  stream << libtorch_text(libtorch_module(options));
+}
+
+at::Tensor EmbeddingBagImpl::forward(const at::Tensor& input, const at::Tensor& offsets,
+                                     const at::Tensor& per_sample_weights) {
+  return storage()->embedding_bag(input, offsets, per_sample_weights, options);
+}
+
+std::shared_ptr<const WeightStorage> EmbeddingBagImpl::storage() const {
+  return make_storage(weight, parametrizations("weight"));
+}
+
+EmbeddingBag EmbeddingBag::from_pretrained(const at::Tensor& embeddings,
+                                           const EmbeddingBagFromPretrainedOptions& options) {
+  EmbeddingBag bag(torch::nn::EmbeddingBag::from_pretrained(embeddings, options));
+  bag->options.include_last_offset(options.include_last_offset());
+  return bag;
+}
+
+}  // namespace winnow::nn

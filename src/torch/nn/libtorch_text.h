@@ -1,0 +1,19 @@
+// PRIVATE. What a module of LibTorch prints, under our namespace.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <sstream>
+#include <string>
+#include <string_view>
+
+namespace winnow::nn {
+
+/// "torch::nn::Name(...)" as "winnow::nn::Name(...)".
+inline std::string libtorch_text(const torch::nn::Module& module) {
+  std::ostringstream text;
+  module.pretty_print(text);
+  return "winnow" + text.str().substr(std::string_view("torch").size());
+}
+
+}  // namespace winnow::nn
