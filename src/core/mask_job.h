@@ -46,6 +46,7 @@ class MaskJob {
     uint64_t not_above_lo = 0;
   };
 
+  MaskStats select_at_once(uint64_t drop);
   bool stores_keys() const noexcept;
   void store_keys();
   void sample(ThresholdSearch<Key>& search) const;

@@ -52,7 +52,9 @@ uint64_t zeros_in(const BlockMatrix& matrix, const Run& block, const uint8_t* ma
 }  // namespace
 
 MaskWriter::MaskWriter(const kernels::KernelTable& table, bool streaming)
-    : table_(table), streaming_(streaming), staging_(std::make_unique<uint8_t[]>(kStagingBytes)) {}
+    : table_(table),
+      streaming_(streaming),
+      staging_(std::make_unique_for_overwrite<uint8_t[]>(kStagingBytes)) {}
 
 void MaskWriter::copy(uint8_t* to, const uint8_t* from, size_t bytes) const {
   if (streaming_) {

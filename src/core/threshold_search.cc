@@ -141,7 +141,7 @@ void ThresholdSearch<Key>::end_sample() {
   const auto size = static_cast<double>(sample_.size());
   const double rank = static_cast<double>(rank_) / static_cast<double>(total_) * size;
   const double slack = std::sqrt(size) / 8;
-  const Key middle = ranks.bound_near_start(rank, first_guess(), slack);
+  const Key middle = ranks.bound_near_start(rank, first_guess(sample_), slack);
   const double width = kDeviations * std::sqrt(rank_variance(middle)) + slack + 2;
 
   const bool no_low = rank - width <= 0, no_high = rank + width >= size;
@@ -160,14 +160,14 @@ void ThresholdSearch<Key>::end_sample() {
   start_count();
 }
 
-// The key of about the right rank in a small part of the sample.
+// The key of about the right rank in a small part of `keys`.
 template <typename Key>
-Key ThresholdSearch<Key>::first_guess() const {
+Key ThresholdSearch<Key>::first_guess(std::span<const Key> keys) const {
   constexpr size_t kGuessKeys = 32;
-  std::array<Key, kGuessKeys> keys;
-  for (size_t i = 0; i < kGuessKeys; ++i) keys[i] = sample_[i * sample_.size() / kGuessKeys];
-  const auto nth = keys.begin() + static_cast<ptrdiff_t>(rank_ * (kGuessKeys - 1) / total_);
-  std::nth_element(keys.begin(), nth, keys.end());
+  std::array<Key, kGuessKeys> guess;
+  for (size_t i = 0; i < kGuessKeys; ++i) guess[i] = keys[i * keys.size() / kGuessKeys];
+  const auto nth = guess.begin() + static_cast<ptrdiff_t>(rank_ * (kGuessKeys - 1) / total_);
+  std::nth_element(guess.begin(), nth, guess.end());
   return *nth;
 }
 
@@ -213,7 +213,6 @@ bool ThresholdSearch<Key>::resolve_inside(uint64_t not_above_lo,
 template <typename Key>
 Threshold<Key> ThresholdSearch<Key>::select_inside(std::span<const Key> inside,
                                                    uint64_t rank) const {
-  constexpr double kExact = -1;  // no bound is that near, so the search ends at the key itself
   // Most keys are ruled out by a bound on either side that is found roughly.
   const auto size = static_cast<double>(inside.size());
   const auto wanted = static_cast<double>(rank);
@@ -221,8 +220,37 @@ Threshold<Key> ThresholdSearch<Key>::select_inside(std::span<const Key> inside,
   const Key first = bracket_.lo + 1, last = bracket_.hi - 1;
   const Key low = all.bound_near(wanted - size / 16, first, last, size / 32);
   const Key high = all.bound_near(wanted + size / 16, low, last, size / 32);
-  const NearKeys<Key> near = near_keys<Key>(kernels(), inside, low, high);
-  const uint64_t below_low = kernels().count_below(inside.data(), inside.size(), low);
+  return select_between(low, high, inside, rank);
+}
+
+template <typename Key>
+void ThresholdSearch<Key>::resolve_among(std::span<const Key> keys,
+                                         std::span<const size_t> task_begin) {
+  const auto size = static_cast<double>(keys.size());
+  const auto wanted = static_cast<double>(rank_);
+  const RankFinder<Key> all(kernels(), keys);
+  const Key guess = first_guess(keys);
+  const Key low = all.bound_near_start(wanted - size / 16, guess, size / 32);
+  const Key high = all.bound_near_start(wanted + size / 16, guess, size / 32);
+  threshold_ = select_between(low, high, keys, rank_);
+  uint64_t before = 0;
+  for (size_t t = 0; t < task_begin.size(); ++t) {
+    ties_before_[t] = before;
+    if (t + 1 == task_begin.size()) break;
+    const auto begin = keys.begin() + static_cast<ptrdiff_t>(task_begin[t]);
+    const auto end = keys.begin() + static_cast<ptrdiff_t>(task_begin[t + 1]);
+    before += static_cast<uint64_t>(std::count(begin, end, threshold_.key));
+  }
+  pass_ = Pass::kDone;
+}
+
+// The key of that rank among `keys`, which is known to lie in [low, high].
+template <typename Key>
+Threshold<Key> ThresholdSearch<Key>::select_between(Key low, Key high, std::span<const Key> keys,
+                                                    uint64_t rank) const {
+  constexpr double kExact = -1;  // no bound is that near, so the search ends at the key itself
+  const NearKeys<Key> near = near_keys<Key>(kernels(), keys, low, high);
+  const uint64_t below_low = kernels().count_below(keys.data(), keys.size(), low);
   const Key key = RankFinder<Key>(kernels(), near.keys)
                       .bound_near(static_cast<double>(rank - below_low), low, high, kExact);
   const uint64_t below = kernels().count_below(near.keys.begin(), near.keys.size(), key);

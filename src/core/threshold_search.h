@@ -83,6 +83,10 @@ class ThresholdSearch {
   /// nothing, where the answer is not among them.
   bool resolve_inside(uint64_t not_above_lo, std::span<const Candidates<Key>* const> candidates);
 
+  /// Instead of all passes: takes all keys at once, those of task t from task_begin[t] on. Right
+  /// where they are few.
+  void resolve_among(std::span<const Key> keys, std::span<const size_t> task_begin);
+
   /// kCount and kHistogram: shows keys of a task, padded to whole words, `count` of them real.
   /// Thread-safe for distinct tasks.
   void show(size_t task, const Key* keys, size_t count);
@@ -93,8 +97,8 @@ class ThresholdSearch {
   /// kDone: the answer.
   Threshold<Key> threshold() const noexcept { return threshold_; }
 
-  /// kDone after such a pass: how many keys equal to the answer are still to be dropped when all
-  /// tasks before this one are done.
+  /// kDone after such a pass or resolve_among: how many keys equal to the answer are still to be
+  /// dropped when all tasks before this one are done.
   uint64_t ties_left_at(size_t task) const noexcept {
     return threshold_.ties - std::min(threshold_.ties, ties_before_[task]);
   }
@@ -108,12 +112,13 @@ class ThresholdSearch {
 
   const kernels::KeyKernels<Key>& kernels() const noexcept;
   double rank_variance(Key bound) const;
-  Key first_guess() const;
+  Key first_guess(std::span<const Key> keys) const;
   void show_to_count(size_t task, const Key* keys, size_t words);
   void show_to_histogram(const Key* keys, size_t count);
   void end_count();
   bool end_histogram();
   Threshold<Key> select_inside(std::span<const Key> inside, uint64_t rank) const;
+  Threshold<Key> select_between(Key low, Key high, std::span<const Key> keys, uint64_t rank) const;
   void resolve(Threshold<Key> answer);
   void narrow(Key lo, Key hi, uint64_t at_or_below_lo);
   void start_count();

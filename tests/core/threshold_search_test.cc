@@ -36,6 +36,17 @@ class ThresholdSearchTest : public ::testing::Test {
     return passes;
   }
 
+  // The same from all keys at once.
+  void search_at_once(const std::vector<Key>& keys, uint64_t drop) {
+    std::vector<size_t> task_begin;
+    for (size_t i = 0; i < keys.size(); i += kTaskBlocks) task_begin.push_back(i);
+    ThresholdSearch<Key> search(kernels::kernel_table(SimdLevel::kScalar), keys.size(), drop,
+                                task_begin.size());
+    search.resolve_among(keys, task_begin);
+    EXPECT_EQ(search.pass(), ThresholdSearch<Key>::Pass::kDone);
+    expect_answer(search, keys, drop, task_begin.size());
+  }
+
  private:
   void show(ThresholdSearch<Key>& search, const std::vector<Key>& keys, size_t t) {
     const size_t begin = t * kTaskBlocks, end = std::min(keys.size(), begin + kTaskBlocks);
@@ -121,6 +132,26 @@ TYPED_TEST(ThresholdSearchTest, FindsKeysAtBothEndsOfTheirRange) {
     EXPECT_LE(this->search(keys, drop,
                            {keys.begin() + kCount / 2 - 4000, keys.begin() + kCount / 2 + 4000}),
               8);
+  }
+}
+
+TYPED_TEST(ThresholdSearchTest, FindsEveryRankAmongAllKeysAtOnce) {
+  const TypeParam nan = kernels::kNanKey<TypeParam>;
+  for (const size_t count : {1, 2, 3, 63, 64, 65, 200, 5000}) {
+    for (const TypeParam high : {TypeParam{0}, TypeParam{3}, TypeParam{1000}, nan}) {
+      auto keys = random_keys<TypeParam>(count, 0, high);
+      for (size_t i = 0; i < keys.size(); i += 7) keys[i] = nan;
+      const size_t step = std::max<size_t>(1, count / 40);
+      for (size_t drop = 1; drop <= count; drop += step) this->search_at_once(keys, drop);
+      this->search_at_once(keys, count);
+    }
+  }
+}
+
+TYPED_TEST(ThresholdSearchTest, CountsTheTiesOfEarlierTasksAtOnce) {
+  const auto keys = random_keys<TypeParam>(3 * kTaskBlocks + 5, 0, 9);
+  for (const size_t drop : {size_t{1}, kTaskBlocks, 2 * kTaskBlocks + 77, keys.size()}) {
+    this->search_at_once(keys, drop);
   }
 }
 
