@@ -39,13 +39,14 @@ BlockMatrix::BlockMatrix(const MatrixView& values, const DataNormConfig& config,
     : values_(values),
       block_(config.sparse_block_shape),
       norm_(config.norm),
+      zeros_(config.zeros_per_block.value_or(0)),
       table_(&table),
       rows_(values.shape.rows),
       cols_(values.shape.cols) {
   const auto size = checked_mul(block_.rows, block_.cols);
-  zeros_ = config.zeros_per_block.value_or(0);
   whole_ = !config.zeros_per_block || (size && *size == zeros_);
   if (values.numel() == 0) return;
+  trim_block();
   // Where no block is clipped at the right edge, rows of blocks follow each other without a seam.
   if (block_.rows == 1 && cols_ % block_.cols == 0 && values.row_stride == cols_) {
     cols_ *= rows_;
@@ -54,6 +55,16 @@ BlockMatrix::BlockMatrix(const MatrixView& values, const DataNormConfig& config,
   }
   grid_cols_ = block_count({1, cols_}, block_);
   blocks_ = block_count({rows_, cols_}, block_);
+}
+
+// Cuts sides down to those of the matrix, so that blocks as long as a row are not clipped blocks.
+// Positions outside count where they come before a NaN: those to the right of several rows stay.
+void BlockMatrix::trim_block() noexcept {
+  block_.rows = std::min<uint64_t>(block_.rows, rows_);
+  const bool outside_comes_last = block_.rows == 1 || block_.cols <= cols_;
+  if (!whole_ && !outside_comes_last) return;
+  block_.cols = std::min<uint64_t>(block_.cols, cols_);
+  whole_ = whole_ || zeros_ >= block_.rows * block_.cols;
 }
 
 const void* BlockMatrix::element_at(size_t row, size_t col) const noexcept {

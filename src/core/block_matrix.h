@@ -39,7 +39,7 @@ class BlockMatrix {
   const MatrixView& values() const noexcept { return values_; }
   Norm norm() const noexcept { return norm_; }
 
-  /// Width of a block before clipping.
+  /// Width of a block before it is clipped at the edge.
   uint64_t block_cols() const noexcept { return block_.cols; }
 
   /// True where a selected block loses all its values.
@@ -146,6 +146,7 @@ class BlockMatrix {
  private:
   const kernels::ValueKernels<int32_t>& kernels32() const noexcept;
   const kernels::ValueKernels<int64_t>& kernels64() const noexcept;
+  void trim_block() noexcept;
   const void* element_at(size_t row, size_t col) const noexcept;
 
   MatrixView values_;

@@ -234,6 +234,40 @@ TEST_P(MaskTest, TiesNanOfEveryPayloadWhereTheThresholdIsNan) {
   }
 }
 
+// Sides may be larger than the matrix, up to the largest integer: "whole rows", whatever their
+// size.
+TEST_P(MaskTest, TakesSidesAboveThoseOfTheMatrixAsWholeRowsAndColumns) {
+  const MatrixShape shape{37, 53};
+  for (const uint64_t huge : {uint64_t{54}, uint64_t{INT64_MAX}, UINT64_MAX}) {
+    const std::pair<BlockShape, BlockShape> sides[] = {
+        {{1, huge}, {1, 53}}, {{huge, 1}, {37, 1}}, {{huge, 4}, {37, 4}}, {{huge, huge}, {37, 53}}};
+    for (const auto& [large, exact] : sides) {
+      for (const std::optional<uint64_t> zeros : {std::optional<uint64_t>(), {0}, {1}, {7}, {30}}) {
+        Values values(DType::kF32, shape, shape.cols);
+        testing::fill(values, shape, Fill::kSixteenLevels, 3);
+        const DataNormConfig config{0.5, large, zeros, Norm::kL1};
+        ASSERT_EQ(mask_of(values.view(), config),
+                  mask_of(values.view(), {0.5, exact, zeros, Norm::kL1}))
+            << large.rows << "x" << large.cols << " zeros " << zeros.value_or(UINT64_MAX);
+      }
+    }
+  }
+}
+
+// Positions outside the matrix fall before a NaN that comes after them.
+TEST_P(MaskTest, RanksWhatLiesOutsideOfLargeBlocksWithTheNan) {
+  const MatrixShape shape{3, 4};
+  for (const BlockShape block : {BlockShape{2, 6}, {3, 6}, {5, 7}, {3, 4}, {4, 2}, {1, 9}}) {
+    for (uint64_t zeros = 0; zeros <= block.rows * block.cols; ++zeros) {
+      for (uint64_t seed = 0; seed < 20; ++seed) {
+        const Case c{shape, 0, 0, DType::kF32, Fill::kManyNans, {1.0, block, zeros, Norm::kL1}};
+        expect_reference(c, seed);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 TEST_P(MaskTest, KeepsTheLargestOfEachGroupUnderNm) {
   const float values[] = {4, 1, 3, 2, 1, 1, 1, 1, 5, 9};  // the tail has 2 of 4 values
   std::vector<uint8_t> mask =
