@@ -12,9 +12,13 @@ FakeSparsity::FakeSparsity(at::Tensor mask) : Parametrization("FakeSparsity"), m
   register_buffer("mask", std::move(mask));
 }
 
-at::Tensor FakeSparsity::forward(const at::Tensor& x) {
+void FakeSparsity::check_shape(const at::Tensor& x) const {
   WINNOW_CHECK_ASSERTION(mask.sizes() == x.sizes(), "mask shape ", mask.sizes(),
                          " must match x shape ", x.sizes());
+}
+
+at::Tensor FakeSparsity::forward(const at::Tensor& x) {
+  check_shape(x);
   return mask * x;
 }
 

@@ -45,18 +45,6 @@ Parametrizable& parametrizable(torch::nn::Module& module) {
   return *target;
 }
 
-void check_link(const at::Tensor& before, Parametrization& link) {
-  at::NoGradGuard no_grad;
-  const at::Tensor after = link.forward(before);
-  TORCH_CHECK_VALUE(after.defined() && after.scalar_type() == before.scalar_type(),
-                    "a parametrization may not change the dtype: it made ",
-                    after.defined() ? c10::str(after.scalar_type()) : "nothing", " of ",
-                    before.scalar_type());
-  TORCH_CHECK_VALUE(after.sizes() == before.sizes(),
-                    "a parametrization may not change the shape: it made ", after.sizes(), " of ",
-                    before.sizes());
-}
-
 }  // namespace
 
 ParametrizationList::ParametrizationList(at::Tensor original, bool original_is_parameter)
@@ -173,6 +161,18 @@ void ParametrizationAccess::erase_buffer(Parametrizable& target, const std::stri
   }
 }
 
+void check_evaluation(const at::Tensor& before, Parametrization& link) {
+  at::NoGradGuard no_grad;
+  const at::Tensor after = link.forward(before);
+  TORCH_CHECK_VALUE(after.defined() && after.scalar_type() == before.scalar_type(),
+                    "a parametrization may not change the dtype: it made ",
+                    after.defined() ? c10::str(after.scalar_type()) : "nothing", " of ",
+                    before.scalar_type());
+  TORCH_CHECK_VALUE(after.sizes() == before.sizes(),
+                    "a parametrization may not change the shape: it made ", after.sizes(), " of ",
+                    before.sizes());
+}
+
 void adopt_values(const at::Tensor& original, const at::Tensor& values) {
   original.set_data(values);
   // set_data keeps the version: a backward pass that saved the old values would read the new ones.
@@ -183,7 +183,7 @@ void register_parametrization(torch::nn::Module& module, const std::string& tens
                               std::shared_ptr<Parametrization> link) {
   Parametrizable& target = parametrizable(module);
   TORCH_CHECK_VALUE(link != nullptr, "the parametrization of '", tensor_name, "' is null");
-  check_link(target.read(tensor_name), *link);
+  check_evaluation(target.read(tensor_name), *link);
   ParametrizationAccess::append(target, tensor_name, std::move(link));
 }
 

@@ -35,6 +35,9 @@ class ParametrizationAccess {
                             const at::Tensor& tensor, bool as_parameter);
 };
 
+/// Evaluates `link` on `before`, without gradient: c10::ValueError where it changes dtype or shape.
+void check_evaluation(const at::Tensor& before, Parametrization& link);
+
 /// Makes `original`, the same tensor object, hold `values`: storage, sizes and strides.
 void adopt_values(const at::Tensor& original, const at::Tensor& values);
 

@@ -53,7 +53,8 @@ class Data {
   requires requires(const Holder& holder) {
     { holder.ptr() } -> std::convertible_to<std::shared_ptr<torch::nn::Module>>;
   }
-  Data(const Holder& holder) : module_(holder.ptr()) {}  // NOLINT: implicit
+  Data(const Holder& holder)  // NOLINT: implicit
+      : module_(holder.is_empty() ? nullptr : holder.ptr()) {}
 
   /// The tensor; undefined where a module was given.
   const at::Tensor& tensor() const noexcept { return tensor_; }

@@ -22,6 +22,9 @@ class FakeSparsity : public Parametrization {
   /// AssertionError "mask shape (...) must match x shape (...)" where they differ: no broadcasting.
   at::Tensor forward(const at::Tensor& x) override;
 
+  /// Throws what forward would throw for the shape of `x`.
+  void check_shape(const at::Tensor& x) const;
+
   /// A copy with a copy of the mask.
   std::shared_ptr<torch::nn::Module> clone(
       const std::optional<at::Device>& device = std::nullopt) const override;

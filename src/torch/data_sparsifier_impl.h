@@ -1,0 +1,62 @@
+// PRIVATE. What a data sparsifier holds.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "torch/data_container.h"
+#include "winnow/torch/data_sparsifier.h"
+
+namespace winnow {
+
+struct DataEntry {
+  at::Tensor tensor;  // the object that was added, or a loaded one; masked or squashed
+  at::Tensor mask;
+  NamedValues group;
+  NamedValues state;
+  bool masked = true;
+};
+
+/// An entry that is not part of a sparsifier yet, and how the container is to hold it.
+struct NewEntry {
+  DataEntry entry;
+  bool as_parameter = false;
+  std::shared_ptr<Parametrization> link;  // null: squashed
+};
+
+struct BaseDataSparsifier::Impl {
+  torch::OrderedDict<std::string, DataEntry> entries{"data"};
+  std::shared_ptr<DataContainer> container = std::make_shared<DataContainer>();
+  NamedValues defaults;
+  std::vector<ConfigField> fields;
+  bool enable_mask_update = true;
+  int64_t step_count = 0;
+
+  Impl() = default;
+  /// A deep copy.
+  Impl(const Impl& other);
+  Impl& operator=(const Impl&) = delete;
+
+  /// The entry of that name; c10::ValueError where there is none.
+  DataEntry& entry(const std::string& name);
+
+  /// Throws where `value` is refused by the declared field `key`.
+  void check_value(const std::string& key, const c10::IValue& value) const;
+  /// The same for all of `config`, with a warning for names that look misspelt.
+  void check_config(const NamedValues& config) const;
+
+  void insert(const std::string& name, NewEntry added);
+  void erase(const std::string& name);
+
+  DataSparsifierState state_dict(bool clone, bool sparse_masks) const;
+  /// The entries that `state` describes, in its order, checked.
+  std::vector<std::pair<std::string, NewEntry>> entries_of(const DataSparsifierState& state,
+                                                           bool strict) const;
+};
+
+/// KeyError unless `name` can be a name of data.
+void check_data_name(const std::string& name);
+
+}  // namespace winnow

@@ -1,0 +1,145 @@
+// The state of a data sparsifier: what it gives out and what it takes back.
+#include <ATen/core/grad_mode.h>
+
+#include "torch/check.h"
+#include "torch/data_sparsifier_impl.h"
+#include "torch/parametrization_types.h"
+
+namespace winnow {
+namespace {
+
+using TensorDict = torch::OrderedDict<std::string, at::Tensor>;
+
+at::Tensor dense_mask(const std::string& name, const NamedValues& values) {
+  WINNOW_CHECK_KEY(values.contains("mask"), "the state of '", name, "' has no 'mask'");
+  const auto mask = values.get<at::Tensor>("mask");
+  WINNOW_CHECK_ASSERTION(mask.defined(), "the mask of '", name, "' is undefined");
+  return mask.is_sparse() ? mask.to_dense() : mask.detach().clone();
+}
+
+/// What a state_dict holds of one name besides its mask.
+NamedValues without_mask(const NamedValues& values) {
+  NamedValues rest = values.deep_copy();
+  rest.erase("mask");
+  return rest;
+}
+
+/// Copies into the link's own tensors what the container's state has of them.
+void load_link(Parametrization& link, const std::string& name, const TensorDict& container) {
+  for (const auto& dict : {link.named_parameters(), link.named_buffers()}) {
+    for (const auto& item : dict) {
+      const at::Tensor* saved = container.find(link_prefix(name) + item.key());
+      if (saved == nullptr) continue;
+      TORCH_CHECK(saved->sizes() == item.value().sizes(), "Error loading ", name, ": ", item.key(),
+                  " of its parametrization has ", item.value().sizes(), ", the state ",
+                  saved->sizes());
+      item.value().copy_(*saved);
+    }
+  }
+}
+
+/// The tensor of `name` in a container's state, and whether it is masked.
+std::pair<const at::Tensor*, bool> stored_tensor(const std::string& name,
+                                                 const TensorDict& container) {
+  if (const at::Tensor* squashed = container.find(name)) return {squashed, false};
+  const at::Tensor* original = container.find(original_key(name));
+  TORCH_CHECK(original != nullptr, "Error loading ", name, ": the container has neither '", name,
+              "' nor '", original_key(name), "'");
+  return {original, true};
+}
+
+NewEntry load_entry(const std::string& name, const NamedValues& values, const NamedValues& group,
+                    const TensorDict& container) {
+  at::NoGradGuard no_grad;
+  check_data_name(name);
+  const auto [stored, masked] = stored_tensor(name, container);
+  TORCH_CHECK(stored->defined(), "Error loading ", name, ": its tensor is undefined");
+  const at::Tensor tensor = stored->detach().clone();
+  const at::Tensor mask = dense_mask(name, values);
+  WINNOW_CHECK_ASSERTION(mask.sizes() == tensor.sizes(), "Error loading ", name, ": mask shape ",
+                         mask.sizes(), " must match x shape ", tensor.sizes());
+  NewEntry loaded{{tensor, mask, group.deep_copy(), without_mask(values), masked}, false, nullptr};
+  if (masked) {
+    loaded.link = make_link(group, mask);
+    check_link(tensor, *loaded.link);
+    load_link(*loaded.link, name, container);
+  }
+  return loaded;
+}
+
+}  // namespace
+
+DataSparsifierState BaseDataSparsifier::Impl::state_dict(bool clone, bool sparse_masks) const {
+  at::NoGradGuard no_grad;
+  DataSparsifierState dict;
+  for (const auto& item : entries) {
+    const DataEntry& entry = item.value();
+    const bool sparse = sparse_masks && entry.mask.layout() == at::kStrided;
+    NamedValues values{{"mask", sparse ? entry.mask.to_sparse() : entry.mask.clone()}};
+    values.update(without_mask(entry.state));
+    dict.state.insert(item.key(), std::move(values));
+    dict.data_groups.insert(item.key(), entry.group.deep_copy());
+  }
+  dict.container = container->state();
+  if (clone) {
+    for (auto& item : dict.container) item.value() = item.value().clone();
+  }
+  return dict;
+}
+
+std::vector<std::pair<std::string, NewEntry>> BaseDataSparsifier::Impl::entries_of(
+    const DataSparsifierState& state, bool strict) const {
+  for (const auto& item : state.data_groups) {
+    TORCH_CHECK(!strict || state.state.contains(item.key()), "Error loading ", item.key(),
+                ": it has a data group and no state");
+  }
+  std::vector<std::pair<std::string, NewEntry>> loaded;
+  for (const auto& item : state.state) {
+    const std::string& name = item.key();
+    if (!strict && entries.contains(name)) continue;
+    const NamedValues* group = state.data_groups.find(name);
+    TORCH_CHECK(group != nullptr, "Error loading ", name, ": it has a state and no data group");
+    for (const auto& entry : *group) check_value(entry.name, entry.value);
+    loaded.emplace_back(name, load_entry(name, item.value(), *group, state.container));
+  }
+  return loaded;
+}
+
+DataSparsifierState BaseDataSparsifier::state_dict(const StateDictOptions& options) const {
+  return impl_->state_dict(options.clone, /*sparse_masks=*/true);
+}
+
+void BaseDataSparsifier::load_state_dict(const DataSparsifierState& state, bool strict) {
+  auto loaded = impl_->entries_of(state, strict);
+  for (const auto& [name, entry] : loaded) check_data(name, entry.entry.tensor);
+  torch::OrderedDict<std::string, DataEntry> kept{"data"};
+  if (strict) {
+    impl_->container = std::make_shared<DataContainer>();
+  } else {
+    kept = std::move(impl_->entries);  // they come after the loaded ones, as upstream has it
+  }
+  impl_->entries = torch::OrderedDict<std::string, DataEntry>{"data"};
+  for (auto& [name, entry] : loaded) impl_->insert(name, std::move(entry));
+  for (auto& item : kept) impl_->entries.insert(item.key(), std::move(item.value()));
+}
+
+DataSparsifierSnapshot BaseDataSparsifier::getstate() const {
+  DataSparsifierSnapshot snapshot;
+  static_cast<DataSparsifierState&>(snapshot) =
+      impl_->state_dict(/*clone=*/true, /*sparse_masks=*/true);
+  snapshot.defaults = impl_->defaults.deep_copy();
+  snapshot.enable_mask_update = impl_->enable_mask_update;
+  snapshot.fields = fields();
+  return snapshot;
+}
+
+void BaseDataSparsifier::setstate(const DataSparsifierSnapshot& snapshot) {
+  for (const auto& entry : snapshot.defaults) impl_->check_value(entry.name, entry.value);
+  impl_->entries_of(snapshot, /*strict=*/true);  // throws before anything is changed
+  set_fields(snapshot.fields);
+  load_state_dict(snapshot);
+  impl_->defaults = snapshot.defaults.deep_copy();
+  impl_->enable_mask_update = snapshot.enable_mask_update.value_or(true);
+}
+
+}  // namespace winnow
