@@ -138,12 +138,12 @@ AnyModule converted(const Module& module) {
 }  // namespace
 
 bool any_parametrization(const Module& module,
-                         const std::function<bool(const Parametrization&)>& test) {
+                         const std::function<bool(const Parametrization*)>& test) {
   const auto* target = dynamic_cast<const Parametrizable*>(&module);
   if (target == nullptr) return false;
   return std::ranges::any_of(target->parametrized_names(), [&](const std::string& name) {
     return std::ranges::any_of(*target->parametrizations(name),
-                               [&](const auto& link) { return test(*link); });
+                               [&](const auto& link) { return test(link.get()); });
   });
 }
 

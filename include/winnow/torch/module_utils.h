@@ -30,16 +30,17 @@ namespace winnow {
 
 class Parametrization;
 
-/// Whether `test` holds for a link of a chain of the module itself; its children do not count.
+/// Whether `test` holds for a link, never null, of a chain of the module itself, not of its
+/// children.
 bool any_parametrization(const torch::nn::Module& module,
-                         const std::function<bool(const Parametrization&)>& test);
+                         const std::function<bool(const Parametrization*)>& test);
 
 /// Whether a tensor of the module itself is parametrized by a P or by what derives from it:
 ///   module_contains_param<FakeSparsity>(*model->bag)
 template <typename P>
 bool module_contains_param(const torch::nn::Module& module) {
   return any_parametrization(
-      module, [](const Parametrization& link) { return dynamic_cast<const P*>(&link) != nullptr; });
+      module, [](const Parametrization* link) { return dynamic_cast<const P*>(link) != nullptr; });
 }
 
 /// The name of `module` in `model`: "" for the model itself, the first found where it is shared,
