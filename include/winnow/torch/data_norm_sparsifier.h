@@ -62,9 +62,9 @@ class DataNormSparsifier : public BaseDataSparsifier {
  public:
   /// c10::ValueError for options outside their range.
   explicit DataNormSparsifier(const DataNormSparsifierOptions& options = {});
-  /// With data, added in order under the defaults.
-  explicit DataNormSparsifier(const DataList& data_list,
-                              const DataNormSparsifierOptions& options = {});
+  /// With data, added in order under the defaults. Both arguments are asked for, because braces
+  /// around options could be a list of data too.
+  DataNormSparsifier(const DataList& data_list, const DataNormSparsifierOptions& options);
   /// A deep copy, tied to no caller's tensors.
   DataNormSparsifier(const DataNormSparsifier&) = default;
 
