@@ -6,6 +6,8 @@
 #include <cstring>
 
 #include "io/temp_dir.h"
+#include "torch/captured_warnings.h"
+#include "torch/sparsifiers.h"
 #include "winnow/io/safetensors_writer.h"
 #include "winnow/torch/fake_sparsity.h"
 #include "winnow/torch/parametrization.h"
@@ -16,6 +18,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::message_of;
 using testing::read_file;
 using testing::TempDir;
 using testing::write_file;
@@ -61,16 +64,6 @@ void expect_same(const at::Tensor& got, const at::Tensor& want) {
   EXPECT_TRUE(got.nbytes() == 0 ||
               std::memcmp(got.const_data_ptr(), want.const_data_ptr(), got.nbytes()) == 0)
       << got.scalar_type();
-}
-
-template <typename Error>
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what_without_backtrace();
-  }
-  return "no such error";
 }
 
 struct NetImpl : torch::nn::Module {
@@ -150,6 +143,7 @@ TEST(Safetensors, WriteWhatTheTensorShowsNotHowItIsStored) {
 }
 
 TEST(Safetensors, RefuseTensorsThatTheFormatCannotHold) {
+  const testing::CapturedWarnings warnings;  // of what is in beta
   const TempDir dir;
   const auto refusal = [&](const at::Tensor& tensor) {
     return message_of<c10::ValueError>([&] {

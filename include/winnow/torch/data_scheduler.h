@@ -109,6 +109,9 @@ class BaseDataScheduler {
   virtual void set_fields(const NamedValues& fields) { (void)fields; }
 
  private:
+  void advance();
+  ScheduleValues scheduled_values();
+
   BaseDataSparsifier* sparsifier_;
   std::weak_ptr<void> sparsifier_alive_;
   std::string schedule_param_;

@@ -1,0 +1,168 @@
+// Schedules that are ready made, for any value of the configuration that is a number.
+//
+//   winnow::DataNormSparsifier sparsifier({.sparsity_level = 0.9});
+//   sparsifier.add_data("users", model->users);
+//   winnow::CubicDataScheduler scheduler(sparsifier, {.end_step = 20});   // from 0 to 0.9
+//   for (int epoch = 0; epoch < epochs; ++epoch) {
+//     train();
+//     sparsifier.step();
+//     scheduler.step();
+//   }
+//
+// A schedule is a function of the epoch t and of base, the value that each data had when the
+// schedule was constructed:
+//
+//   LambdaDataScheduler  base * lambda(t)
+//   StepDataScheduler    base * gamma ^ floor((t - begin_step) / step_size)
+//   LinearDataScheduler  final + (initial - final) * (1 - (t - begin_step) / (end_step -
+//   begin_step)) CubicDataScheduler   the same with the bracket to the power of 3: fast first, slow
+//   at the end
+//
+// where t is last_epoch() kept within [begin_step, end_step]: before begin_step the value is that
+// of begin_step, from end_step on that of end_step. Where both are the same step, the initial value
+// holds before it and the final one from it on. A base that is an integer (zeros_per_block) gets
+// integers: the nearest one, halves away from 0. Nothing is clamped.
+//
+// Data without such a number are refused at construction: c10::TypeError naming them. Options out
+// of their range are c10::ValueError naming the field. Data that are added later are left alone,
+// names that are gone are skipped. To go on from a checkpoint, construct the sparsifier and the
+// scheduler as before, then load the state of both, the sparsifier's first.
+//
+// Source: torch.optim.lr_scheduler LambdaLR and StepLR, torch.ao.pruning CubicSL.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "winnow/torch/data_scheduler.h"
+#include "winnow/torch/named_values.h"
+
+namespace winnow {
+
+/// As an end_step: never.
+inline constexpr int64_t kNoEnd = std::numeric_limits<int64_t>::max();
+
+/// The base of schedules that follow a formula. Derive from it, write value_at, and call start() in
+/// the last line of the constructor.
+class FormulaDataScheduler : public BaseDataScheduler {
+ protected:
+  /// c10::TypeError naming data whose value is not a number.
+  FormulaDataScheduler(BaseDataSparsifier& sparsifier, const DataSchedulerOptions& options);
+
+  /// The value of `name` at `epoch`; must depend on nothing that changes.
+  /// @param base its value at construction
+  virtual double value_at(int64_t epoch, const std::string& name, double base) const = 0;
+
+  /// value_at of every name. c10::ValueError naming data whose value is not finite, or an integer's
+  /// that does not fit into 64 bits.
+  ScheduleValues get_schedule_param() final;
+};
+
+struct LambdaDataSchedulerOptions {
+  std::string schedule_param = "sparsity_level";
+  /// The factor at an epoch. Required.
+  std::function<double(int64_t epoch)> lambda = nullptr;
+  int64_t begin_step = 0;     ///< at least 0
+  int64_t end_step = kNoEnd;  ///< at least begin_step
+  int64_t last_epoch = -1;
+  std::function<void(const std::string& line)> verbose = nullptr;
+};
+
+/// base * lambda(t). The function is no part of the state: construct with it before loading.
+class LambdaDataScheduler final : public FormulaDataScheduler {
+ public:
+  LambdaDataScheduler(BaseDataSparsifier& sparsifier, const LambdaDataSchedulerOptions& options);
+
+ protected:
+  double value_at(int64_t epoch, const std::string& name, double base) const override;
+  NamedValues fields() const override;
+  void set_fields(const NamedValues& fields) override;
+
+ private:
+  LambdaDataSchedulerOptions options_;
+};
+
+struct StepDataSchedulerOptions {
+  std::string schedule_param = "sparsity_level";
+  double gamma = 0.1;         ///< the factor of each stair; finite, at least 0
+  int64_t step_size = 1;      ///< epochs on each stair, at least 1
+  int64_t begin_step = 0;     ///< at least 0
+  int64_t end_step = kNoEnd;  ///< at least begin_step
+  int64_t last_epoch = -1;
+  std::function<void(const std::string& line)> verbose = nullptr;
+};
+
+/// base * gamma ^ floor((t - begin_step) / step_size): a stair every step_size epochs.
+class StepDataScheduler final : public FormulaDataScheduler {
+ public:
+  StepDataScheduler(BaseDataSparsifier& sparsifier, const StepDataSchedulerOptions& options = {});
+
+ protected:
+  double value_at(int64_t epoch, const std::string& name, double base) const override;
+  NamedValues fields() const override;
+  void set_fields(const NamedValues& fields) override;
+
+ private:
+  StepDataSchedulerOptions options_;
+};
+
+struct LinearDataSchedulerOptions {
+  std::string schedule_param = "sparsity_level";
+  double initial_value = 0;  ///< of all data; finite
+  /// Of all data that are not in final_values. Unset: the base.
+  std::optional<double> final_value = std::nullopt;
+  /// By the data's name, for example {{"users", 0.9}}. c10::ValueError for names that the
+  /// sparsifier does not have.
+  NamedValues final_values = {};
+  int64_t begin_step = 0;  ///< at least 0
+  int64_t end_step = 100;  ///< at least begin_step
+  int64_t last_epoch = -1;
+  std::function<void(const std::string& line)> verbose = nullptr;
+};
+
+/// A straight line from the initial to the final value.
+class LinearDataScheduler final : public FormulaDataScheduler {
+ public:
+  LinearDataScheduler(BaseDataSparsifier& sparsifier,
+                      const LinearDataSchedulerOptions& options = {});
+
+ protected:
+  double value_at(int64_t epoch, const std::string& name, double base) const override;
+  NamedValues fields() const override;
+  void set_fields(const NamedValues& fields) override;
+
+ private:
+  LinearDataSchedulerOptions options_;
+};
+
+struct CubicDataSchedulerOptions {
+  std::string schedule_param = "sparsity_level";
+  double initial_value = 0;                          ///< as in LinearDataSchedulerOptions
+  std::optional<double> final_value = std::nullopt;  ///< likewise
+  NamedValues final_values = {};                     ///< likewise
+  int64_t begin_step = 0;                            ///< at least 0
+  int64_t end_step = 100;                            ///< at least begin_step
+  double power = 3;                                  ///< of the decay; finite and above 0
+  int64_t last_epoch = -1;
+  std::function<void(const std::string& line)> verbose = nullptr;
+};
+
+/// The gradual pruning of Zhu and Gupta, "To prune, or not to prune" (2017), equation 1, with a
+/// step at every epoch; with another `power`, the polynomial decay of that degree.
+class CubicDataScheduler final : public FormulaDataScheduler {
+ public:
+  CubicDataScheduler(BaseDataSparsifier& sparsifier, const CubicDataSchedulerOptions& options = {});
+
+ protected:
+  double value_at(int64_t epoch, const std::string& name, double base) const override;
+  NamedValues fields() const override;
+  void set_fields(const NamedValues& fields) override;
+
+ private:
+  CubicDataSchedulerOptions options_;
+};
+
+}  // namespace winnow

@@ -1,0 +1,257 @@
+#include "winnow/torch/schedules.h"
+
+#include <gmock/gmock.h>
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "torch/captured_warnings.h"
+#include "torch/sparsifiers.h"
+#include "winnow/torch/data_norm_sparsifier.h"
+
+namespace winnow {
+namespace {
+
+using testing::CapturedWarnings;
+using ::testing::HasSubstr;
+using testing::message_of;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+DataNormSparsifier two_data() {
+  DataNormSparsifier sparsifier({.sparsity_level = 0.8});
+  sparsifier.add_data("x", torch::ones({4, 4}));
+  sparsifier.add_data("y", torch::ones({4, 4}), {.config = {{"sparsity_level", 0.6}}});
+  return sparsifier;
+}
+
+/// The value of `name` at epoch 0, 1, ... count - 1.
+std::vector<double> levels(const BaseDataSparsifier& sparsifier, BaseDataScheduler& scheduler,
+                           const std::string& name, size_t count) {
+  std::vector<double> out;
+  for (;;) {
+    out.push_back(sparsifier.data_group(name).get<double>(scheduler.schedule_param()));
+    if (out.size() == count) return out;
+    scheduler.step();
+  }
+}
+
+auto near(std::vector<double> values) {
+  return ::testing::Pointwise(::testing::DoubleNear(1e-15), std::move(values));
+}
+
+class Schedules : public ::testing::Test {
+ protected:
+  Schedules() : sparsifier(two_data()) { sparsifier.step(); }
+
+  template <typename Scheduler, typename Options>
+  std::string refusal(const Options& options) {
+    return message_of<c10::ValueError>([&] { Scheduler scheduler(sparsifier, options); });
+  }
+
+  CapturedWarnings warnings;  // the order of steps is none of these tests' business
+  DataNormSparsifier sparsifier;
+};
+
+TEST_F(Schedules, LambdaMultipliesTheBase) {
+  LambdaDataScheduler scheduler(
+      sparsifier, {.lambda = [](int64_t epoch) { return 1.0 / static_cast<double>(1 + epoch); }});
+  EXPECT_THAT(levels(sparsifier, scheduler, "x", 4), near({0.8, 0.4, 0.8 / 3, 0.2}));
+  EXPECT_EQ(sparsifier.data_group("y").get<double>("sparsity_level"), 0.6 * 0.25);
+}
+
+TEST_F(Schedules, LambdaSeesEpochsFromBeginToEndOnly) {
+  std::vector<int64_t> epochs;
+  LambdaDataScheduler scheduler(sparsifier, {.lambda =
+                                                 [&](int64_t epoch) {
+                                                   epochs.push_back(epoch);
+                                                   return 1.0;
+                                                 },
+                                             .begin_step = 2,
+                                             .end_step = 3});
+  for (int i = 0; i < 4; ++i) scheduler.step();
+  EXPECT_THAT(epochs, ::testing::ElementsAre(2, 2, 2, 2, 2, 2, 3, 3, 3, 3));  // of two data
+}
+
+TEST_F(Schedules, StepFallsEveryStepSizeEpochs) {
+  StepDataScheduler scheduler(sparsifier, {.gamma = 0.5, .step_size = 2});
+  EXPECT_THAT(levels(sparsifier, scheduler, "x", 6), near({0.8, 0.8, 0.4, 0.4, 0.2, 0.2}));
+}
+
+TEST_F(Schedules, StepCountsFromBeginAndStopsAtEnd) {
+  StepDataScheduler scheduler(sparsifier,
+                              {.gamma = 2, .step_size = 1, .begin_step = 2, .end_step = 4});
+  EXPECT_THAT(levels(sparsifier, scheduler, "y", 7), near({0.6, 0.6, 0.6, 1.2, 2.4, 2.4, 2.4}));
+}
+
+TEST_F(Schedules, LinearGoesFromZeroToTheBase) {
+  LinearDataScheduler scheduler(sparsifier, {.begin_step = 1, .end_step = 5});
+  EXPECT_THAT(levels(sparsifier, scheduler, "x", 8), near({0, 0, 0.2, 0.4, 0.6, 0.8, 0.8, 0.8}));
+  EXPECT_EQ(sparsifier.data_group("y").get<double>("sparsity_level"), 0.6);
+}
+
+TEST_F(Schedules, CubicIsTheFormulaOfZhuAndGupta) {
+  constexpr double kFirst = 0.1;
+  constexpr double kLast = 0.9;
+  CubicDataScheduler scheduler(
+      sparsifier, {.initial_value = kFirst, .final_value = kLast, .begin_step = 2, .end_step = 10});
+  const std::vector<double> got = levels(sparsifier, scheduler, "x", 13);
+  for (int t = 0; t < 13; ++t) {
+    const double way = std::min(std::max(t - 2, 0), 8) / 8.0;
+    EXPECT_NEAR(got[t], kLast + (kFirst - kLast) * std::pow(1 - way, 3), 1e-15) << t;
+  }
+  EXPECT_EQ(got[0], kFirst);  // the ends are exact
+  EXPECT_EQ(got[2], kFirst);
+  EXPECT_NEAR(got[6], 0.8, 1e-15);  // half way: 7/8 of the way up
+  EXPECT_EQ(got[10], kLast);
+  EXPECT_EQ(got[12], kLast);
+}
+
+TEST_F(Schedules, ThePowerIsThatOfTheDecay) {
+  CubicDataScheduler scheduler(sparsifier, {.final_value = 1, .end_step = 2, .power = 2});
+  EXPECT_THAT(levels(sparsifier, scheduler, "x", 3), near({0, 0.75, 1}));
+}
+
+TEST_F(Schedules, FinalValuesAreForOneOrForAll) {
+  LinearDataScheduler scheduler(sparsifier,
+                                {.final_value = 0.5, .final_values = {{"y", 1}}, .end_step = 2});
+  EXPECT_THAT(levels(sparsifier, scheduler, "x", 3), near({0, 0.25, 0.5}));
+  EXPECT_EQ(sparsifier.data_group("y").get<double>("sparsity_level"), 1);
+}
+
+TEST_F(Schedules, ARampWithoutLengthIsAJump) {
+  CubicDataScheduler scheduler(sparsifier, {.begin_step = 2, .end_step = 2});
+  EXPECT_THAT(levels(sparsifier, scheduler, "x", 4), near({0, 0, 0.8, 0.8}));
+}
+
+TEST_F(Schedules, IntegersStayIntegers) {
+  LinearDataScheduler scheduler(sparsifier, {.schedule_param = "zeros_per_block", .end_step = 8});
+  std::vector<int64_t> got;
+  for (int epoch = 0; epoch < 9; ++epoch) {
+    got.push_back(sparsifier.data_group("x").get<int64_t>("zeros_per_block"));
+    sparsifier.step();
+    scheduler.step();
+  }
+  EXPECT_THAT(got, ::testing::ElementsAre(0, 1, 1, 2, 2, 3, 3, 4, 4));
+}
+
+TEST_F(Schedules, ValuesOfAnyNameCanBeScheduled) {
+  sparsifier.set_config("x", "temperature", 4.0);
+  sparsifier.set_config("y", "temperature", int64_t{4});
+  StepDataScheduler scheduler(sparsifier, {.schedule_param = "temperature", .gamma = 0.4});
+  scheduler.step();
+  EXPECT_EQ(sparsifier.data_group("x").get<double>("temperature"), 1.6);
+  EXPECT_EQ(sparsifier.data_group("y").get<int64_t>("temperature"), 2);
+}
+
+TEST_F(Schedules, WhatIsNoNumberIsRefusedByName) {
+  const auto refusal = [&](const std::string& param) {
+    return message_of<c10::TypeError>(
+        [&] { StepDataScheduler scheduler(sparsifier, {.schedule_param = param}); });
+  };
+  EXPECT_THAT(refusal("no_such"), HasSubstr("'no_such' of 'x' must be a number"));
+  EXPECT_THAT(refusal("sparse_block_shape"), HasSubstr("got (1, 4)"));
+  sparsifier.set_config("x", "flag", 1.0);
+  sparsifier.set_config("y", "flag", true);
+  EXPECT_THAT(refusal("flag"), HasSubstr("'flag' of 'y' must be a number"));
+}
+
+TEST_F(Schedules, OptionsOutOfRangeAreRefusedByTheirField) {
+  const auto step = [&](const StepDataSchedulerOptions& options) {
+    return refusal<StepDataScheduler>(options);
+  };
+  EXPECT_THAT(step({.gamma = -0.5}), HasSubstr("gamma must be finite and at least 0, got -0.5"));
+  EXPECT_THAT(step({.gamma = kNan}), HasSubstr("gamma"));
+  EXPECT_THAT(step({.step_size = 0}), HasSubstr("step_size"));
+  EXPECT_THAT(step({.begin_step = -1}), HasSubstr("begin_step"));
+  EXPECT_THAT(step({.begin_step = 3, .end_step = 2}), HasSubstr("end_step"));
+  const auto cubic = [&](const CubicDataSchedulerOptions& options) {
+    return refusal<CubicDataScheduler>(options);
+  };
+  EXPECT_THAT(cubic({.initial_value = kNan}), HasSubstr("initial_value"));
+  EXPECT_THAT(cubic({.final_value = kNan}), HasSubstr("final_value"));
+  EXPECT_THAT(cubic({.final_values = {{"x", kNan}}}), HasSubstr("final_values['x']"));
+  EXPECT_THAT(cubic({.final_values = {{"z", 0.5}}}), HasSubstr("'z'"));
+  EXPECT_THAT(cubic({.begin_step = 101}), HasSubstr("end_step"));
+  EXPECT_THAT(cubic({.power = 0}), HasSubstr("power"));
+  EXPECT_THAT(refusal<LinearDataScheduler>(LinearDataSchedulerOptions{.final_values = {{"z", 1}}}),
+              HasSubstr("'z'"));
+  EXPECT_THAT(refusal<LinearDataScheduler>(LinearDataSchedulerOptions{.end_step = -1}),
+              HasSubstr("end_step"));
+  EXPECT_THAT(refusal<LambdaDataScheduler>(LambdaDataSchedulerOptions{}), HasSubstr("lambda"));
+  EXPECT_EQ(sparsifier.data_group("x").get<double>("sparsity_level"), 0.8);
+}
+
+TEST_F(Schedules, ValuesThatAreNoNumbersAnyMoreAreErrors) {
+  const auto huge = [](int64_t epoch) { return epoch == 0 ? 1.0 : 1e300; };
+  LambdaDataScheduler levels(sparsifier,
+                             {.lambda = [](int64_t epoch) { return epoch == 0 ? 1.0 : kNan; }});
+  EXPECT_THAT(message_of<c10::ValueError>([&] { levels.step(); }), HasSubstr("nan for 'x'"));
+  LambdaDataScheduler zeros(sparsifier, {.schedule_param = "zeros_per_block", .lambda = huge});
+  EXPECT_THAT(message_of<c10::ValueError>([&] { zeros.step(); }), HasSubstr("64 bits"));
+  EXPECT_EQ(sparsifier.data_group("x").get<int64_t>("zeros_per_block"), 4);
+}
+
+TEST_F(Schedules, DataAddedLaterAreLeftAlone) {
+  StepDataScheduler scheduler(sparsifier, {.gamma = 0.5});
+  sparsifier.add_data("late", torch::ones({4, 4}));
+  scheduler.step();
+  EXPECT_EQ(sparsifier.data_group("late").get<double>("sparsity_level"), 0.8);
+  EXPECT_EQ(sparsifier.data_group("x").get<double>("sparsity_level"), 0.4);
+}
+
+TEST_F(Schedules, NamesThatAreGoneAreSkipped) {
+  StepDataScheduler scheduler(sparsifier, {.gamma = 0.5});
+  DataNormSparsifier other;
+  other.add_data("y", torch::ones({4, 4}));
+  sparsifier.load_state_dict(other.state_dict());
+  scheduler.step();
+  EXPECT_EQ(sparsifier.data_group("y").get<double>("sparsity_level"), 0.3);
+}
+
+/// Steps of `scheduler` after it took over the state of one that was interrupted.
+template <typename Scheduler, typename Options>
+void expect_resumes(const Options& options, const Options& others) {
+  DataNormSparsifier whole = two_data();
+  Scheduler uninterrupted(whole, options);
+  const std::vector<double> want = levels(whole, uninterrupted, "y", 8);
+
+  DataNormSparsifier first = two_data();
+  Scheduler interrupted(first, options);
+  std::vector<double> got = levels(first, interrupted, "y", 4);
+  DataNormSparsifier second = two_data();
+  Scheduler resumed(second, others);
+  second.load_state_dict(first.state_dict());
+  resumed.load_state_dict(interrupted.state_dict());
+  for (const double level : levels(second, resumed, "y", 5)) got.push_back(level);
+  got.erase(got.begin() + 4);  // the epoch at which it was interrupted stands twice
+  EXPECT_EQ(got, want);
+}
+
+TEST(SchedulesState, RoundTripsWithTheOptionsThatItWasMadeWith) {
+  const CapturedWarnings warnings;
+  const auto factor = [](int64_t epoch) { return 1.0 / static_cast<double>(1 + epoch); };
+  expect_resumes<LambdaDataScheduler, LambdaDataSchedulerOptions>(
+      {.lambda = factor, .begin_step = 1, .end_step = 6}, {.lambda = factor});
+  expect_resumes<StepDataScheduler, StepDataSchedulerOptions>(
+      {.gamma = 0.5, .step_size = 2, .begin_step = 1, .end_step = 6}, {});
+  expect_resumes<LinearDataScheduler, LinearDataSchedulerOptions>(
+      {.initial_value = 0.1, .final_value = 0.7, .begin_step = 1, .end_step = 6}, {});
+  expect_resumes<CubicDataScheduler, CubicDataSchedulerOptions>(
+      {.final_values = {{"y", 0.7}}, .end_step = 6, .power = 2}, {.final_value = 0.3});
+}
+
+TEST_F(Schedules, ABadStateChangesNothing) {
+  StepDataScheduler scheduler(sparsifier, {.gamma = 0.5});
+  DataSchedulerState state = scheduler.state_dict();
+  state.last_epoch = 7;
+  state.fields.set("gamma", -1.0);
+  EXPECT_THROW(scheduler.load_state_dict(state), c10::ValueError);
+  state.fields.set("gamma", "half");
+  EXPECT_THROW(scheduler.load_state_dict(state), c10::TypeError);
+  EXPECT_EQ(scheduler.last_epoch(), 0);
+  EXPECT_EQ(scheduler.state_dict().fields.get<double>("gamma"), 0.5);
+}
+
+}  // namespace
+}  // namespace winnow
