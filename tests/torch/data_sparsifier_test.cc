@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <torch/torch.h>
 
+#include "torch/captured_warnings.h"
 #include "torch/sparsifiers.h"
 #include "winnow/torch/error.h"
 #include "winnow/torch/fake_sparsity.h"
@@ -14,7 +15,7 @@
 namespace winnow {
 namespace {
 
-using testing::CaughtWarnings;
+using testing::CapturedWarnings;
 using testing::counting;
 using ::testing::ElementsAre;
 using testing::FirstRowSparsifier;
@@ -169,7 +170,7 @@ TEST(DataSparsifier, OverlaysDefaultsByTheConfig) {
 }
 
 TEST(DataSparsifier, WarnsOfNamesThatLookMisspelt) {
-  CaughtWarnings warnings;
+  CapturedWarnings warnings;
   FirstRowSparsifier sparsifier({{"level", 0.5}});
   sparsifier.add_data("a", counting({2, 2}), {.config = {{"levle", 0.25}}});
   ASSERT_EQ(warnings.messages().size(), 1u);
@@ -215,7 +216,7 @@ TEST(DataSparsifier, RefusesMasksThatDoNotFitAndChangesNothing) {
 }
 
 TEST(DataSparsifier, ReplacingKeepsConfigAndMaskAndMovesToTheEnd) {
-  CaughtWarnings warnings;
+  CapturedWarnings warnings;
   FirstRowSparsifier sparsifier({{"level", 0.5}});
   sparsifier.add_data("x", counting({2, 2}), {.config = {{"level", 0.3}}});
   sparsifier.add_data("y", counting({2, 2}));

@@ -25,18 +25,6 @@ class FirstRowSparsifier : public BaseDataSparsifier {
   }
 };
 
-/// Collects the warnings of the code under its scope; LibTorch's "once" warnings come every time.
-class CaughtWarnings : public c10::WarningHandler {
- public:
-  void process(const c10::Warning& warning) override { messages_.push_back(warning.msg()); }
-  const std::vector<std::string>& messages() const noexcept { return messages_; }
-
- private:
-  std::vector<std::string> messages_;
-  c10::WarningUtils::WarningHandlerGuard guard_{this};
-  c10::WarningUtils::WarnAlways always_{true};
-};
-
 /// What a failing call says, without where it stands; empty where it does not throw `Error`.
 template <typename Error, typename Call>
 std::string message_of(const Call& call) {
