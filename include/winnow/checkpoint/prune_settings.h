@@ -14,15 +14,13 @@
 
 #include "winnow/base/status.h"
 #include "winnow/core/data_norm.h"
+#include "winnow/core/scope.h"
 
 namespace winnow {
 
 /// The keys that winnow adds to `__metadata__`.
 inline constexpr std::string_view kVersionKey = "winnow.version";
 inline constexpr std::string_view kConfigKey = "winnow.config";
-
-/// What one sparsity level is spent on: each tensor by itself, or all selected tensors together.
-enum class Scope : uint8_t { kTensor, kGlobal };
 
 /// What a NaN in a tensor that is pruned means: an error, or a value that ranks above all numbers.
 enum class NanPolicy : uint8_t { kError, kKeep };

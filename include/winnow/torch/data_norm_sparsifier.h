@@ -16,18 +16,13 @@
 #include <string>
 
 #include "winnow/core/data_norm.h"
+#include "winnow/core/scope.h"
 #include "winnow/torch/data_sparsifier.h"
 
 namespace winnow {
 
 /// As a block's width (or height): the whole row (or column), whatever the data's size.
 inline constexpr int64_t kWholeDimension = std::numeric_limits<int64_t>::max();
-
-/// What one level is spent on.
-enum class Scope : uint8_t {
-  kTensor,  ///< every tensor gives its own share of blocks
-  kGlobal,  ///< the lowest blocks of all tensors together fall
-};
 
 struct DataNormSparsifierOptions {
   /// Share of the blocks that are selected; 0 and less select none, 1 and more all. Finite.
