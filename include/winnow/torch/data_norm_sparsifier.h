@@ -53,6 +53,7 @@ struct DataNormSparsifierOptions {
 ///
 /// Differs from torch.ao: any rank, and the mask has the data's shape; levels at or below 0 drop
 /// nothing; ties fall by index; a step is all or nothing; integer data are refused when added.
+/// Thread-safety: that of BaseDataSparsifier. A step runs on the threads of at::parallel_for.
 class DataNormSparsifier : public BaseDataSparsifier {
  public:
   /// c10::ValueError for options outside their range.

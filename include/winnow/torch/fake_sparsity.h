@@ -1,4 +1,4 @@
-// The parametrization that applies a mask.
+// The parametrization that applies a mask. Thread-safety: that of parametrization.h.
 #pragma once
 
 #include "winnow/torch/parametrization.h"

@@ -12,11 +12,11 @@
 // A schedule is a function of the epoch t and of base, the value that each data had when the
 // schedule was constructed:
 //
-//   LambdaDataScheduler  base * lambda(t)
-//   StepDataScheduler    base * gamma ^ floor((t - begin_step) / step_size)
-//   LinearDataScheduler  final + (initial - final) * (1 - (t - begin_step) / (end_step -
-//   begin_step)) CubicDataScheduler   the same with the bracket to the power of 3: fast first, slow
-//   at the end
+//   LambdaDataScheduler: base * lambda(t)
+//   StepDataScheduler:   base * gamma ^ floor((t - begin_step) / step_size)
+//   LinearDataScheduler: final + (initial - final) * (1 - u), u = (t - begin_step) / (end_step -
+//                        begin_step)
+//   CubicDataScheduler:  final + (initial - final) * (1 - u) ^ 3: fast first, slow at the end
 //
 // where t is last_epoch() kept within [begin_step, end_step]: before begin_step the value is that
 // of begin_step, from end_step on that of end_step. Where both are the same step, the initial value
@@ -28,7 +28,8 @@
 // names that are gone are skipped. To go on from a checkpoint, construct the sparsifier and the
 // scheduler as before, then load the state of both, the sparsifier's first.
 //
-// Source: torch.optim.lr_scheduler LambdaLR and StepLR, torch.ao.pruning CubicSL.
+// Source: torch.optim.lr_scheduler LambdaLR and StepLR, torch.ao.pruning CubicSL. Thread-safety:
+// none, as BaseDataScheduler.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,8 @@
 //   winnow::nn::Embedding embedding(winnow::nn::EmbeddingOptions(1000, 64).padding_idx(0));
 //   winnow::nn::Embedding converted(model->embedding);  // a torch::nn::Embedding: the same tensor
 //
-// See torch::nn::Embedding for the exact behaviour.
+// See torch::nn::Embedding for the exact behaviour. Thread-safety: that of torch::nn modules:
+// forward may run in several threads while nobody converts or trains the module.
 #pragma once
 
 #include <torch/nn/options/embedding.h>

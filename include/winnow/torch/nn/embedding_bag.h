@@ -3,7 +3,8 @@
 //   winnow::nn::EmbeddingBag bag(winnow::nn::EmbeddingBagOptions(1000, 64).mode(torch::kSum));
 //   winnow::nn::EmbeddingBag converted(model->bag);  // a torch::nn::EmbeddingBag: the same tensor
 //
-// See torch::nn::EmbeddingBag for the exact behaviour.
+// See torch::nn::EmbeddingBag for the exact behaviour. Thread-safety: that of torch::nn
+// modules: forward may run in several threads while nobody converts or trains the module.
 #pragma once
 
 #include <torch/nn/modules/common.h>

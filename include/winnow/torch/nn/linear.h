@@ -3,7 +3,8 @@
 //   winnow::nn::Linear linear(winnow::nn::LinearOptions(64, 10).bias(false));
 //   winnow::nn::Linear converted(model->linear);  // a torch::nn::Linear: the same tensors
 //
-// See torch::nn::Linear for the exact behaviour.
+// See torch::nn::Linear for the exact behaviour. Thread-safety: that of torch::nn
+// modules: forward may run in several threads while nobody converts or trains the module.
 #pragma once
 
 #include <torch/nn/options/linear.h>

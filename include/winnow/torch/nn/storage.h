@@ -1,6 +1,6 @@
 // How the modules of winnow::nn store their weight. A module asks its storage for every lookup, so
 // a conversion takes effect wherever the module sits: in a container, or as a typed member of a
-// model.
+// model. Thread-safety: a storage is immutable, and safe to read while nobody writes its tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
