@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "torch/check.h"
+#include "torch/mask_checks.h"
 #include "torch/parametrization_access.h"
 #include "winnow/torch/tensor_mask.h"
 
@@ -169,6 +170,7 @@ void DataNormSparsifier::update_masks() {
   for (const std::string& name : all) {
     const at::Tensor data = get_data(name);
     targets.push_back({data, writable_mask(get_mask(name), data)});
+    check_mask_targets({&targets.back(), 1}, configs[targets.size() - 1]);
   }
   if (scope_ == Scope::kGlobal && !all.empty()) {
     compute_global_masks_out(targets, configs.front());

@@ -86,6 +86,24 @@ TEST(DataNormSparsifier, AFailingStepLeavesEveryMask) {
   EXPECT_EQ(sparsifier.get_mask("good").scalar_type(), torch::kFloat);
 }
 
+// The data of the second name becomes unreadable after it was added.
+TEST(DataNormSparsifier, AFailingStepChecksTheTensorsToo) {
+  DataNormSparsifier sparsifier;
+  const at::Tensor turned = counting({4, 4});
+  sparsifier.add_data("good", counting({4, 4}));
+  sparsifier.add_data("turned", turned);
+  turned.set_data(torch::ones({4, 4}, torch::kInt));
+  EXPECT_THROW(sparsifier.step(), c10::ValueError);
+  EXPECT_TRUE(sparsifier.get_mask("good").equal(torch::ones({4, 4})));
+  // A mask that is the data's own memory.
+  const at::Tensor bytes = torch::ones({64}, torch::kChar);
+  sparsifier.add_data(
+      "turned", bytes.view(torch::kFloat).view({4, 4}),
+      {.config = {{"mask", bytes.narrow(0, 0, 16).view({4, 4})}}, .reuse_mask = false});
+  EXPECT_THROW(sparsifier.step(), c10::ValueError);
+  EXPECT_TRUE(sparsifier.get_mask("good").equal(torch::ones({4, 4})));
+}
+
 TEST(DataNormSparsifier, TurnsTheMaskIntoInt8InTheSameObjectAndThenWritesInPlace) {
   DataNormSparsifier sparsifier;
   const at::Tensor data = counting({4, 4});
