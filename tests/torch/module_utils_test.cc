@@ -322,8 +322,7 @@ TEST(ModuleUtils, SwapChildOfATypedMemberNamesTheTypeToDeclare) {
       swap_child(*model, name, default_swap_mapping());
       FAIL() << name << " was swapped, which forward would not see";
     } catch (const c10::ValueError& error) {
-      EXPECT_THAT(error.what_without_backtrace(), HasSubstr(std::string("as ") + type));
-      EXPECT_THAT(error.what_without_backtrace(), testing::Not(HasSubstr("Impl;")));
+      EXPECT_THAT(error.what_without_backtrace(), testing::EndsWith(std::string("as ") + type));
     }
   }
   EXPECT_EQ(model->children(), children);
