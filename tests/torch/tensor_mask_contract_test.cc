@@ -98,6 +98,7 @@ TEST(ComputeMaskOut, RefusesMasksThatShareMemory) {
   EXPECT_THAT(refusal(data, bytes.narrow(0, 40, 12)),
               HasSubstr("mask: expected memory of its own, found that of data"));
   EXPECT_THAT(refusal(data.slice(0, 0, 12, 11), bytes.narrow(0, 46, 2)), HasSubstr("memory"));
+  EXPECT_THAT(refusal(data.narrow(0, 5, 7), bytes.narrow(0, 14, 7)), HasSubstr("memory"));
   EXPECT_NO_THROW(compute_mask_out(data, {}, bytes.narrow(0, 48, 12)));
   const at::Tensor a = at::randn({12}), b = at::randn({12});
   const at::Tensor mask = mask_like(a);
@@ -155,6 +156,8 @@ TEST(ComputeMaskOut, WritesInferenceTensors) {
   }
   const at::Tensor expected = compute_mask(data, {});
   EXPECT_TRUE(at::equal(mask, expected));
+  compute_mask_out(data, {.sparsity_level = 1.0}, mask);  // outside of the mode
+  EXPECT_EQ(at::count_nonzero(mask).item<int64_t>(), 0);
   mask = mask_like(data.t());
   compute_mask_out(data.t(), {}, mask);
   EXPECT_TRUE(at::equal(mask, compute_mask(data.t().contiguous(), {})));
