@@ -1,7 +1,7 @@
 // Masks of tensors: the core's exact selection on tensors of any device, rank and layout.
 //
 //   at::Tensor mask = winnow::compute_mask(weight, {.sparsity_level = 0.8});   // int8, 1 = kept
-//   weight.mul_(mask);
+//   winnow::apply_mask_(weight, mask);
 //
 // CPU tensors are read in place by the kernels; all others take a path of ATen operators that gives
 // the same mask, bit for bit. Threads are those of at::parallel_for; the result does not depend on
@@ -49,5 +49,21 @@ void compute_masks_out(std::span<const TensorMask> targets, const DataNormConfig
 /// blocks fall, by score across all of them; ties go to the earlier tensor. Where dtypes differ,
 /// scores are compared as F64. Errors as compute_mask_out, before any mask is written.
 void compute_global_masks_out(std::span<const TensorMask> targets, const DataNormConfig& config);
+
+/// Sets `data` to +0 wherever `mask` is 0, in place; all other values keep their bits. That is what
+/// `winnow verify` asks of a file. A product (squash_mask, data * mask) leaves -0 where the value
+/// was negative and NaN where it was NaN or infinite, as torch.ao does; after it:
+///
+///   sparsifier.squash_mask();
+///   winnow::apply_mask_(model->users->weight, sparsifier.get_mask("users"));
+///
+/// Runs without gradient, as torch::nn::init does, so a leaf that requires grad is fine; the
+/// version counter of `data` is bumped. Allocates nothing of the data's size where both are
+/// contiguous on the CPU and the mask has one byte a value.
+///
+/// @param data  F32, F64, F16 or BF16, strided, no element in two places (not expanded)
+/// @param mask  any dtype, of data's shape and device; shares no memory with `data`
+/// Errors: c10::ValueError naming what was wrong; nothing is written then.
+void apply_mask_(const at::Tensor& data, const at::Tensor& mask);
 
 }  // namespace winnow
