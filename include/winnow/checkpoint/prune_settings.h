@@ -35,12 +35,12 @@ struct LevelRule {
 
 /// Everything that decides which values fall, and nothing else.
 struct PruneSettings {
-  DataNormConfig config;
+  DataNormConfig config = {};
   Scope scope = Scope::kTensor;
   /// Patterns (see tensor_patterns.h). Empty: every floating-point tensor of rank 2 or more.
-  std::vector<std::string> include;
-  std::vector<std::string> exclude;  ///< beats include
-  std::vector<LevelRule> levels;     ///< in place of config.sparsity_level; the first match wins
+  std::vector<std::string> include = {};
+  std::vector<std::string> exclude = {};  ///< beats include
+  std::vector<LevelRule> levels = {};  ///< in place of config.sparsity_level; the first match wins
   NanPolicy nan = NanPolicy::kError;
 };
 
