@@ -1,0 +1,45 @@
+// Training data as data: every batch goes in under one name and comes back masked.
+//
+// The mask says which inputs the model sees. It is computed from one batch and holds for the next,
+// which therefore has to have the same shape.
+#include <torch/torch.h>
+
+#include <iostream>
+
+#include "winnow/torch/data_norm_sparsifier.h"
+
+namespace {
+
+constexpr int kBatches = 20;
+constexpr int64_t kBatchSize = 32, kFeatures = 64, kClasses = 4;
+
+}  // namespace
+
+int main() {
+  torch::manual_seed(1);
+  torch::nn::Sequential model(torch::nn::Linear(kFeatures, 32), torch::nn::ReLU(),
+                              torch::nn::Linear(32, kClasses));
+  torch::optim::SGD optimizer(model->parameters(), 0.1);
+  winnow::DataNormSparsifier sparsifier({.sparsity_level = 0.5, .sparse_block_shape = {1, 4}});
+
+  torch::Tensor x;
+  for (int batch = 0; batch < kBatches; ++batch) {
+    x = torch::randn({kBatchSize, kFeatures});
+    const torch::Tensor classes = torch::randint(kClasses, {kBatchSize});
+
+    // The name is there from the second batch on: its data is replaced and its mask kept. LibTorch
+    // warns of that once, since it could be a mistake.
+    x = sparsifier.add_data("batch", x);
+
+    optimizer.zero_grad();
+    torch::nn::functional::cross_entropy(model->forward(x), classes).backward();
+    optimizer.step();
+
+    sparsifier.step();  // after backward, which has to see the mask that forward saw
+  }
+
+  const double share = x.eq(0).to(torch::kDouble).mean().item<double>();
+  std::cout << "zeros in the last batch: " << share << '\n'
+            << "steps of the sparsifier: " << sparsifier.step_count() << '\n';
+  return share == 0.5 && sparsifier.step_count() == kBatches ? 0 : 1;
+}
