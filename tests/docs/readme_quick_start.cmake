@@ -1,0 +1,6 @@
+file(READ ${README} readme)
+file(READ ${SOURCE} source)
+string(FIND "${readme}" "```cpp\n${source}```" position)
+if(position EQUAL -1)
+  message(FATAL_ERROR "README.md does not show ${SOURCE} as it is")
+endif()
