@@ -34,9 +34,8 @@ class DataContainer final : public torch::nn::Module, public Parametrizable {
  private:
   torch::nn::Module& module() noexcept override { return *this; }
   const torch::nn::Module& module() const noexcept override { return *this; }
-  void erase_parameter(const std::string& name) override { parameters_.erase(name); }
-  void insert_parameter(const std::string& name, const at::Tensor& tensor) override {
-    parameters_.insert(name, tensor);
+  torch::OrderedDict<std::string, at::Tensor>& own_parameters() noexcept override {
+    return parameters_;
   }
 };
 

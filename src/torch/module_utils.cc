@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "torch/check.h"
+#include "torch/parametrization_access.h"
 #include "winnow/torch/nn/embedding.h"
 #include "winnow/torch/nn/embedding_bag.h"
 #include "winnow/torch/nn/linear.h"
@@ -47,16 +48,13 @@ Module* find_descendant(const Module& model, std::string_view path) {
   return find_descendant(*child, path.substr(dot + 1));
 }
 
-at::Tensor find_tensor(const Module& module, const std::string& name) {
+/// As forward sees it; undefined where there is none.
+at::Tensor read_tensor(const Module& module, const std::string& name) {
   const auto* parametrizable = dynamic_cast<const Parametrizable*>(&module);
   if (parametrizable != nullptr && parametrizable->parametrizations(name) != nullptr) {
     return parametrizable->read(name);
   }
-  const auto parameters = module.named_parameters(/*recurse=*/false);
-  if (const at::Tensor* found = parameters.find(name)) return *found;
-  const auto buffers = module.named_buffers(/*recurse=*/false);
-  const at::Tensor* found = buffers.find(name);
-  return found != nullptr ? *found : at::Tensor();
+  return find_tensor(module, name).tensor;
 }
 
 /// The one device of the module's tensors; none where it has no tensors.
@@ -164,9 +162,9 @@ Module* fqn_to_module(Module& model, const std::string& path) {
 
 at::Tensor fqn_to_tensor(const Module& model, const std::string& path) {
   const size_t dot = path.rfind('.');
-  if (dot == std::string::npos) return find_tensor(model, path);
+  if (dot == std::string::npos) return read_tensor(model, path);
   const Module* module = find_descendant(model, std::string_view(path).substr(0, dot));
-  return module != nullptr ? find_tensor(*module, path.substr(dot + 1)) : at::Tensor();
+  return module != nullptr ? read_tensor(*module, path.substr(dot + 1)) : at::Tensor();
 }
 
 TensorArgInfo get_arg_info_from_tensor_fqn(Module& model, const std::string& tensor_fqn) {

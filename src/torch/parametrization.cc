@@ -15,19 +15,6 @@ namespace {
 // Named as in Python, so that states of both have the same keys.
 constexpr const char* kChildName = "parametrizations";
 
-struct FoundTensor {
-  at::Tensor tensor;  // undefined: there is none of that name
-  bool is_parameter = false;
-};
-
-FoundTensor find_tensor(const torch::nn::Module& module, const std::string& name) {
-  const auto parameters = module.named_parameters(/*recurse=*/false);
-  if (const at::Tensor* found = parameters.find(name)) return {*found, true};
-  const auto buffers = module.named_buffers(/*recurse=*/false);
-  if (const at::Tensor* found = buffers.find(name)) return {*found, false};
-  return {};
-}
-
 std::shared_ptr<torch::nn::Module> chains_of(torch::nn::Module& module) {
   const auto children = module.named_children();
   const auto* found = children.find(kChildName);
@@ -46,6 +33,14 @@ Parametrizable& parametrizable(torch::nn::Module& module) {
 }
 
 }  // namespace
+
+FoundTensor find_tensor(const torch::nn::Module& module, const std::string& name) {
+  const auto parameters = module.named_parameters(/*recurse=*/false);
+  if (const at::Tensor* found = parameters.find(name)) return {*found, true};
+  const auto buffers = module.named_buffers(/*recurse=*/false);
+  if (const at::Tensor* found = buffers.find(name)) return {*found, false};
+  return {};
+}
 
 ParametrizationList::ParametrizationList(at::Tensor original, bool original_is_parameter)
     : Module("ParametrizationList"),
@@ -129,7 +124,7 @@ void ParametrizationAccess::forget_chains(Parametrizable& copy) {
 void ParametrizationAccess::insert_tensor(Parametrizable& target, const std::string& name,
                                           const at::Tensor& tensor, bool as_parameter) {
   if (as_parameter) {
-    target.insert_parameter(name, tensor);
+    target.own_parameters().insert(name, tensor);
   } else {
     target.module().register_buffer(name, tensor);
   }
@@ -137,7 +132,7 @@ void ParametrizationAccess::insert_tensor(Parametrizable& target, const std::str
 
 void ParametrizationAccess::erase_tensor(Parametrizable& target, const std::string& name) {
   if (find_tensor(target.module(), name).is_parameter) {
-    target.erase_parameter(name);
+    target.own_parameters().erase(name);
   } else {
     erase_buffer(target, name);
   }
@@ -154,11 +149,9 @@ void ParametrizationAccess::erase_buffer(Parametrizable& target, const std::stri
   for (const auto& child : module.named_children()) {
     rest.register_module(child.key(), child.value());
   }
-  const auto parameters = module.named_parameters(/*recurse=*/false);
+  auto parameters = std::move(target.own_parameters());  // undefined ones included
   module = rest;
-  for (const auto& parameter : parameters) {
-    target.insert_parameter(parameter.key(), parameter.value());
-  }
+  target.own_parameters() = std::move(parameters);
 }
 
 void check_evaluation(const at::Tensor& before, Parametrization& link) {

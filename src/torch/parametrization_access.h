@@ -5,6 +5,14 @@
 
 namespace winnow {
 
+struct FoundTensor {
+  at::Tensor tensor;  ///< undefined: there is none of that name
+  bool is_parameter = false;
+};
+
+/// The module's own parameter or buffer of that name, as it stands there.
+FoundTensor find_tensor(const torch::nn::Module& module, const std::string& name);
+
 class ParametrizationAccess {
  public:
   static torch::nn::Module& module(Parametrizable& target) { return target.module(); }

@@ -112,6 +112,21 @@ TEST(Parametrization, RemovingKeepsTheTensorObjectWithEitherValues) {
   }
 }
 
+// The module's own part is made anew where a buffer leaves it: nothing else may be lost.
+TEST(Parametrization, OfABufferKeepsEveryOtherMember) {
+  Scaled module;
+  module->register_parameter("absent", at::Tensor(), /*requires_grad=*/false);
+  module->register_module("child", torch::nn::Linear(1, 1));
+  module->eval();
+  register_parametrization(*module, "shift", mask_of({1, 1, 0}));
+  remove_parametrizations(*module, "shift");
+  EXPECT_FALSE(module->is_training());
+  EXPECT_THAT(module->named_children().keys(), testing::ElementsAre("child"));
+  EXPECT_THAT(module->named_parameters(/*recurse=*/false).keys(), testing::ElementsAre("weight"));
+  // LibTorch lists no undefined parameter, but refuses its name a second time.
+  EXPECT_THROW(module->register_parameter("absent", at::Tensor(), false), c10::Error);
+}
+
 TEST(Parametrization, RefusesWhatCannotWorkAndChangesNothing) {
   Scaled module;
   EXPECT_THROW(register_parametrization(*module, "wieght", mask_of({1, 0, 1})), KeyError);

@@ -93,8 +93,7 @@ class Parametrizable {
   // How the functions below move tensors between the module and its chains.
   virtual torch::nn::Module& module() noexcept = 0;
   virtual const torch::nn::Module& module() const noexcept = 0;
-  virtual void erase_parameter(const std::string& name) = 0;
-  virtual void insert_parameter(const std::string& name, const at::Tensor& tensor) = 0;
+  virtual torch::OrderedDict<std::string, at::Tensor>& own_parameters() noexcept = 0;
 
  private:
   friend class ParametrizationAccess;
@@ -122,9 +121,8 @@ class ParametrizableModule : public torch::nn::Cloneable<Derived>, public Parame
  protected:
   torch::nn::Module& module() noexcept override { return *this; }
   const torch::nn::Module& module() const noexcept override { return *this; }
-  void erase_parameter(const std::string& name) override { this->parameters_.erase(name); }
-  void insert_parameter(const std::string& name, const at::Tensor& tensor) override {
-    this->parameters_.insert(name, tensor);
+  torch::OrderedDict<std::string, at::Tensor>& own_parameters() noexcept override {
+    return this->parameters_;
   }
 };
 
