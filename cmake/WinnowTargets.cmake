@@ -70,12 +70,18 @@ function(winnow_add_torch_program name)
   target_precompile_headers(${name} REUSE_FROM winnow_torch)
 endfunction()
 
+# winnow_set_torch_test_properties(TEST): what tests of the torch layer share. OpenMP's threads spin
+# while they wait, which makes small operators thirty times slower where other tests run too.
+function(winnow_set_torch_test_properties test)
+  set_tests_properties(${test} PROPERTIES LABELS torch TIMEOUT 300 ENVIRONMENT OMP_WAIT_POLICY=passive)
+endfunction()
+
 # winnow_add_torch_test(NAME SOURCES ... [LIBRARIES ...]): as winnow_add_test, on the torch layer.
 function(winnow_add_torch_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
   winnow_add_torch_program(${name} SOURCES ${ARG_SOURCES} LIBRARIES GTest::gmock_main ${ARG_LIBRARIES})
   add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
-  set_tests_properties(${name} PROPERTIES LABELS torch TIMEOUT 300)
+  winnow_set_torch_test_properties(${name})
 endfunction()
 
 # winnow_add_fuzzer(NAME LAYERS layer...): NAME.cc with libFuzzer, ASan and UBSan; clang only.
