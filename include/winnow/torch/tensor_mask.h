@@ -32,7 +32,10 @@ at::Tensor compute_mask(const at::Tensor& data, const DataNormConfig& config);
 ///              version counter is bumped: a backward pass that saved the old mask then fails
 ///              instead of reading the new one.
 /// Allocates nothing of the mask's size on the CPU. Data that is not contiguous is read through its
-/// row stride or in buffers of rows, never copied whole.
+/// row stride, or in pieces of 4 MiB (of one block, where that is more), never copied whole. A meta
+/// mask has no bytes and is left as it is.
+/// Errors: c10::ValueError naming what was wrong and what would be right, with the mask untouched;
+/// c10::Error where memory runs out, with the mask in any state.
 void compute_mask_out(const at::Tensor& data, const DataNormConfig& config, const at::Tensor& mask);
 
 /// A tensor and the place of its mask, as compute_mask_out takes them.
@@ -42,7 +45,8 @@ struct TensorMask {
 };
 
 /// One mask each, in order; what compute_mask_out does for each pair, with the settings and the
-/// tensors checked before any mask is written.
+/// tensors checked before any mask is written. No mask may share memory with another, nor with the
+/// data of any other target.
 void compute_masks_out(std::span<const TensorMask> targets, const DataNormConfig& config);
 
 /// Spends one budget over all tensors: round_half_even(sparsity_level * blocks of all of them)
