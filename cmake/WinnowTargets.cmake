@@ -66,7 +66,7 @@ function(winnow_add_torch_program name)
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE winnow_options winnow_torch ${ARG_LIBRARIES})
-  target_compile_options(${name} PRIVATE -fPIC)
+  target_compile_options(${name} PRIVATE -fPIC ${WINNOW_TORCH_COMPILE_OPTIONS})
   target_precompile_headers(${name} REUSE_FROM winnow_torch)
 endfunction()
 

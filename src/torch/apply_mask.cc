@@ -5,6 +5,7 @@
 
 #include "torch/dtype_map.h"
 #include "torch/mask_checks.h"
+#include "torch/version_counter.h"
 #include "winnow/core/values.h"
 #include "winnow/torch/tensor_mask.h"
 
@@ -22,6 +23,8 @@ void check(const at::Tensor& data, const at::Tensor& mask) {
                     ", found ", mask.sizes());
   TORCH_CHECK_VALUE(mask.device() == data.device(), "mask: expected the data's device ",
                     data.device(), ", found ", mask.device());
+  TORCH_CHECK_VALUE(!mask.is_alias_of(data),
+                    "mask: expected memory of its own, found that of data");
 }
 
 bool is_plain_memory(const at::Tensor& tensor) {
@@ -43,7 +46,7 @@ void apply_mask_(const at::Tensor& data, const at::Tensor& mask) {
     data.masked_fill_(mask.eq(0), 0);
     return;
   }
-  if (!data.is_inference()) data.unsafeGetTensorImpl()->bump_version();
+  bump_version(data);
   const auto* bytes = static_cast<const uint8_t*>(mask.const_data_ptr());
   apply_mask(data.mutable_data_ptr(), *dtype_of(data.scalar_type()),
              {bytes, static_cast<size_t>(mask.numel())});

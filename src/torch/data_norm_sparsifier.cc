@@ -90,12 +90,16 @@ bool same_settings(const DataNormConfig& a, const DataNormConfig& b) {
          a.zeros_per_block == b.zeros_per_block;
 }
 
-/// Where the mask of `data` is to be written: `mask` itself, or a new tensor where it is not int8
-/// yet or does not fit, which `mask` takes over when it is written.
+/// Whether the mask of `data` can be written into `mask` as it is: from the second step on.
+bool is_writable(const at::Tensor& mask, const at::Tensor& data) {
+  return mask.scalar_type() == at::kChar && mask.is_contiguous() && mask.sizes() == data.sizes() &&
+         mask.device() == data.device();
+}
+
+/// `mask` itself, or where that cannot be written a new tensor, which it takes over afterwards.
 at::Tensor writable_mask(const at::Tensor& mask, const at::Tensor& data) {
-  const bool ready = mask.scalar_type() == at::kChar && mask.is_contiguous() &&
-                     mask.sizes() == data.sizes() && mask.device() == data.device();
-  return ready ? mask : at::empty(data.sizes(), at::TensorOptions(data.device()).dtype(at::kChar));
+  if (is_writable(mask, data)) return mask;
+  return at::empty(data.sizes(), at::TensorOptions(data.device()).dtype(at::kChar));
 }
 
 Norm norm_of(const std::string& text) {
@@ -132,17 +136,18 @@ DataNormSparsifier::DataNormSparsifier(const DataList& data_list,
   for (const auto& [name, data] : data_list) add_data(name, data);
 }
 
+DataNormSparsifier::DataNormSparsifier(DeepCopyOf other, Norm norm, Scope scope)
+    : BaseDataSparsifier(other), norm_(norm), scope_(scope) {}
+
+std::unique_ptr<DataNormSparsifier> DataNormSparsifier::clone() const {
+  return std::unique_ptr<DataNormSparsifier>(
+      new DataNormSparsifier(DeepCopyOf{*this}, norm_, scope_));
+}
+
 void DataNormSparsifier::check_data(const std::string& name, const at::Tensor& weight) const {
-  switch (weight.scalar_type()) {
-    case at::kFloat:
-    case at::kDouble:
-    case at::kHalf:
-    case at::kBFloat16:
-      return;
-    default:
-      TORCH_CHECK_VALUE(false, "'", name, "' has dtype ", weight.scalar_type(),
-                        ", which has no norm here: use Float, Double, Half or BFloat16");
-  }
+  TORCH_CHECK_VALUE(is_prunable_type(weight.scalar_type()), "'", name, "' has dtype ",
+                    weight.scalar_type(),
+                    ", which has no norm here: use Float, Double, Half or BFloat16");
 }
 
 void DataNormSparsifier::update_mask(const std::string& name, const at::Tensor& data,
@@ -155,28 +160,32 @@ void DataNormSparsifier::update_mask(const std::string& name, const at::Tensor& 
 }
 
 void DataNormSparsifier::update_masks() {
-  const std::vector<std::string> all = names();
-  std::vector<DataNormConfig> configs;
-  configs.reserve(all.size());
-  for (const std::string& name : all) {
-    check_data(name, get_data(name));
-    configs.push_back(core_config(name, data_group(name), norm_));
-    TORCH_CHECK_VALUE(scope_ == Scope::kTensor || same_settings(configs.front(), configs.back()),
+  std::optional<DataNormConfig> first;
+  for (const std::string& name : names()) {
+    const at::Tensor data = get_data(name), mask = get_mask(name);
+    check_data(name, data);
+    const DataNormConfig config = core_config(name, data_group(name), norm_);
+    if (!first) first = config;
+    TORCH_CHECK_VALUE(scope_ == Scope::kTensor || same_settings(*first, config),
                       "under Scope::kGlobal all data share one budget, but the settings of '",
-                      all.front(), "' and '", name, "' differ");
+                      names().front(), "' and '", name, "' differ");
+    const TensorMask target{data, mask};
+    if (is_writable(mask, data)) check_mask_targets({&target, 1}, config);
   }
+  if (scope_ == Scope::kTensor) return BaseDataSparsifier::update_masks();
+  if (first) update_globally(*first);
+}
+
+void DataNormSparsifier::update_globally(const DataNormConfig& config) {
+  const std::vector<std::string> all = names();
   std::vector<TensorMask> targets;
   targets.reserve(all.size());
   for (const std::string& name : all) {
     const at::Tensor data = get_data(name);
     targets.push_back({data, writable_mask(get_mask(name), data)});
-    check_mask_targets({&targets.back(), 1}, configs[targets.size() - 1]);
   }
-  if (scope_ == Scope::kGlobal && !all.empty()) {
-    compute_global_masks_out(targets, configs.front());
-  }
+  compute_global_masks_out(targets, config);
   for (size_t i = 0; i < targets.size(); ++i) {
-    if (scope_ == Scope::kTensor) compute_mask_out(targets[i].data, configs[i], targets[i].mask);
     const at::Tensor mask = get_mask(all[i]);
     if (!targets[i].mask.is_same(mask)) adopt_values(mask, targets[i].mask);
   }

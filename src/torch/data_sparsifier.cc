@@ -12,9 +12,9 @@
 #include "torch/class_name.h"
 #include "torch/data_sparsifier_impl.h"
 #include "torch/data_weight.h"
+#include "torch/inference_mode.h"
 #include "torch/parametrization_access.h"
 #include "torch/parametrization_types.h"
-#include "winnow/torch/fake_sparsity.h"
 
 namespace winnow {
 namespace {
@@ -61,28 +61,10 @@ void check_data_name(const std::string& name) {
                    "the name 'parametrizations' already exists: the container needs it for itself");
 }
 
-BaseDataSparsifier::Impl::Impl(const Impl& other)
-    : defaults(other.defaults.deep_copy()),
-      fields(other.fields),
-      enable_mask_update(other.enable_mask_update),
-      step_count(other.step_count) {
-  for (const auto& item : other.entries) {
-    const DataEntry& entry = item.value();
-    const at::Tensor tensor =
-        entry.tensor.detach().clone().set_requires_grad(entry.tensor.requires_grad());
-    NewEntry added{{tensor, entry.mask.detach().clone(), entry.group.deep_copy(),
-                    entry.state.deep_copy(), entry.masked},
-                   other.container->is_parameter(item.key()),
-                   nullptr};
-    if (entry.masked) added.link = make_link(added.entry.group, added.entry.mask);
-    insert(item.key(), std::move(added));
-  }
-}
-
 DataEntry& BaseDataSparsifier::Impl::entry(const std::string& name) {
-  DataEntry* found = entries.find(name);
+  const auto* found = entries.find(name);
   TORCH_CHECK_VALUE(found != nullptr, "data with specified name does not exist: '", name, "'");
-  return *found;
+  return **found;
 }
 
 void BaseDataSparsifier::Impl::check_value(const std::string& key, const c10::IValue& value) const {
@@ -101,9 +83,37 @@ void BaseDataSparsifier::Impl::check_config(const NamedValues& config) const {
   }
 }
 
+NewEntry BaseDataSparsifier::Impl::new_entry(const std::string& name, const at::Tensor& weight,
+                                             const DataEntry* old,
+                                             const AddDataOptions& options) const {
+  const OutOfInferenceMode normal;
+  NewEntry added;
+  DataEntry& entry = added.entry;
+  entry.tensor = weight;
+  // The configuration of the old data carries over, but a fresh mask is never taken from it.
+  NamedValues given = defaults.deep_copy();
+  given.update(options.config);
+  entry.group = given;
+  if (old != nullptr) {
+    entry.group = old->group.deep_copy();
+    entry.group.update(options.config);
+  }
+  entry.mask =
+      old != nullptr && options.reuse_mask ? kept_mask(*old, name, weight) : mask_in(given, weight);
+  check_mask(entry.mask, weight);
+  for (const auto& item : entries) {
+    TORCH_CHECK_VALUE(item.key() == name || !item.value()->mask.is_same(entry.mask),
+                      "the mask of '", name, "' is that of '", item.key(),
+                      "' already; pass a clone of it");
+  }
+  added.link = make_link(entry.group, entry.mask);
+  check_link(weight, *added.link);
+  return added;
+}
+
 void BaseDataSparsifier::Impl::insert(const std::string& name, NewEntry added) {
   container->add(name, added.entry.tensor, added.as_parameter, std::move(added.link));
-  entries.insert(name, std::move(added.entry));
+  entries.insert(name, std::make_shared<DataEntry>(std::move(added.entry)));
 }
 
 void BaseDataSparsifier::Impl::erase(const std::string& name) {
@@ -118,8 +128,8 @@ BaseDataSparsifier::BaseDataSparsifier(NamedValues defaults, std::vector<ConfigF
   for (const auto& entry : impl_->defaults) impl_->check_value(entry.name, entry.value);
 }
 
-BaseDataSparsifier::BaseDataSparsifier(const BaseDataSparsifier& other)
-    : impl_(std::make_shared<Impl>(*other.impl_)) {}
+BaseDataSparsifier::BaseDataSparsifier(DeepCopyOf other)
+    : impl_(std::make_shared<Impl>(*other.sparsifier.impl_)) {}
 
 BaseDataSparsifier::~BaseDataSparsifier() = default;
 
@@ -127,43 +137,32 @@ at::Tensor BaseDataSparsifier::add_data(const std::string& name, const Data& dat
                                         const AddDataOptions& options) {
   check_data_name(name);
   const DataWeight weight = weight_of(data);
-  const DataEntry* old = impl_->entries.find(name);
+  const auto* found = impl_->entries.find(name);
+  const DataEntry* old = found == nullptr ? nullptr : found->get();
   if (old != nullptr) {
     TORCH_WARN_ONCE("Replacing existing data of the same name. - Did you mean a different name? ('",
                     name, "')");
   }
   impl_->check_config(options.config);
-  NewEntry added;
-  DataEntry& entry = added.entry;
-  entry.tensor = weight.tensor;
-  // The configuration of the old data carries over, but a fresh mask is never taken from it.
-  NamedValues given = impl_->defaults.deep_copy();
-  given.update(options.config);
-  entry.group = given;
-  if (old != nullptr) {
-    entry.group = old->group.deep_copy();
-    entry.group.update(options.config);
-  }
-  entry.mask = old != nullptr && options.reuse_mask ? kept_mask(*old, name, weight.tensor)
-                                                    : mask_in(given, weight.tensor);
+  NewEntry added = impl_->new_entry(name, weight.tensor, old, options);
   added.as_parameter = options.as_parameter.value_or(weight.is_parameter);
-  added.link = make_link(entry.group, entry.mask);
-  check_link(weight.tensor, *added.link);
   check_data(name, weight.tensor);
+  at::Tensor read = added.link->forward(weight.tensor);  // before anything changes: it may throw
 
   if (old != nullptr) impl_->erase(name);
   impl_->insert(name, std::move(added));
-  return impl_->container->read(name);
+  return read;
 }
 
 void BaseDataSparsifier::step() {
   ++impl_->step_count;
   if (!impl_->enable_mask_update) return;
   for (const auto& item : impl_->entries) {
-    TORCH_CHECK_VALUE(item.value().masked, "mask squashed - '", item.key(),
+    TORCH_CHECK_VALUE(item.value()->masked, "mask squashed - '", item.key(),
                       "' cannot be stepped any more; add its data again");
   }
-  at::NoGradGuard no_grad;
+  const OutOfInferenceMode normal;
+  const at::NoGradGuard no_grad;
   update_masks();
 }
 
@@ -189,29 +188,24 @@ at::Tensor BaseDataSparsifier::get_data(const std::string& name, bool return_ori
   return entry.tensor;
 }
 
-void BaseDataSparsifier::squash_mask(const std::optional<std::vector<std::string>>& names,
+void BaseDataSparsifier::squash_mask(const std::vector<std::string>& names,
                                      bool leave_parametrized) {
-  const std::vector<std::string> all = names ? *names : this->names();
-  std::vector<at::Tensor> values(all.size());
+  const OutOfInferenceMode normal;
+  const at::NoGradGuard no_grad;
   std::set<std::string> seen;
-  at::NoGradGuard no_grad;
-  for (size_t i = 0; i < all.size(); ++i) {
-    const DataEntry* entry = impl_->entries.find(all[i]);
-    TORCH_CHECK_VALUE(entry != nullptr && entry->masked && seen.insert(all[i]).second,
-                      "the container does not have a parametrization on ", all[i]);
+  for (const std::string& name : names) {
+    const auto* entry = impl_->entries.find(name);
+    TORCH_CHECK_VALUE(entry != nullptr && (*entry)->masked && seen.insert(name).second,
+                      "the container does not have a parametrization on ", name);
     if (!leave_parametrized) continue;
-    Parametrization& link = *(*impl_->container->parametrizations(all[i]))[0];
-    check_link(entry->tensor, link);
-    // A link of a user's own may throw; a mask that was checked does not, and one by one saves
-    // memory.
-    if (dynamic_cast<FakeSparsity*>(&link) == nullptr) values[i] = impl_->container->read(all[i]);
+    check_mask((*entry)->mask, (*entry)->tensor);
+    check_link((*entry)->tensor, *(*impl_->container->parametrizations(name))[0]);
   }
-  for (size_t i = 0; i < all.size(); ++i) {
-    DataEntry& entry = impl_->entry(all[i]);
-    if (leave_parametrized) {
-      adopt_values(entry.tensor, values[i].defined() ? values[i] : impl_->container->read(all[i]));
-    }
-    impl_->container->unmask(all[i]);
+  for (const std::string& name : names) {
+    DataEntry& entry = impl_->entry(name);
+    // Read now: an earlier name may stand for the same tensor.
+    if (leave_parametrized) adopt_values(entry.tensor, impl_->container->read(name));
+    impl_->container->unmask(name);
     entry.masked = false;
   }
 }
@@ -233,8 +227,17 @@ const NamedValues& BaseDataSparsifier::data_group(const std::string& name) const
 void BaseDataSparsifier::set_config(const std::string& name, const std::string& key,
                                     c10::IValue value) {
   NamedValues& group = impl_->entry(name).group;
-  impl_->check_value(key, value);
+  TORCH_CHECK_VALUE(key != "mask" && key != "parametrization", "'", key, "' of '", name,
+                    "' can only be given to add_data");
+  impl_->check_config({{key, value}});
   group.set(key, std::move(value));
+}
+
+void BaseDataSparsifier::set_config(const std::string& name, const std::string& key,
+                                    std::initializer_list<int64_t> integers) {
+  NamedValues tuple;
+  tuple.set(key, integers);
+  set_config(name, key, tuple.at(key));
 }
 
 NamedValues& BaseDataSparsifier::state(const std::string& name) { return impl_->entry(name).state; }
@@ -258,7 +261,7 @@ std::string BaseDataSparsifier::text() const {
   for (const auto& item : impl_->entries) {
     text += "\n\tData Group\n\t    name: " + item.key() + "\n";
     std::vector<const NamedValues::Entry*> sorted;
-    for (const auto& entry : item.value().group) {
+    for (const auto& entry : item.value()->group) {
       if (entry.name != "data") sorted.push_back(&entry);
     }
     std::ranges::sort(sorted, {}, [](const auto* entry) { return entry->name; });

@@ -1,6 +1,7 @@
 // A data sparsifier in a file of torch::save.
 //
 //   format        "winnow data sparsifier 1"
+//   made_by       the name of the sparsifier's class
 //   names         the data's names, in order
 //   entry_I       of the I-th name: `group` and `state` as a list of names and a tuple of values,
 //                 `mask` (dense)
@@ -8,6 +9,7 @@
 //   defaults, fields, enable_mask_update
 #include <torch/serialize/archive.h>
 
+#include "torch/class_name.h"
 #include "torch/data_sparsifier_impl.h"
 
 namespace winnow {
@@ -97,6 +99,7 @@ void read_container(InputArchive& archive, torch::OrderedDict<std::string, at::T
 void BaseDataSparsifier::save(OutputArchive& archive) const {
   const DataSparsifierState state = impl_->state_dict(/*clone=*/false, /*sparse_masks=*/false);
   archive.write("format", std::string(kFormat));
+  archive.write("made_by", class_name(typeid(*this)));
   c10::List<std::string> names;
   for (size_t i = 0; i < state.state.size(); ++i) {
     const std::string& name = state.state[i].key();
@@ -119,6 +122,9 @@ void BaseDataSparsifier::save(OutputArchive& archive) const {
 void BaseDataSparsifier::load(InputArchive& archive) {
   TORCH_CHECK(read_value(archive, "format").toStringRef() == kFormat,
               "a file of a data sparsifier in an unknown format");
+  const std::string written = read_value(archive, "made_by").toStringRef();
+  TORCH_CHECK(written == class_name(typeid(*this)), "a file of a ", written, ", not of a ",
+              class_name(typeid(*this)));
   DataSparsifierSnapshot snapshot;
   const std::vector<std::string> names = read_names(archive, "names");
   for (size_t i = 0; i < names.size(); ++i) {

@@ -26,8 +26,11 @@ struct NewEntry {
   std::shared_ptr<Parametrization> link;  // null: squashed
 };
 
+using NewEntries = std::vector<std::pair<std::string, NewEntry>>;
+
 struct BaseDataSparsifier::Impl {
-  torch::OrderedDict<std::string, DataEntry> entries{"data"};
+  /// By pointer, so that references to an entry outlive changes of others.
+  torch::OrderedDict<std::string, std::shared_ptr<DataEntry>> entries{"data"};
   std::shared_ptr<DataContainer> container = std::make_shared<DataContainer>();
   NamedValues defaults;
   std::vector<ConfigField> fields;
@@ -47,13 +50,20 @@ struct BaseDataSparsifier::Impl {
   /// The same for all of `config`, with a warning for names that look misspelt.
   void check_config(const NamedValues& config) const;
 
+  /// What add_data is to insert for `weight`, in the place of `old` unless that is null; checked.
+  NewEntry new_entry(const std::string& name, const at::Tensor& weight, const DataEntry* old,
+                     const AddDataOptions& options) const;
+
   void insert(const std::string& name, NewEntry added);
   void erase(const std::string& name);
 
   DataSparsifierState state_dict(bool clone, bool sparse_masks) const;
   /// The entries that `state` describes, in its order, checked.
-  std::vector<std::pair<std::string, NewEntry>> entries_of(const DataSparsifierState& state,
-                                                           bool strict) const;
+  NewEntries entries_of(const DataSparsifierState& state, bool strict) const;
+  /// Takes them over in the place of what is there, or in front of it.
+  void adopt(NewEntries loaded, bool strict);
+  /// c10::Error naming `what` where a declared field is missing in `config`.
+  void check_complete(const std::string& what, const NamedValues& config) const;
 };
 
 /// KeyError unless `name` can be a name of data.

@@ -3,6 +3,7 @@
 
 #include "torch/check.h"
 #include "torch/data_sparsifier_impl.h"
+#include "torch/inference_mode.h"
 #include "torch/parametrization_types.h"
 
 namespace winnow {
@@ -50,14 +51,14 @@ std::pair<const at::Tensor*, bool> stored_tensor(const std::string& name,
 
 NewEntry load_entry(const std::string& name, const NamedValues& values, const NamedValues& group,
                     const TensorDict& container) {
-  at::NoGradGuard no_grad;
+  const OutOfInferenceMode normal;
+  const at::NoGradGuard no_grad;
   check_data_name(name);
   const auto [stored, masked] = stored_tensor(name, container);
   TORCH_CHECK(stored->defined(), "Error loading ", name, ": its tensor is undefined");
   const at::Tensor tensor = stored->detach().clone();
   const at::Tensor mask = dense_mask(name, values);
-  WINNOW_CHECK_ASSERTION(mask.sizes() == tensor.sizes(), "Error loading ", name, ": mask shape ",
-                         mask.sizes(), " must match x shape ", tensor.sizes());
+  check_mask(mask, tensor);
   NewEntry loaded{{tensor, mask, group.deep_copy(), without_mask(values), masked}, false, nullptr};
   if (masked) {
     loaded.link = make_link(group, mask);
@@ -69,11 +70,35 @@ NewEntry load_entry(const std::string& name, const NamedValues& values, const Na
 
 }  // namespace
 
+BaseDataSparsifier::Impl::Impl(const Impl& other)
+    : defaults(other.defaults.deep_copy()),
+      fields(other.fields),
+      enable_mask_update(other.enable_mask_update),
+      step_count(other.step_count) {
+  const OutOfInferenceMode normal;
+  const at::NoGradGuard no_grad;
+  const TensorDict container = other.container->state();
+  for (const auto& item : other.entries) {
+    const DataEntry& from = *item.value();
+    const at::Tensor tensor = from.tensor.detach().clone();
+    NewEntry copy{
+        {tensor.set_requires_grad(from.tensor.requires_grad()), from.mask.detach().clone(),
+         from.group.deep_copy(), from.state.deep_copy(), from.masked},
+        other.container->is_parameter(item.key()),
+        nullptr};
+    if (from.masked) {
+      copy.link = make_link(copy.entry.group, copy.entry.mask);
+      load_link(*copy.link, item.key(), container);
+    }
+    insert(item.key(), std::move(copy));
+  }
+}
+
 DataSparsifierState BaseDataSparsifier::Impl::state_dict(bool clone, bool sparse_masks) const {
   at::NoGradGuard no_grad;
   DataSparsifierState dict;
   for (const auto& item : entries) {
-    const DataEntry& entry = item.value();
+    const DataEntry& entry = *item.value();
     const bool sparse = sparse_masks && entry.mask.layout() == at::kStrided;
     NamedValues values{{"mask", sparse ? entry.mask.to_sparse() : entry.mask.clone()}};
     values.update(without_mask(entry.state));
@@ -87,18 +112,27 @@ DataSparsifierState BaseDataSparsifier::Impl::state_dict(bool clone, bool sparse
   return dict;
 }
 
-std::vector<std::pair<std::string, NewEntry>> BaseDataSparsifier::Impl::entries_of(
-    const DataSparsifierState& state, bool strict) const {
+void BaseDataSparsifier::Impl::check_complete(const std::string& what,
+                                              const NamedValues& config) const {
+  for (const ConfigField& field : fields) {
+    TORCH_CHECK(config.contains(field.name), "Error loading ", what, ": it has no '", field.name,
+                "'; was it saved by a sparsifier of another class?");
+  }
+}
+
+NewEntries BaseDataSparsifier::Impl::entries_of(const DataSparsifierState& state,
+                                                bool strict) const {
   for (const auto& item : state.data_groups) {
     TORCH_CHECK(!strict || state.state.contains(item.key()), "Error loading ", item.key(),
                 ": it has a data group and no state");
   }
-  std::vector<std::pair<std::string, NewEntry>> loaded;
+  NewEntries loaded;
   for (const auto& item : state.state) {
     const std::string& name = item.key();
     if (!strict && entries.contains(name)) continue;
     const NamedValues* group = state.data_groups.find(name);
     TORCH_CHECK(group != nullptr, "Error loading ", name, ": it has a state and no data group");
+    check_complete("the data group of " + name, *group);
     for (const auto& entry : *group) check_value(entry.name, entry.value);
     loaded.emplace_back(name, load_entry(name, item.value(), *group, state.container));
   }
@@ -109,18 +143,21 @@ DataSparsifierState BaseDataSparsifier::state_dict(const StateDictOptions& optio
   return impl_->state_dict(options.clone, /*sparse_masks=*/true);
 }
 
-void BaseDataSparsifier::load_state_dict(const DataSparsifierState& state, bool strict) {
-  auto loaded = impl_->entries_of(state, strict);
-  for (const auto& [name, entry] : loaded) check_data(name, entry.entry.tensor);
-  torch::OrderedDict<std::string, DataEntry> kept{"data"};
+void BaseDataSparsifier::Impl::adopt(NewEntries loaded, bool strict) {
+  auto kept = std::move(entries);  // they come after the loaded ones, as upstream has it
+  entries = decltype(entries){"data"};
   if (strict) {
-    impl_->container = std::make_shared<DataContainer>();
-  } else {
-    kept = std::move(impl_->entries);  // they come after the loaded ones, as upstream has it
+    kept = decltype(kept){"data"};
+    container = std::make_shared<DataContainer>();
   }
-  impl_->entries = torch::OrderedDict<std::string, DataEntry>{"data"};
-  for (auto& [name, entry] : loaded) impl_->insert(name, std::move(entry));
-  for (auto& item : kept) impl_->entries.insert(item.key(), std::move(item.value()));
+  for (auto& [name, entry] : loaded) insert(name, std::move(entry));
+  for (auto& item : kept) entries.insert(item.key(), item.value());
+}
+
+void BaseDataSparsifier::load_state_dict(const DataSparsifierState& state, bool strict) {
+  NewEntries loaded = impl_->entries_of(state, strict);
+  for (const auto& [name, entry] : loaded) check_data(name, entry.entry.tensor);
+  impl_->adopt(std::move(loaded), strict);
 }
 
 DataSparsifierSnapshot BaseDataSparsifier::getstate() const {
@@ -134,11 +171,14 @@ DataSparsifierSnapshot BaseDataSparsifier::getstate() const {
 }
 
 void BaseDataSparsifier::setstate(const DataSparsifierSnapshot& snapshot) {
+  impl_->check_complete("the defaults", snapshot.defaults);
   for (const auto& entry : snapshot.defaults) impl_->check_value(entry.name, entry.value);
-  impl_->entries_of(snapshot, /*strict=*/true);  // throws before anything is changed
-  set_fields(snapshot.fields);
-  load_state_dict(snapshot);
-  impl_->defaults = snapshot.defaults.deep_copy();
+  NamedValues defaults = snapshot.defaults.deep_copy();
+  NewEntries loaded = impl_->entries_of(snapshot, /*strict=*/true);
+  for (const auto& [name, entry] : loaded) check_data(name, entry.entry.tensor);
+  set_fields(snapshot.fields);  // the last that may throw
+  impl_->adopt(std::move(loaded), /*strict=*/true);
+  impl_->defaults = std::move(defaults);
   impl_->enable_mask_update = snapshot.enable_mask_update.value_or(true);
 }
 

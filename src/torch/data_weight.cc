@@ -26,25 +26,30 @@ const at::Tensor* weight_of_module(torch::nn::Module& module) {
   return weight_in<nn::EmbeddingBagImpl>(module);
 }
 
+void check_tensor(const at::Tensor& tensor, const std::string& owner) {
+  WINNOW_CHECK_ASSERTION(tensor.defined(), "specified data type: ", owner,
+                         "an undefined tensor or a null module is", kSupported);
+  const bool dense =
+      tensor.layout() == at::kStrided && !tensor.is_quantized() && !tensor.is_nested();
+  WINNOW_CHECK_ASSERTION(dense, "specified data type: ", owner, tensor.toString(), " is",
+                         kSupported);
+}
+
 }  // namespace
 
 DataWeight weight_of(const Data& data) {
-  if (data.module() != nullptr) {
-    torch::nn::Module& module = *data.module();
-    const at::Tensor* weight = weight_of_module(module);
-    WINNOW_CHECK_ASSERTION(weight != nullptr, "specified data type ", module.name(), kSupported);
-    WINNOW_CHECK_ASSERTION(!is_parametrized(module, "weight"), "specified data type parametrized ",
-                           module.name(), kSupported,
-                           ". Remove its parametrizations first, or pass its `weight`");
-    return {*weight, true};
+  if (data.module() == nullptr) {
+    check_tensor(data.tensor(), "");
+    return {data.tensor(), data.tensor().is_leaf() && data.tensor().requires_grad()};
   }
-  const at::Tensor& tensor = data.tensor();
-  WINNOW_CHECK_ASSERTION(tensor.defined(),
-                         "specified data type: an undefined tensor or null module is", kSupported);
-  WINNOW_CHECK_ASSERTION(tensor.layout() == at::kStrided && !tensor.is_quantized(),
-                         "specified data type ", tensor.is_quantized() ? "quantized" : "sparse",
-                         " tensor ", kSupported);
-  return {tensor, tensor.is_leaf() && tensor.requires_grad()};
+  torch::nn::Module& module = *data.module();
+  const at::Tensor* weight = weight_of_module(module);
+  WINNOW_CHECK_ASSERTION(weight != nullptr, "specified data type ", module.name(), kSupported);
+  WINNOW_CHECK_ASSERTION(!is_parametrized(module, "weight"), "specified data type parametrized ",
+                         module.name(), kSupported,
+                         ". Remove its parametrizations first, or pass its `weight`");
+  check_tensor(*weight, "the weight of " + module.name() + ": ");
+  return {*weight, true};
 }
 
 }  // namespace winnow

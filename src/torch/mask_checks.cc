@@ -23,10 +23,6 @@ std::ostream& operator<<(std::ostream& stream, const Name& name) {
   return stream << name.name;
 }
 
-bool is_prunable_type(c10::ScalarType type) {
-  return type == at::kFloat || type == at::kDouble || type == at::kHalf || type == at::kBFloat16;
-}
-
 void check_plain(const at::Tensor& tensor, const Name& name) {
   TORCH_CHECK_VALUE(tensor.defined(), name, ": expected a tensor, found an undefined one");
   TORCH_CHECK_VALUE(tensor.layout() == at::kStrided, name, ": expected layout Strided, found ",
@@ -105,6 +101,10 @@ void check_memory(std::span<const TensorMask> targets) {
 }
 
 }  // namespace
+
+bool is_prunable_type(c10::ScalarType type) noexcept {
+  return type == at::kFloat || type == at::kDouble || type == at::kHalf || type == at::kBFloat16;
+}
 
 void check_mask_data(const at::Tensor& data) { check_data(data, {"data", 0, 1}); }
 

@@ -10,6 +10,9 @@
 
 namespace winnow {
 
+/// Whether values of this type have a norm here: F32, F64, F16 and BF16.
+bool is_prunable_type(c10::ScalarType type) noexcept;
+
 /// c10::ValueError naming what was wrong and what would be right unless `data` is a defined,
 /// strided tensor of F32, F64, F16 or BF16.
 void check_mask_data(const at::Tensor& data);

@@ -137,6 +137,10 @@ void NamedValues::set(std::string_view name, c10::IValue value) {
   }
 }
 
+void NamedValues::set(std::string_view name, std::initializer_list<int64_t> integers) {
+  set(name, tuple_of(integers));
+}
+
 void NamedValues::update(const NamedValues& other) {
   if (&other == this) return;
   for (const Entry& entry : other) set(entry.name, entry.value);

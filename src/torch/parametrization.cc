@@ -7,7 +7,9 @@
 #include <ranges>
 
 #include "torch/check.h"
+#include "torch/inference_mode.h"
 #include "torch/parametrization_access.h"
+#include "torch/version_counter.h"
 
 namespace winnow {
 namespace {
@@ -169,7 +171,7 @@ void check_evaluation(const at::Tensor& before, Parametrization& link) {
 void adopt_values(const at::Tensor& original, const at::Tensor& values) {
   original.set_data(values);
   // set_data keeps the version: a backward pass that saved the old values would read the new ones.
-  if (!original.is_inference()) original.unsafeGetTensorImpl()->bump_version();
+  bump_version(original);
 }
 
 void register_parametrization(torch::nn::Module& module, const std::string& tensor_name,
@@ -196,7 +198,8 @@ void remove_parametrizations(torch::nn::Module& module, const std::string& tenso
                     " does not have a parametrization on ", tensor_name);
   auto& target = dynamic_cast<Parametrizable&>(module);
   if (leave_parametrized) {
-    at::NoGradGuard no_grad;
+    const OutOfInferenceMode normal;
+    const at::NoGradGuard no_grad;
     const auto chain = target.parametrizations(tensor_name);
     adopt_values(chain->original(), chain->read());
   }

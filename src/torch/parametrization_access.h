@@ -15,8 +15,6 @@ FoundTensor find_tensor(const torch::nn::Module& module, const std::string& name
 
 class ParametrizationAccess {
  public:
-  static torch::nn::Module& module(Parametrizable& target) { return target.module(); }
-
   /// Appends `link` to the chain of `name`, which starts with the tensor of that name.
   static void append(Parametrizable& target, const std::string& name,
                      std::shared_ptr<Parametrization> link);

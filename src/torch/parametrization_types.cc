@@ -52,6 +52,15 @@ std::shared_ptr<Parametrization> make_link(const NamedValues& group, const at::T
   return link;
 }
 
+void check_mask(const at::Tensor& mask, const at::Tensor& weight) {
+  WINNOW_CHECK_ASSERTION(mask.defined(), "mask shape must match x shape: the mask is undefined");
+  TORCH_CHECK_VALUE(mask.layout() == at::kStrided && !mask.is_quantized() && !mask.is_nested(),
+                    "a mask must be a dense tensor, got ", mask.toString());
+  TORCH_CHECK_VALUE(!mask.requires_grad(), "a mask must not require grad: pass mask.detach()");
+  TORCH_CHECK_VALUE(mask.device() == weight.device(), "the mask is on ", mask.device(),
+                    " and the data on ", weight.device(), ": move one of them");
+}
+
 void check_link(const at::Tensor& tensor, Parametrization& link) {
   if (auto* fake = dynamic_cast<FakeSparsity*>(&link)) {
     fake->check_shape(tensor);

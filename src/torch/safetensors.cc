@@ -96,7 +96,8 @@ std::vector<size_t> lay_out(std::vector<TensorInfo>& tensors) {
 
 /// `tensor` itself where its bytes are those of the file, else a copy.
 at::Tensor dense_on_cpu(const at::Tensor& tensor) {
-  const bool plain = tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg();
+  const bool plain =
+      tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg() && !tensor._is_zerotensor();
   if (plain && tensor.device().is_cpu()) return tensor;
   return at::empty(tensor.sizes(), at::dtype(tensor.scalar_type())).copy_(tensor);
 }

@@ -11,17 +11,13 @@
 #include "torch/mask_checks.h"
 #include "torch/pieced_mask.h"
 #include "torch/tensor_matrix.h"
+#include "torch/version_counter.h"
 #include "winnow/core/mask.h"
 
 namespace winnow {
 namespace {
 
 bool is_on_cpu(const TensorMask& target) { return target.data.is_cpu(); }
-
-/// Tells autograd that the mask is about to change. Inference tensors are not tracked.
-void bump_version(const at::Tensor& mask) {
-  if (!mask.is_inference()) mask.unsafeGetTensorImpl()->bump_version();
-}
 
 /// Where all data can be read in place: them and their masks, as the core takes them; else nothing.
 std::vector<MaskTarget> targets_in_place(std::span<const TensorMask> targets) {

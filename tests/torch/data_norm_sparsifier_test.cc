@@ -189,13 +189,30 @@ TEST(DataNormSparsifier, TakesADataList) {
   EXPECT_EQ(sparsifier.data_group("bag").get<double>("sparsity_level"), 0.25);
 }
 
+// Upstream's idiom for a variant of its own.
+TEST(DataNormSparsifier, CallsTheUpdateMaskOfASubclass) {
+  class KeepFirst : public DataNormSparsifier {
+   protected:
+    void update_mask(const std::string& name, const at::Tensor& data,
+                     const NamedValues& config) override {
+      DataNormSparsifier::update_mask(name, data, config);
+      get_mask(name)[0].fill_(1);
+    }
+  };
+  KeepFirst sparsifier;
+  sparsifier.add_data("x", counting({4, 4}));
+  sparsifier.step();
+  EXPECT_EQ(sparsifier.get_mask("x").sum(1)[0].item<int64_t>(), 4);
+  EXPECT_EQ(sparsifier.get_mask("x").sum(1)[1].item<int64_t>(), 0);
+}
+
 TEST(DataNormSparsifier, CopiesCanStep) {
   DataNormSparsifier sparsifier({.norm = Norm::kL2});
   sparsifier.add_data("x", counting({4, 4}));
-  DataNormSparsifier copy(sparsifier);
-  copy.step();
-  EXPECT_EQ(copy.norm(), Norm::kL2);
-  EXPECT_EQ(copy.get_mask("x").sum().item<int64_t>(), 8);
+  const auto copy = sparsifier.clone();
+  copy->step();
+  EXPECT_EQ(copy->norm(), Norm::kL2);
+  EXPECT_EQ(copy->get_mask("x").sum().item<int64_t>(), 8);
   EXPECT_TRUE(sparsifier.get_mask("x").equal(torch::ones({4, 4})));
 }
 

@@ -21,13 +21,15 @@ using testing::FirstRowSparsifier;
 using ::testing::HasSubstr;
 using testing::message_of;
 
-FirstRowSparsifier stepped() {
-  FirstRowSparsifier sparsifier({{"level", 0.5}});
-  sparsifier.add_data("x", counting({2, 2}));
-  sparsifier.add_data("y", counting({3, 2}), {.config = {{"level", 0.25}, {"note", "hello"}}});
-  sparsifier.step();
-  return sparsifier;
-}
+/// Two names, one step.
+class Stepped : public FirstRowSparsifier {
+ public:
+  Stepped() : FirstRowSparsifier({{"level", 0.5}}) {
+    add_data("x", counting({2, 2}));
+    add_data("y", counting({3, 2}), {.config = {{"level", 0.25}, {"note", "hello"}}});
+    step();
+  }
+};
 
 void expect_stepped(BaseDataSparsifier& sparsifier) {
   EXPECT_THAT(sparsifier.names(), ElementsAre("x", "y"));
@@ -39,7 +41,7 @@ void expect_stepped(BaseDataSparsifier& sparsifier) {
 }
 
 TEST(DataSparsifierState, IsASnapshot) {
-  FirstRowSparsifier sparsifier = stepped();
+  Stepped sparsifier;
   const DataSparsifierState state = sparsifier.state_dict();
   sparsifier.get_data("x").zero_();
   sparsifier.get_mask("x").zero_();
@@ -55,7 +57,7 @@ TEST(DataSparsifierState, IsASnapshot) {
 }
 
 TEST(DataSparsifierState, SharesTheOriginalsWithoutClone) {
-  FirstRowSparsifier sparsifier = stepped();
+  Stepped sparsifier;
   const DataSparsifierState state = sparsifier.state_dict({.clone = false});
   const at::Tensor& shared = state.container["parametrizations.x.original"];
   EXPECT_EQ(shared.data_ptr(), sparsifier.get_data("x").data_ptr());
@@ -81,7 +83,7 @@ TEST(DataSparsifierState, MasksAreSparseAlsoWhereThereIsNothingToKeep) {
 }
 
 TEST(DataSparsifierState, LoadsDenseMasksToo) {
-  DataSparsifierState state = stepped().state_dict();
+  DataSparsifierState state = Stepped().state_dict();
   auto& values = state.state["x"];
   values.set("mask", values.get<at::Tensor>("mask").to_dense());
   FirstRowSparsifier loaded;
@@ -94,7 +96,7 @@ TEST(DataSparsifierState, StrictLoadReplacesWhatWasThereAndKeepsDefaults) {
   const at::Tensor mine = counting({2, 2});
   loaded.add_data("mine", mine);
   loaded.step();
-  loaded.load_state_dict(stepped().state_dict());
+  loaded.load_state_dict(Stepped().state_dict());
   expect_stepped(loaded);
   EXPECT_EQ(loaded.defaults().get<double>("level"), 0.9);
   EXPECT_EQ(loaded.step_count(), 1);
@@ -106,7 +108,7 @@ TEST(DataSparsifierState, NonStrictLoadKeepsExistingEntriesCompletely) {
   const at::Tensor mine = torch::zeros({5, 5});
   loaded.add_data("x", mine, {.config = {{"level", 0.7}}});
   loaded.add_data("other", counting({2, 2}));
-  DataSparsifierState state = stepped().state_dict();
+  DataSparsifierState state = Stepped().state_dict();
   state.data_groups.insert("nobody", {});
   loaded.load_state_dict(state, /*strict=*/false);
   EXPECT_THAT(loaded.names(), ElementsAre("y", "x", "other"));
@@ -119,7 +121,7 @@ TEST(DataSparsifierState, NonStrictLoadKeepsExistingEntriesCompletely) {
 // One way to be wrong each; nothing may change.
 TEST(DataSparsifierState, RefusesWhatDoesNotFitTogether) {
   const auto refused = [](const char* gist, const auto& change) {
-    DataSparsifierState state = stepped().state_dict();
+    DataSparsifierState state = Stepped().state_dict();
     change(state);
     FirstRowSparsifier loaded;
     loaded.add_data("mine", counting({2, 2}));
@@ -146,6 +148,35 @@ TEST(DataSparsifierState, RefusesWhatDoesNotFitTogether) {
     s.state.insert("a.b", s.state["x"]);
     s.data_groups.insert("a.b", {});
   });
+}
+
+// What is refused late must not leave half of it: an L2 snapshot whose data this class refuses.
+TEST(DataSparsifierState, AFailedSnapshotChangesNoField) {
+  DataNormSparsifier source({.sparsity_level = 0.75, .norm = Norm::kL2}), target;
+  source.add_data("x", counting({4, 4}));
+  DataSparsifierSnapshot snapshot = source.getstate();
+  snapshot.container["parametrizations.x.original"] = torch::ones({4, 4}, torch::kInt);
+  snapshot.state["x"].set("mask", torch::ones({4, 4}, torch::kInt));
+  EXPECT_THROW(target.setstate(snapshot), c10::ValueError);
+  EXPECT_EQ(target.norm(), Norm::kL1);
+  EXPECT_EQ(target.defaults().get<double>("sparsity_level"), 0.5);
+  EXPECT_TRUE(target.names().empty());
+}
+
+TEST(DataSparsifierState, RefusesStatesOfAnotherClass) {
+  Stepped other;
+  DataNormSparsifier target;
+  EXPECT_THAT(message_of<c10::Error>([&] { target.load_state_dict(other.state_dict()); }),
+              HasSubstr("no 'sparsity_level'"));
+  EXPECT_THAT(message_of<c10::Error>([&] { target.setstate(other.getstate()); }),
+              HasSubstr("no 'sparsity_level'"));
+  EXPECT_THROW(target.setstate(DataSparsifierSnapshot()), c10::Error);
+  std::stringstream file;
+  torch::save(static_cast<BaseDataSparsifier&>(other), file);
+  EXPECT_THAT(message_of<c10::Error>([&] { torch::load(target, file); }),
+              HasSubstr("a file of a Stepped, not of a DataNormSparsifier"));
+  target.add_data("x", counting({4, 4}));
+  target.step();
 }
 
 TEST(DataSparsifierState, RefusesConfigurationsThatTheSparsifierRefuses) {
@@ -234,7 +265,7 @@ TEST(DataSparsifierState, FilesRoundTrip) {
   source.add_data("1", counting({2, 2}));
   source.step();
   source.state("1").set("count", 5);
-  source.squash_mask(std::vector<std::string>{"1"});
+  source.squash_mask({"1"});
   std::stringstream file;
   torch::save(source, file);
   DataNormSparsifier loaded;

@@ -18,12 +18,13 @@ using testing::message_of;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-DataNormSparsifier two_data() {
-  DataNormSparsifier sparsifier({.sparsity_level = 0.8});
-  sparsifier.add_data("x", torch::ones({4, 4}));
-  sparsifier.add_data("y", torch::ones({4, 4}), {.config = {{"sparsity_level", 0.6}}});
-  return sparsifier;
-}
+class TwoData : public DataNormSparsifier {
+ public:
+  TwoData() : DataNormSparsifier({.sparsity_level = 0.8}) {
+    add_data("x", torch::ones({4, 4}));
+    add_data("y", torch::ones({4, 4}), {.config = {{"sparsity_level", 0.6}}});
+  }
+};
 
 /// The value of `name` at epoch 0, 1, ... count - 1.
 std::vector<double> levels(const BaseDataSparsifier& sparsifier, BaseDataScheduler& scheduler,
@@ -42,7 +43,7 @@ auto near(std::vector<double> values) {
 
 class Schedules : public ::testing::Test {
  protected:
-  Schedules() : sparsifier(two_data()) { sparsifier.step(); }
+  Schedules() { sparsifier.step(); }
 
   template <typename Scheduler, typename Options>
   std::string refusal(const Options& options) {
@@ -50,7 +51,7 @@ class Schedules : public ::testing::Test {
   }
 
   CapturedWarnings warnings;  // the order of steps is none of these tests' business
-  DataNormSparsifier sparsifier;
+  TwoData sparsifier;
 };
 
 TEST_F(Schedules, LambdaMultipliesTheBase) {
@@ -212,14 +213,14 @@ TEST_F(Schedules, NamesThatAreGoneAreSkipped) {
 /// Steps of `scheduler` after it took over the state of one that was interrupted.
 template <typename Scheduler, typename Options>
 void expect_resumes(const Options& options, const Options& others) {
-  DataNormSparsifier whole = two_data();
+  TwoData whole;
   Scheduler uninterrupted(whole, options);
   const std::vector<double> want = levels(whole, uninterrupted, "y", 8);
 
-  DataNormSparsifier first = two_data();
+  TwoData first;
   Scheduler interrupted(first, options);
   std::vector<double> got = levels(first, interrupted, "y", 4);
-  DataNormSparsifier second = two_data();
+  TwoData second;
   Scheduler resumed(second, others);
   second.load_state_dict(first.state_dict());
   resumed.load_state_dict(interrupted.state_dict());

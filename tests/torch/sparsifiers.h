@@ -3,10 +3,12 @@
 
 #include <torch/torch.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "winnow/torch/data_sparsifier.h"
+#include "winnow/torch/parametrization.h"
 
 namespace winnow::testing {
 
@@ -15,15 +17,36 @@ class FirstRowSparsifier : public BaseDataSparsifier {
  public:
   explicit FirstRowSparsifier(NamedValues defaults = {})
       : BaseDataSparsifier(std::move(defaults)) {}
-  FirstRowSparsifier(const FirstRowSparsifier&) = default;
+
+  std::unique_ptr<FirstRowSparsifier> clone() const {
+    return std::unique_ptr<FirstRowSparsifier>(new FirstRowSparsifier(DeepCopyOf{*this}));
+  }
 
  protected:
+  explicit FirstRowSparsifier(DeepCopyOf other) : BaseDataSparsifier(other) {}
   void update_mask(const std::string& name, const at::Tensor&, const NamedValues&) override {
     get_mask(name)[0].zero_();
     const c10::IValue* count = state(name).find("step_count");
     state(name).set("step_count", count == nullptr ? 1 : count->toInt() + 1);
   }
 };
+
+/// A parametrization of a user's own, with a tensor in the state.
+class Doubling : public Parametrization {
+ public:
+  explicit Doubling(at::Tensor mask) : mask_(std::move(mask)) {
+    factor_ = register_buffer("factor", torch::full({1}, 2.0F));
+  }
+  at::Tensor forward(const at::Tensor& x) override { return mask_ * x * factor_; }
+
+ private:
+  at::Tensor mask_, factor_;
+};
+
+inline void register_doubling() {
+  register_parametrization_type(
+      "doubling", [](const at::Tensor& mask) { return std::make_shared<Doubling>(mask); });
+}
 
 /// What a failing call says, without where it stands; empty where it does not throw `Error`.
 template <typename Error, typename Call>

@@ -12,6 +12,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -61,13 +62,18 @@ class DataNormSparsifier : public BaseDataSparsifier {
   /// With data, added in order under the defaults. Both arguments are asked for, because braces
   /// around options could be a list of data too.
   DataNormSparsifier(const DataList& data_list, const DataNormSparsifierOptions& options);
-  /// A deep copy, tied to no caller's tensors.
-  DataNormSparsifier(const DataNormSparsifier&) = default;
+
+  /// A deep copy: its data are tensors of its own, tied to no caller.
+  std::unique_ptr<DataNormSparsifier> clone() const;
 
   Norm norm() const noexcept { return norm_; }
   Scope scope() const noexcept { return scope_; }
 
  protected:
+  explicit DataNormSparsifier(DeepCopyOf other, Norm norm, Scope scope);
+
+  /// Under Scope::kTensor a step calls it for every name, once all have been checked; under kGlobal
+  /// it is not called.
   void update_mask(const std::string& name, const at::Tensor& data,
                    const NamedValues& config) override;
   void update_masks() override;
@@ -76,6 +82,8 @@ class DataNormSparsifier : public BaseDataSparsifier {
   void set_fields(const NamedValues& fields) override;
 
  private:
+  void update_globally(const DataNormConfig& config);
+
   Norm norm_;
   Scope scope_;
 };

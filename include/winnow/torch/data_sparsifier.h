@@ -23,6 +23,7 @@
 
 #include <concepts>
 #include <functional>
+#include <initializer_list>
 #include <iosfwd>
 #include <memory>
 #include <optional>
@@ -98,7 +99,8 @@ struct DataSparsifierState {
   torch::OrderedDict<std::string, at::Tensor> container;
 };
 
-/// What getstate returns: everything. Parts that are unset are left as they are by setstate.
+/// What getstate returns: everything. In setstate an unset enable_mask_update means true, and
+/// fields that are missing mean what the subclass starts with: upstream's four parts load alike.
 struct DataSparsifierSnapshot : DataSparsifierState {
   NamedValues defaults;
   std::optional<bool> enable_mask_update;
@@ -118,6 +120,9 @@ struct DataSparsifierSnapshot : DataSparsifierState {
 class BaseDataSparsifier {
  public:
   virtual ~BaseDataSparsifier();
+  /// A copy would be tied to no caller's tensors, and a move is not what a scheduler could follow.
+  BaseDataSparsifier(const BaseDataSparsifier&) = delete;
+  BaseDataSparsifier& operator=(const BaseDataSparsifier&) = delete;
 
   /// Puts `data` into the container under `name`, masked with ones (or the mask of the config), and
   /// returns what get_data(name, false) returns. A name that is there already is replaced, with a
@@ -148,13 +153,14 @@ class BaseDataSparsifier {
   /// c10::ValueError for an unknown name, or "mask squashed" for an original that is gone.
   at::Tensor get_data(const std::string& name, bool return_original = true) const;
 
-  /// Ends the masking of `names` (default: all). With `leave_parametrized` the tensor that was
-  /// added takes over the masked values: the same tensor object, so an optimizer goes on working;
-  /// views of it keep the old values. Without, it stays as it was. Mask and configuration are kept.
-  /// c10::ValueError "does not have a parametrization on NAME" for names that are unknown or
-  /// squashed already; all names are checked before any is touched.
-  void squash_mask(const std::optional<std::vector<std::string>>& names = std::nullopt,
-                   bool leave_parametrized = true);
+  /// Ends the masking of `names`, or of all. With `leave_parametrized` the tensor that was added
+  /// takes over the masked values: the same tensor object, so an optimizer goes on working; views
+  /// of it keep the old values. Without, it stays as it was. Mask and configuration are kept. A
+  /// dropped value that was negative is -0 then; apply_mask_ (torch/tensor_mask.h) makes it +0.
+  /// c10::ValueError "does not have a parametrization on NAME" for names that are unknown, squashed
+  /// already or given twice; all names are checked before any is touched.
+  void squash_mask() { squash_mask(names()); }
+  void squash_mask(const std::vector<std::string>& names, bool leave_parametrized = true);
 
   /// A snapshot of masks, configurations and data, without defaults and subclass fields.
   DataSparsifierState state_dict(const StateDictOptions& options = {}) const;
@@ -166,12 +172,14 @@ class BaseDataSparsifier {
   /// where a mask does not fit its data; nothing is changed then.
   void load_state_dict(const DataSparsifierState& state, bool strict = true);
 
-  /// Everything, for copies and files; and back.
+  /// Everything, for copies and files; and back. setstate throws as load_state_dict does, and
+  /// c10::Error where the defaults or a configuration lack a declared field.
   DataSparsifierSnapshot getstate() const;
   void setstate(const DataSparsifierSnapshot& snapshot);
 
-  /// torch::save(sparsifier, "file.pt") and torch::load(sparsifier, "file.pt") call these. The file
-  /// holds data only and no code. c10::Error where it was not written by `save`.
+  /// torch::save(sparsifier, "file.pt") and torch::load(sparsifier, "file.pt") call these.
+  /// c10::Error where the file was not written by `save`, or by one of another class. LibTorch
+  /// reads the archive: load files that you trust.
   void save(torch::serialize::OutputArchive& archive) const;
   void load(torch::serialize::InputArchive& archive);
 
@@ -181,15 +189,19 @@ class BaseDataSparsifier {
   /// False once squashed. c10::ValueError for an unknown name.
   bool is_parametrized(const std::string& name) const;
 
-  /// The configuration of `name`: defaults overlaid by what add_data got. c10::ValueError for an
-  /// unknown name.
+  /// The configuration of `name`: defaults overlaid by what add_data got. Valid until the name is
+  /// replaced or a state is loaded. c10::ValueError for an unknown name.
   const NamedValues& data_group(const std::string& name) const;
 
-  /// Sets one value of it; a declared field is checked as add_data does.
+  /// Sets one value of it, checked as add_data does. c10::ValueError for `mask` and
+  /// `parametrization`, which only add_data can take.
   void set_config(const std::string& name, const std::string& key, c10::IValue value);
+  /// The same for a tuple of integers, such as a block shape {rows, columns}.
+  void set_config(const std::string& name, const std::string& key,
+                  std::initializer_list<int64_t> integers);
 
   /// What a subclass keeps for `name` besides its mask, counters for example. It is saved, and gone
-  /// when the name is replaced. c10::ValueError for an unknown name.
+  /// when the name is replaced. Valid as data_group. c10::ValueError for an unknown name.
   NamedValues& state(const std::string& name);
 
   const NamedValues& defaults() const noexcept;
@@ -201,7 +213,8 @@ class BaseDataSparsifier {
   /// How often step was called.
   int64_t step_count() const noexcept;
 
-  /// The module that holds the data, `named_parameters` and all. Do not change its structure.
+  /// The module that holds the data, `named_parameters` and all; another one after a strict load.
+  /// Do not change its structure.
   std::shared_ptr<const torch::nn::Module> container() const;
 
   /// The class name and every configuration, one value a line, sorted, as upstream prints it.
@@ -222,9 +235,11 @@ class BaseDataSparsifier {
   /// @param fields   those that are checked when they are set; the others only have their names.
   explicit BaseDataSparsifier(NamedValues defaults = {}, std::vector<ConfigField> fields = {});
 
-  /// A deep copy: its data are tensors of its own, tied to no caller.
-  BaseDataSparsifier(const BaseDataSparsifier& other);
-  BaseDataSparsifier& operator=(const BaseDataSparsifier&) = delete;
+  /// For a subclass that offers clone(): a deep copy, whose data are tensors of its own.
+  struct DeepCopyOf {
+    const BaseDataSparsifier& sparsifier;
+  };
+  explicit BaseDataSparsifier(DeepCopyOf other);
 
   /// Writes the mask of `name`: get_mask(name), changed in place, never rebound. Called by step.
   /// @param data   the original

@@ -87,8 +87,9 @@ SwapMapping default_swap_mapping();
 /// such entry. The replacement is moved to the device of the module's parameters and buffers, and
 /// has its training flag. The module and its parent are left as they are: see swap_child.
 ///
-/// AssertionError "single-device" where the parameters and buffers are on several devices.
-/// Differs from torch.ao: the training flag is kept; there are no hooks.
+/// c10::ValueError where `module` is null. AssertionError "single-device" where the parameters and
+/// buffers are on several devices. Differs from torch.ao: the training flag is kept; there are no
+/// hooks.
 std::shared_ptr<torch::nn::Module> swap_module(const std::shared_ptr<torch::nn::Module>& module,
                                                const SwapMapping& mapping);
 

@@ -45,10 +45,12 @@ class NamedValues {
   /// at(name) as T: double (integers convert), int64_t, bool, std::string or at::Tensor.
   /// c10::TypeError naming the value's name and both types where it is something else.
   template <typename T>
-  T get(std::string_view name) const;
+  T get(std::string_view name) const = delete;
 
   /// Adds the value at the end, or replaces the one of that name in its place.
   void set(std::string_view name, c10::IValue value);
+  /// The same for a tuple of integers, such as a block shape {rows, columns}.
+  void set(std::string_view name, std::initializer_list<int64_t> integers);
 
   /// Sets every entry of `other`.
   void update(const NamedValues& other);

@@ -104,6 +104,7 @@ class Parametrizable {
 ///
 ///   class ScaledImpl : public winnow::ParametrizableModule<ScaledImpl> {
 ///    public:
+///     ScaledImpl() { reset(); }
 ///     void reset() override { weight = register_parameter("weight", torch::ones({3})); }
 ///     at::Tensor forward(const at::Tensor& x) { return x * read("weight"); }
 ///     at::Tensor weight;   // the original, always
@@ -133,7 +134,8 @@ class ParametrizableModule : public torch::nn::Cloneable<Derived>, public Parame
 /// The link is evaluated once, without gradient, to check it. Errors: c10::TypeError, naming the
 /// replacement, where the module is not Parametrizable; KeyError where it has no such parameter or
 /// buffer; c10::ValueError where the link changes the dtype or the shape. What the link itself
-/// throws passes through.
+/// throws passes through. (LibTorch cannot unregister a buffer: where one is parametrized,
+/// undefined buffers of the module lose their names.)
 void register_parametrization(torch::nn::Module& module, const std::string& tensor_name,
                               std::shared_ptr<Parametrization> link);
 

@@ -4,7 +4,8 @@
 //   winnow::nn::Embedding converted(model->embedding);  // a torch::nn::Embedding: the same tensor
 //
 // See torch::nn::Embedding for the exact behaviour. Thread-safety: that of torch::nn modules:
-// forward may run in several threads while nobody converts or trains the module.
+// forward may run in several threads while nobody converts or trains the module and
+// there is no max_norm, which scales rows in place.
 #pragma once
 
 #include <torch/nn/options/embedding.h>

@@ -4,7 +4,8 @@
 //   winnow::nn::EmbeddingBag converted(model->bag);  // a torch::nn::EmbeddingBag: the same tensor
 //
 // See torch::nn::EmbeddingBag for the exact behaviour. Thread-safety: that of torch::nn
-// modules: forward may run in several threads while nobody converts or trains the module.
+// modules: forward may run in several threads while nobody converts or trains the module and
+// there is no max_norm, which scales rows in place.
 #pragma once
 
 #include <torch/nn/modules/common.h>
