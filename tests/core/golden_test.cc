@@ -1,8 +1,9 @@
 // The mask cases of tests/data/golden_data.json: upstream's values, and ours where we differ.
+#include "support/golden.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -15,16 +16,8 @@ namespace winnow {
 namespace {
 
 using nlohmann::json;
-
-const json& golden() {
-  static const json data = json::parse(std::ifstream(WINNOW_TEST_DATA "/golden_data.json"));
-  return data;
-}
-
-double number(const json& value) {
-  if (value.is_boolean()) return value.get<bool>() ? 1 : 0;
-  return value.is_string() ? std::stod(value.get<std::string>()) : value.get<double>();
-}
+using testing::golden;
+using testing::golden_number;
 
 DType dtype_of(const std::string& name) {
   if (name == "float16") return DType::kF16;
@@ -36,7 +29,7 @@ DType dtype_of(const std::string& name) {
 
 DataNormConfig config_of(const json& c) {
   DataNormConfig config{
-      .sparsity_level = number(c["level"]),
+      .sparsity_level = golden_number(c["level"]),
       .sparse_block_shape = {c["block"][0].get<uint64_t>(), c["block"][1].get<uint64_t>()},
       .zeros_per_block = {},
       .norm = c["norm"] == "L1" ? Norm::kL1 : Norm::kL2};
@@ -70,7 +63,7 @@ TEST(GoldenData, ProducesTorchAoMasks) {
   size_t compared = 0, refused = 0;
   for (const json& c : golden()["mask_cases"]) {
     std::vector<double> data;
-    for (const json& x : c["data"]) data.push_back(number(x));
+    for (const json& x : c["data"]) data.push_back(golden_number(x));
     const json& expected = c.contains("recommended") ? c["recommended"] : c["upstream"];
     const Outcome outcome = run(c, data);
     if (expected.contains("error")) {

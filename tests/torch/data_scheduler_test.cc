@@ -3,10 +3,10 @@
 #include <gmock/gmock.h>
 #include <torch/torch.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "support/golden.h"
 #include "torch/captured_warnings.h"
 #include "torch/sparsifiers.h"
 #include "winnow/torch/data_norm_sparsifier.h"
@@ -97,8 +97,7 @@ json trace_of(const BaseDataSparsifier& sparsifier, const BaseDataScheduler& sch
 }
 
 json golden_trace(const std::string& id) {
-  const json data = json::parse(std::ifstream(WINNOW_TEST_DATA "/golden_data.json"));
-  for (const json& entry : data["scheduler_cases"]) {
+  for (const json& entry : testing::golden()["scheduler_cases"]) {
     if (entry["id"] == id) return entry["trace"];
   }
   return {};

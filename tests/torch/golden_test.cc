@@ -1,9 +1,10 @@
 // The cases of tests/data/golden_data.json that concern the sparsifiers: upstream's values, and
 // ours where we differ.
+#include "support/golden.h"
+
 #include <gmock/gmock.h>
 #include <torch/torch.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "torch/captured_warnings.h"
@@ -17,16 +18,8 @@ using nlohmann::json;
 using testing::counting;
 using ::testing::ElementsAreArray;
 using testing::FirstRowSparsifier;
-
-const json& golden() {
-  static const json data = json::parse(std::ifstream(WINNOW_TEST_DATA "/golden_data.json"));
-  return data;
-}
-
-double number(const json& value) {
-  if (value.is_boolean()) return value.get<bool>() ? 1 : 0;
-  return value.is_string() ? std::stod(value.get<std::string>()) : value.get<double>();
-}
+using testing::golden;
+using testing::golden_number;
 
 at::ScalarType dtype_of(const std::string& name) {
   static const std::map<std::string, at::ScalarType> types = {
@@ -38,7 +31,7 @@ at::ScalarType dtype_of(const std::string& name) {
 
 at::Tensor tensor_of(const json& values, std::vector<int64_t> shape, at::ScalarType dtype) {
   std::vector<double> numbers;
-  for (const json& value : values) numbers.push_back(number(value));
+  for (const json& value : values) numbers.push_back(golden_number(value));
   return torch::tensor(numbers, torch::kDouble).reshape(shape).to(dtype);
 }
 
@@ -50,7 +43,7 @@ std::vector<T> flat(const at::Tensor& tensor) {
 
 /// The settings of a case, as the configuration of one piece of data.
 NamedValues config_of(const json& c) {
-  return {{"sparsity_level", number(c["level"])},
+  return {{"sparsity_level", golden_number(c["level"])},
           {"sparse_block_shape", {c["block"][0].get<int64_t>(), c["block"][1].get<int64_t>()}},
           {"zeros_per_block", c["zeros_per_block"].get<int64_t>()}};
 }

@@ -5,9 +5,9 @@
 #include <gmock/gmock.h>
 #include <torch/torch.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "support/golden.h"
 #include "winnow/torch/error.h"
 #include "winnow/torch/fake_sparsity.h"
 #include "winnow/torch/nn/embedding.h"
@@ -17,8 +17,8 @@
 namespace winnow {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using torch::nn::Module;
 
 /// A model of typed members.
@@ -168,7 +168,7 @@ TEST(ModuleUtils, TestGetArgInfoFromTensorFqnFail) {
 }
 
 TEST(ModuleUtils, GetArgInfoProducesTorchAoValues) {
-  const auto golden = nlohmann::json::parse(std::ifstream(WINNOW_TEST_DATA "/golden_data.json"));
+  const auto& golden = testing::golden();
   torch::nn::Sequential model, inner(torch::nn::Linear(2, 2));
   model->push_back(torch::nn::Linear(2, 2));
   model->register_module("1", inner.ptr());  // LibTorch's Sequential runs through no Sequential
@@ -322,7 +322,7 @@ TEST(ModuleUtils, SwapChildOfATypedMemberNamesTheTypeToDeclare) {
       swap_child(*model, name, default_swap_mapping());
       FAIL() << name << " was swapped, which forward would not see";
     } catch (const c10::ValueError& error) {
-      EXPECT_THAT(error.what_without_backtrace(), testing::EndsWith(std::string("as ") + type));
+      EXPECT_THAT(error.what_without_backtrace(), ::testing::EndsWith(std::string("as ") + type));
     }
   }
   EXPECT_EQ(model->children(), children);
