@@ -169,8 +169,11 @@ void DataNormSparsifier::update_masks() {
     TORCH_CHECK_VALUE(scope_ == Scope::kTensor || same_settings(*first, config),
                       "under Scope::kGlobal all data share one budget, but the settings of '",
                       names().front(), "' and '", name, "' differ");
+    // One budget is checked as a whole where it is computed.
     const TensorMask target{data, mask};
-    if (is_writable(mask, data)) check_mask_targets({&target, 1}, config);
+    if (scope_ == Scope::kTensor && is_writable(mask, data)) {
+      check_mask_targets({&target, 1}, config);
+    }
   }
   if (scope_ == Scope::kTensor) return BaseDataSparsifier::update_masks();
   if (first) update_globally(*first);
