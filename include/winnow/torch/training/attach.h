@@ -1,0 +1,69 @@
+// From a model to a sparsifier: its parameters as data, and how sparse they are.
+//
+//   winnow::DataNormSparsifier sparsifier({.sparsity_level = 0.9});
+//   winnow::attach_model(*model, sparsifier, {.filter = [](const std::string& name, const auto&) {
+//     return name.starts_with("embeddings.");
+//   }});
+//
+// Source: torch.ao.pruning's lightning.callbacks._data_sparstity_utils. Thread-safety: none.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/ordered_dict.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "winnow/torch/data_sparsifier.h"
+
+namespace torch::nn {
+class Module;
+}
+
+namespace winnow {
+
+/// The name under which attach_model adds the parameter `fqn`: every '.' becomes '_'.
+std::string valid_name(const std::string& fqn);
+
+struct AttachOptions {
+  /// Overrides of the sparsifier's defaults, by valid_name.
+  torch::OrderedDict<std::string, NamedValues> config{"config"};
+  /// Which parameters take part, by fully qualified name. Unset: all of them.
+  std::function<bool(const std::string& fqn, const at::Tensor& parameter)> filter = nullptr;
+};
+
+/// Adds every parameter of `module` that passes the filter, as the same tensor object, under its
+/// valid_name. A parameter that is shared is added once, by its first name.
+///
+/// c10::ValueError where two parameters have one valid_name (`a.b` and `a_b`), or `config` has a
+/// name that no parameter has. Errors of add_data. All but the last are found before anything is
+/// added. Names that the sparsifier has already are replaced, with add_data's warning; their masks
+/// are kept.
+/// Differs from torch.ao: a collision of names is an error; there the first tensor stays dense.
+void attach_model(const torch::nn::Module& module, BaseDataSparsifier& sparsifier,
+                  const AttachOptions& options = {});
+
+/// How much of one parameter its mask drops.
+struct SparsityLevel {
+  std::string fqn;
+  double level = 0;  ///< 1 - mean(mask); 0 where it has no values
+};
+
+/// Of every parameter of `model` that the sparsifier has under its valid_name, in the model's
+/// order.
+std::vector<SparsityLevel> sparsity_levels(const torch::nn::Module& model,
+                                           const BaseDataSparsifier& sparsifier);
+
+/// "Sparsity in layer users.weight = 90.00%"
+std::string to_text(const SparsityLevel& level);
+
+/// A deep copy by `module.clone()`.
+///
+/// c10::ValueError where the copy would lose what the model has: two names for one parameter
+/// (tied weights), which clone() gives two tensors. c10::Error of LibTorch where a module cannot be
+/// cloned: derive it from torch::nn::Cloneable.
+std::shared_ptr<torch::nn::Module> clone_model(const torch::nn::Module& model);
+
+}  // namespace winnow
