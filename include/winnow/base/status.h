@@ -81,6 +81,72 @@ enum class ErrorCode : uint16_t {
   kNameTooLong = 132,      ///< a tensor name over 64 KiB
   kStringTooLong = 133,    ///< any string over 8 MiB
   kTooMuchMetadata = 134,  ///< `__metadata__` with more than 262,144 entries
+
+  // A torch archive whose zip file is malformed or not what torch writes (exit 3).
+  kLegacyArchive = 200,  ///< a tar file or plain pickle, as torch wrote them before 1.6
+  kNotZip = 201,         ///< the file does not start with a record
+  kZipEnd = 202,    ///< the file does not end with an end record: cut short, or bytes behind it
+  kZipDisks = 203,  ///< more than one disk
+  kZip64Mismatch = 204,   ///< zip64 fields that disagree with the others, or are there without need
+  kZipDirectory = 205,    ///< the directory is not as long, or not where, the end record says
+  kZipRecordCount = 206,  ///< the end record counts other records than there are, or too many
+  kZipHeader = 207,       ///< a record's header has another signature, or is cut short
+  kZipName = 208,  ///< empty, no UTF-8, a NUL, a backslash, a leading slash or dots as a directory
+  kZipPrefix = 209,         ///< a record outside the directory of the first one
+  kZipDuplicate = 210,      ///< two records of one name
+  kZipFlags = 211,          ///< encrypted, or flags that torch does not set
+  kZipCompressed = 212,     ///< a record that is not stored
+  kZipExtra = 213,          ///< a comment, or an extra field that torch does not write
+  kZipLocalMismatch = 214,  ///< a record's own header differs from the directory's
+  kZipPastEnd = 215,        ///< a record ends past the directory's start
+  kZipOverlap = 216,        ///< two records share bytes
+  kZipHole = 217,           ///< bytes that belong to no record
+  kZipCrc = 218,            ///< a payload's CRC-32 is not the one in the directory
+
+  // Records that a torch archive must or may not have (exit 3).
+  kTorchScript = 220,         ///< a TorchScript module: code, not data
+  kUnknownRecord = 221,       ///< a record that no data archive has
+  kMissingRecord = 222,       ///< no data.pkl, no version, or no payload of a storage
+  kUnreferencedRecord = 223,  ///< a payload that no tensor refers to
+  kArchiveVersion = 224,      ///< a version other than 3
+  kBigEndian = 225,           ///< a byte order other than little
+  kBadRecord = 226,           ///< a small record whose text is not what torch writes
+  kRecordTooLarge = 227,      ///< data.pkl over 64 MiB, or a small record over 64 bytes
+  kRecordSize = 228,          ///< a payload that is not as long as its storage
+
+  // The pickle of a torch archive (exit 3).
+  kPickleProtocol = 230,      ///< not protocol 2
+  kPickleOpcode = 231,        ///< an opcode that plain data do not need
+  kPickleTruncated = 232,     ///< an argument or the end is missing
+  kPickleTrailing = 233,      ///< bytes behind the end
+  kPickleStack = 234,         ///< an opcode finds too few values or no mark, or the end too many
+  kPickleMemo = 235,          ///< a memo that was not written, is written twice or is out of range
+  kPickleTooDeep = 236,       ///< nested deeper than 500
+  kPickleTooLarge = 237,      ///< too many nodes
+  kPickleGlobal = 238,        ///< a name that is not on the list
+  kPickleCall = 239,          ///< a name that is called with other arguments than torch.save writes
+  kPickleTarget = 240,        ///< an item, entry or state for a value that takes none
+  kPickleKey = 241,           ///< a key or set element that is no string, number, bool or None
+  kPickleDuplicateKey = 242,  ///< a key or set element twice
+  kPickleText = 243,          ///< a string or name that is not UTF-8
+  kPickleInt = 244,           ///< an integer of more than 64 bits
+  kPickleValue = 245,         ///< a storage or name where data should be
+  kPickleCycle = 246,         ///< a value that contains itself
+  kStorageId = 247,           ///< a persistent id that names no storage as torch.save does
+  kStorageMismatch = 248,     ///< one storage with two types or sizes
+
+  // The tensors of a torch archive (exit 3).
+  kStorageDtype = 250,     ///< a type that winnow has not, or that does not go with the storage
+  kTensorRank = 251,       ///< more than 64 dimensions
+  kTensorShape = 252,      ///< negative, over 63 bits in all, or not as many strides
+  kTensorStride = 253,     ///< a negative stride or offset
+  kTensorBounds = 254,     ///< an element outside the storage
+  kTensorHooks = 255,      ///< hooks or other Python state
+  kSparseLayout = 256,     ///< a sparse layout other than COO
+  kSparseShape = 257,      ///< indices, values and shape that do not fit together
+  kSparseIndex = 258,      ///< an index outside its dimension
+  kSparseDuplicate = 259,  ///< two entries with the same indices
+  kSparseOrder = 260,      ///< coalesced by its own account, but not in order
 };
 
 /// The stable text form of a code: its identifier without the `k`, for example "HeaderSyntax".

@@ -1,0 +1,128 @@
+// A strict reader of torch archives: the files of torch.save, a zip of stored records around a
+// pickle. No byte of a file is trusted and nothing in it is executed: the pickle is read as data,
+// by a short list of opcodes and names. docs/torch_archive.md has the format and what is refused.
+//
+//   Result<TorchArchive> archive = TorchArchive::open(Env::posix(), "model.pt");
+//   if (!archive.ok()) return archive.status();
+//   for (size_t i = 0; i < archive->storages().size(); ++i) {
+//     std::vector<std::byte> bytes(archive->storages()[i].bytes());
+//     WINNOW_RETURN_IF_ERROR(archive->read_storage(i, bytes));
+//   }
+//   use(archive->root());
+//   return archive->check_unchanged();
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "winnow/base/status.h"
+#include "winnow/io/env.h"
+#include "winnow/io/torch_value.h"
+
+namespace winnow {
+
+inline constexpr size_t kMaxPickleBytes = 64 << 20;
+inline constexpr size_t kMaxTorchRecords = 1'000'000;
+
+/// One record of the archive's zip file.
+struct TorchRecord {
+  std::string name;     ///< without the archive's prefix: "data.pkl", "data/0"
+  uint64_t offset = 0;  ///< of the payload in the file
+  uint64_t bytes = 0;
+  uint32_t crc32 = 0;  ///< as the zip's directory has it
+};
+
+/// An open archive: its zip structure and its pickle were checked, its payloads were not read.
+/// Movable; const members may be called from several threads at once.
+///
+/// Every error of a file that is malformed or not supported has a code of its own (200 and up in
+/// base/status.h). Messages start with the path and name the record, and the opcode and its offset
+/// where a pickle is at fault.
+class TorchArchive {
+ public:
+  /// Opens and checks `path`; symbolic links are followed. Reads the zip's directory, the headers
+  /// of all records, and the pickle, whose CRC is verified; no payload of a storage.
+  ///
+  /// kIoError: it cannot be opened or read. kUnsupportedFile: a directory, FIFO, device or dangling
+  /// link (never blocks). kInputChanged: it was cut short meanwhile. kOutOfMemory. Else a code of
+  /// the malformed kinds. `env` outlives the object.
+  ///
+  /// Memory, besides the result, is at most 512 MiB, whatever the file: 64 MiB for the pickle, 2^21
+  /// nodes on the way to the tree, 10^6 records. Of a usual file it is about 100 bytes a node.
+  static Result<TorchArchive> open(Env& env, const std::string& path);
+
+  /// The same for any source of bytes, called `name` in messages.
+  static Result<TorchArchive> open(std::unique_ptr<RandomAccessFile> file, const std::string& name);
+
+  TorchArchive(TorchArchive&& other) noexcept;
+  TorchArchive& operator=(TorchArchive&& other) noexcept;
+  ~TorchArchive();
+
+  /// The saved object. `tree().check(storages())` holds.
+  const TorchTree& tree() const noexcept;
+  TorchValue root() const noexcept { return tree().root(); }
+
+  /// The storages in the order of their numbers in the file. The tensors of the tree refer to them
+  /// by index.
+  std::span<const TorchStorage> storages() const noexcept;
+
+  /// All records, in the order of the file.
+  std::span<const TorchRecord> records() const noexcept;
+
+  /// The record that holds storage `index`. Precondition: index < storages().size().
+  const TorchRecord& storage_record(size_t index) const noexcept;
+
+  /// The directory that all records of the zip stand in, without the slash: often the file's name.
+  std::string_view prefix() const noexcept;
+
+  /// The record `data.pkl` as it stands in the file.
+  std::span<const std::byte> pickle() const noexcept;
+
+  /// The file as it was when opened.
+  const FileIdentity& identity() const noexcept;
+
+  /// Fills `out` with the whole of storage `index`, in one pass, and verifies its CRC. Allocates
+  /// nothing.
+  ///
+  /// kInvalidArgument: no such storage, or `out` has not exactly its bytes; nothing is read.
+  /// kZipCrc: the payload is not the one that was written. kInputChanged: the file got shorter.
+  /// kIoError: the read failed. After an error the content of `out` is unspecified and not to be
+  /// used.
+  Status read_storage(size_t index, std::span<std::byte> out) const;
+
+  /// Fills `out` with the elements of `tensor`, row-major and without gaps. `tensor` is one of
+  /// tree()'s, its indices and values of sparse tensors included.
+  ///
+  /// Allocates the tensor's storage unless `out` has room for exactly that and the tensor is all of
+  /// it in order. Errors as read_storage, and kOutOfMemory.
+  Status read_tensor(const TorchTensor& tensor, std::span<std::byte> out) const;
+
+  /// Reads a sparse tensor of tree() and checks what only the payload shows.
+  ///
+  /// @param indices  [sparse dimensions, nnz], row-major
+  /// @param values   [nnz, dense dimensions...], row-major, nnz times the dtype's bytes in all
+  ///
+  /// kSparseIndex: an index is negative or not below its dimension. kSparseDuplicate: two entries
+  /// have the same indices. kSparseOrder: the tensor says that it is coalesced, and the entries are
+  /// not in row-major order. Else as read_tensor. Takes O(nnz log nnz) and 8 bytes an entry where
+  /// the entries are not in order.
+  Status read_sparse(const TorchSparseTensor& tensor, std::span<int64_t> indices,
+                     std::span<std::byte> values) const;
+
+  /// kInputChanged where the file's size, times or identity differ from those at `open`. What was
+  /// read is to be trusted only if this holds after the last read.
+  Status check_unchanged() const;
+
+ private:
+  struct State;
+  explicit TorchArchive(std::unique_ptr<State> state) noexcept;
+
+  std::unique_ptr<State> state_;  // null once moved from
+};
+
+}  // namespace winnow
