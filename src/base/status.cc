@@ -222,6 +222,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "SparseDuplicate";
     case ErrorCode::kSparseOrder:
       return "SparseOrder";
+    case ErrorCode::kTensorGrad:
+      return "TensorGrad";
   }
   return "Unknown";
 }

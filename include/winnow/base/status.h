@@ -87,7 +87,7 @@ enum class ErrorCode : uint16_t {
   kNotZip = 201,         ///< the file does not start with a record
   kZipEnd = 202,    ///< the file does not end with an end record: cut short, or bytes behind it
   kZipDisks = 203,  ///< more than one disk
-  kZip64Mismatch = 204,   ///< zip64 fields that disagree with the others, or are there without need
+  kZip64Mismatch = 204,   ///< zip64 fields that disagree with the others, or are not as many
   kZipDirectory = 205,    ///< the directory is not as long, or not where, the end record says
   kZipRecordCount = 206,  ///< the end record counts other records than there are, or too many
   kZipHeader = 207,       ///< a record's header has another signature, or is cut short
@@ -147,6 +147,7 @@ enum class ErrorCode : uint16_t {
   kSparseIndex = 258,      ///< an index outside its dimension
   kSparseDuplicate = 259,  ///< two entries with the same indices
   kSparseOrder = 260,      ///< coalesced by its own account, but not in order
+  kTensorGrad = 261,       ///< requires_grad of integers or bools
 };
 
 /// The stable text form of a code: its identifier without the `k`, for example "HeaderSyntax".

@@ -161,6 +161,7 @@ struct TorchDictOptions {
 /// checked by `check`. A tree that was moved from may only be destroyed or assigned to.
 class TorchTree {
  public:
+  /// A tree of one node, None, which is the root.
   TorchTree();
   TorchTree(const TorchTree& other);
   TorchTree(TorchTree&& other) noexcept;
@@ -193,7 +194,7 @@ class TorchTree {
 
   void set_root(TorchNode node);
 
-  /// The root; None where none was set.
+  /// The root; None unless another was set.
   TorchValue root() const noexcept;
 
   /// Nodes in the table, reachable from the root or not.

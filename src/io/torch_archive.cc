@@ -1,0 +1,165 @@
+#include "winnow/io/torch_archive.h"
+
+#include <new>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "io/concat.h"
+#include "io/pickle_reader.h"
+#include "io/torch_payload.h"
+#include "io/torch_records.h"
+#include "io/torch_tensor_checks.h"
+#include "winnow/base/checked.h"
+#include "winnow/io/escape_name.h"
+
+namespace winnow {
+
+struct TorchArchive::State {
+  std::unique_ptr<RandomAccessFile> file;
+  std::string name;  // as messages show it
+  FileIdentity identity;
+  io::TorchRecords records;
+  std::vector<std::byte> pickle;
+  io::PickleContent content;
+  std::vector<uint32_t> storage_records;  // for each storage, the index of its record
+
+  Status load();
+  Status load_pickle();
+  Status match_storages();
+
+  io::SizedFile sized_file() const { return {*file, identity.size}; }
+
+  // The system's errors name the file already.
+  Status named(const Status& status) const {
+    return status.code() == ErrorCode::kIoError ? status : status.with_context(name);
+  }
+};
+
+Status TorchArchive::State::load() try {
+  WINNOW_ASSIGN_OR_RETURN(identity, file->identity());
+  WINNOW_ASSIGN_OR_RETURN(records, io::read_torch_records(sized_file()));
+  WINNOW_RETURN_IF_ERROR(load_pickle().with_context("record \"data.pkl\""));
+  return match_storages();
+} catch (const std::bad_alloc&) {
+  return {ErrorCode::kOutOfMemory, "not enough memory for the archive's records and values"};
+}
+
+Status TorchArchive::State::load_pickle() {
+  const TorchRecord& record = records.all[records.pickle];
+  pickle.resize(record.bytes);
+  WINNOW_RETURN_IF_ERROR(io::read_record(sized_file(), record, pickle));
+  WINNOW_ASSIGN_OR_RETURN(content, io::read_pickle(pickle));
+  return {};
+}
+
+// Each storage has its record, and each payload its storage.
+Status TorchArchive::State::match_storages() {
+  for (size_t i = 0; i < content.storages.size(); ++i) {
+    const auto found = records.payloads.find(content.numbers[i]);
+    if (found == records.payloads.end()) {
+      return {ErrorCode::kMissingRecord,
+              io::concat("there is no record \"data/", content.numbers[i], "\"")};
+    }
+    const TorchRecord& record = records.all[found->second];
+    if (record.bytes != content.storages[i].bytes()) {
+      return {ErrorCode::kRecordSize,
+              io::concat("record \"", record.name, "\" has ", record.bytes, " bytes, its storage ",
+                         content.storages[i].bytes())};
+    }
+    storage_records.push_back(found->second);
+    records.payloads.erase(found);
+  }
+  if (records.payloads.empty()) return {};
+  const TorchRecord& record = records.all[records.payloads.begin()->second];
+  return {ErrorCode::kUnreferencedRecord,
+          io::concat("record \"", record.name, "\": no tensor refers to it")};
+}
+
+TorchArchive::TorchArchive(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
+TorchArchive::TorchArchive(TorchArchive&& other) noexcept = default;
+TorchArchive& TorchArchive::operator=(TorchArchive&& other) noexcept = default;
+TorchArchive::~TorchArchive() = default;
+
+Result<TorchArchive> TorchArchive::open(Env& env, const std::string& path) {
+  WINNOW_ASSIGN_OR_RETURN(std::unique_ptr<RandomAccessFile> file, env.open_for_read(path));
+  return open(std::move(file), path);
+}
+
+Result<TorchArchive> TorchArchive::open(std::unique_ptr<RandomAccessFile> file,
+                                        const std::string& name) {
+  auto state = std::make_unique<State>();
+  state->file = std::move(file);
+  state->name = escape_path(name);
+  const Status loaded = state->load();
+  if (!loaded.ok()) return state->named(loaded);
+  return TorchArchive(std::move(state));
+}
+
+const TorchTree& TorchArchive::tree() const noexcept { return state_->content.tree; }
+
+std::span<const TorchStorage> TorchArchive::storages() const noexcept {
+  return state_->content.storages;
+}
+
+std::span<const TorchRecord> TorchArchive::records() const noexcept { return state_->records.all; }
+
+const TorchRecord& TorchArchive::storage_record(size_t index) const noexcept {
+  return state_->records.all[state_->storage_records[index]];
+}
+
+std::string_view TorchArchive::prefix() const noexcept { return state_->records.prefix; }
+
+std::span<const std::byte> TorchArchive::pickle() const noexcept { return state_->pickle; }
+
+const FileIdentity& TorchArchive::identity() const noexcept { return state_->identity; }
+
+Status TorchArchive::read_storage(size_t index, std::span<std::byte> out) const {
+  if (index >= storages().size() || out.size() != storages()[index].bytes()) {
+    return {ErrorCode::kInvalidArgument,
+            io::concat(state_->name, ": ", out.size(), " bytes asked for as storage ", index,
+                       " of ", storages().size())};
+  }
+  const TorchRecord& record = storage_record(index);
+  const Status status = io::read_record(state_->sized_file(), record, out);
+  if (status.ok()) return status;
+  return state_->named(status.code() == ErrorCode::kZipCrc
+                           ? status.with_context(io::concat("record \"", record.name, "\""))
+                           : status);
+}
+
+Status TorchArchive::read_tensor(const TorchTensor& tensor, std::span<std::byte> out) const try {
+  WINNOW_RETURN_IF_ERROR(state_->named(io::check_tensor(tensor, storages())));
+  const auto bytes = checked_mul(tensor.numel(), dtype_bits(tensor.dtype) / 8);
+  if (bytes != out.size()) {
+    return {ErrorCode::kInvalidArgument,
+            io::concat(state_->name, ": ", out.size(), " bytes asked for as a tensor of shape ",
+                       io::shown_shape(tensor.shape))};
+  }
+  if (out.empty()) return {};
+  const TorchStorage& storage = storages()[tensor.storage];
+  if (io::is_whole_storage(tensor, storage)) return read_storage(tensor.storage, out);
+  std::vector<std::byte> payload(storage.bytes());
+  WINNOW_RETURN_IF_ERROR(read_storage(tensor.storage, payload));
+  io::gather(tensor, payload, out);
+  return {};
+} catch (const std::bad_alloc&) {
+  return {ErrorCode::kOutOfMemory, io::concat(state_->name, ": not enough memory for a storage")};
+}
+
+Status TorchArchive::read_sparse(const TorchSparseTensor& tensor, std::span<int64_t> indices,
+                                 std::span<std::byte> values) const try {
+  WINNOW_RETURN_IF_ERROR(state_->named(io::check_sparse(tensor, storages())));
+  WINNOW_RETURN_IF_ERROR(read_tensor(tensor.indices, std::as_writable_bytes(indices)));
+  WINNOW_RETURN_IF_ERROR(state_->named(io::check_indices(tensor, indices)));
+  return read_tensor(tensor.values, values);
+} catch (const std::bad_alloc&) {
+  return {ErrorCode::kOutOfMemory, io::concat(state_->name, ": not enough memory to sort indices")};
+}
+
+Status TorchArchive::check_unchanged() const {
+  WINNOW_ASSIGN_OR_RETURN(const FileIdentity now, state_->file->identity());
+  if (now == state_->identity) return {};
+  return {ErrorCode::kInputChanged, io::concat(state_->name, ": it was changed while it was read")};
+}
+
+}  // namespace winnow

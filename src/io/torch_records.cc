@@ -1,0 +1,192 @@
+#include "io/torch_records.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "io/concat.h"
+#include "io/crc32.h"
+#include "io/zip_format.h"
+#include "winnow/io/escape_name.h"
+
+namespace winnow::io {
+namespace {
+
+constexpr size_t kMaxSmallBytes = 64;
+constexpr size_t kMaxNumberDigits = 18;
+
+// A chunk stays in the second-level cache between the read and its CRC.
+constexpr size_t kChunkBytes = 256 << 10;
+
+constexpr std::string_view kPayloadFolder = "data/";
+constexpr std::string_view kPickleName = "data.pkl";
+constexpr std::string_view kVersionName = "version";
+
+bool is_digits(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// N of "data/N", without leading zeros.
+std::optional<uint64_t> payload_number(std::string_view name) {
+  if (!name.starts_with(kPayloadFolder)) return std::nullopt;
+  const std::string_view digits = name.substr(kPayloadFolder.size());
+  if (!is_digits(digits) || digits.size() > kMaxNumberDigits) return std::nullopt;
+  if (digits.size() > 1 && digits[0] == '0') return std::nullopt;
+  return std::stoull(std::string(digits));
+}
+
+Status check_version(std::string_view text) {
+  if (text == "3\n" || text == "3") return {};
+  return {ErrorCode::kArchiveVersion,
+          concat("\"", escape_name(text), "\" is found, 3 is the version that is supported")};
+}
+
+Status check_format_version(std::string_view text) {
+  if (text == "1") return {};
+  return {ErrorCode::kArchiveVersion,
+          concat("\"", escape_name(text), "\" is found, 1 is the version that is supported")};
+}
+
+Status check_byteorder(std::string_view text) {
+  if (text == "little") return {};
+  if (text == "big") {
+    return {ErrorCode::kBigEndian, "the archive was saved on a big-endian machine"};
+  }
+  return {ErrorCode::kBadRecord, concat("\"", escape_name(text), "\" is no byte order")};
+}
+
+Status check_number(std::string_view text) {
+  if (is_digits(text)) return {};
+  return {ErrorCode::kBadRecord, concat("\"", escape_name(text), "\" is no number")};
+}
+
+struct SmallRecord {
+  std::string_view name;
+  Status (*check)(std::string_view text);
+};
+
+constexpr SmallRecord kSmallRecords[] = {
+    {kVersionName, check_version},
+    {"byteorder", check_byteorder},
+    {".format_version", check_format_version},
+    {".storage_alignment", check_number},
+    {".data/serialization_id", check_number},
+};
+
+const SmallRecord* find_small(std::string_view name) {
+  const auto* found = std::ranges::find(kSmallRecords, name, &SmallRecord::name);
+  return found == std::end(kSmallRecords) ? nullptr : found;
+}
+
+Status check_small(const SizedFile& file, const SmallRecord& small, const TorchRecord& record) {
+  if (record.bytes > kMaxSmallBytes) {
+    return {ErrorCode::kRecordTooLarge,
+            concat("it has ", record.bytes, " bytes, at most ", kMaxSmallBytes, " are allowed")};
+  }
+  std::string text(record.bytes, '\0');
+  WINNOW_RETURN_IF_ERROR(read_record(file, record, std::as_writable_bytes(std::span(text))));
+  return small.check(text);
+}
+
+Status check_torch_script(std::string_view name) {
+  if (name != "constants.pkl" && !name.starts_with("code/")) return {};
+  return {ErrorCode::kTorchScript,
+          "this is a TorchScript module, which is code; save its state_dict with torch.save"};
+}
+
+// Sorts records by name; `out` has those that were added so far.
+Status add_record(const SizedFile& file, const TorchRecord& record, TorchRecords& out) {
+  const auto index = static_cast<uint32_t>(out.all.size());
+  if (const SmallRecord* small = find_small(record.name)) {
+    return check_small(file, *small, record);
+  }
+  if (const auto number = payload_number(record.name)) {
+    out.payloads.emplace(*number, index);
+    return {};
+  }
+  if (record.name != kPickleName) {
+    return {ErrorCode::kUnknownRecord, "archives of torch.save have no such record"};
+  }
+  out.pickle = index;
+  if (record.bytes <= kMaxPickleBytes) return {};
+  return {ErrorCode::kRecordTooLarge,
+          concat("it has ", record.bytes, " bytes, at most ", kMaxPickleBytes, " are allowed")};
+}
+
+// The record's name without the prefix, which the first record sets.
+Result<std::string> strip_prefix(const std::string& name, std::string& prefix) {
+  const size_t slash = name.find('/');
+  const std::string found = name.substr(0, slash);
+  if (slash != name.npos && prefix.empty()) prefix = found;
+  if (slash != name.npos && found == prefix) return name.substr(slash + 1);
+  return Status(ErrorCode::kZipPrefix, concat("it is not in the folder \"", escape_name(prefix),
+                                              "\", where the first record is"));
+}
+
+Status require_record(const TorchRecords& records, std::string_view name) {
+  if (std::ranges::find(records.all, name, &TorchRecord::name) != records.all.end()) return {};
+  return {ErrorCode::kMissingRecord, concat("there is no record \"", name, "\"")};
+}
+
+Status name_records(const ZipDirectory& directory, TorchRecords& out) {
+  for (const ZipRecord& record : directory.records) {
+    Result<std::string> name = strip_prefix(record.name, out.prefix);
+    const std::string context = concat("record \"", escape_name(record.name), "\"");
+    if (!name.ok()) return name.status().with_context(context);
+    WINNOW_RETURN_IF_ERROR(check_torch_script(*name).with_context(context));
+    out.all.push_back({std::move(*name), record.payload_offset, record.bytes, record.crc32});
+  }
+  return {};
+}
+
+}  // namespace
+
+Status check_front(const SizedFile& file) {
+  constexpr size_t kTarMagicAt = 257;  // of POSIX tar, in the first block
+  constexpr std::string_view kTarMagic = "ustar";
+  std::string front(std::min<uint64_t>(file.size(), kTarMagicAt + kTarMagic.size()), '\0');
+  WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(front))));
+  if (front.starts_with('\x80') || front.ends_with(kTarMagic)) {
+    return {ErrorCode::kLegacyArchive,
+            "this was saved in the format before torch 1.6; save it again with "
+            "torch.save(torch.load(path, weights_only=True), path)"};
+  }
+  if (front.starts_with("PK\x03\x04")) return {};
+  return {ErrorCode::kNotZip, "the file is no torch archive: it does not start as a zip file does"};
+}
+
+Result<TorchRecords> read_torch_records(const SizedFile& file) {
+  WINNOW_RETURN_IF_ERROR(check_front(file));
+  WINNOW_ASSIGN_OR_RETURN(ZipDirectory directory, read_zip_directory(file));
+  WINNOW_RETURN_IF_ERROR(check_zip_records(file, directory));
+  TorchRecords named;
+  WINNOW_RETURN_IF_ERROR(name_records(directory, named));
+  TorchRecords out;
+  out.prefix = std::move(named.prefix);
+  for (TorchRecord& record : named.all) {
+    WINNOW_RETURN_IF_ERROR(add_record(file, record, out)
+                               .with_context(concat("record \"", escape_name(record.name), "\"")));
+    out.all.push_back(std::move(record));
+  }
+  WINNOW_RETURN_IF_ERROR(require_record(out, kPickleName));
+  WINNOW_RETURN_IF_ERROR(require_record(out, kVersionName));
+  return out;
+}
+
+Status read_record(const SizedFile& file, const TorchRecord& record, std::span<std::byte> out) {
+  uint32_t crc = 0;
+  for (uint64_t done = 0; done < out.size();) {
+    const auto chunk = out.subspan(done, std::min(kChunkBytes, out.size() - done));
+    WINNOW_RETURN_IF_ERROR(file.read(record.offset + done, chunk));
+    crc = crc32(crc, chunk);
+    done += chunk.size();
+  }
+  if (crc == record.crc32) return {};
+  return {ErrorCode::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
+                                     " was written: the file is damaged")};
+}
+
+}  // namespace winnow::io

@@ -1,0 +1,32 @@
+// Private: which records a torch archive has, and what the small ones say.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "io/zip_reader.h"
+#include "winnow/base/status.h"
+#include "winnow/io/torch_archive.h"
+
+namespace winnow::io {
+
+struct TorchRecords {
+  std::string prefix;
+  std::vector<TorchRecord> all;                     ///< in the order of the file
+  size_t pickle = 0;                                ///< index of data.pkl
+  std::unordered_map<uint64_t, uint32_t> payloads;  ///< from N of data/N to the index
+};
+
+/// kLegacyArchive, kNotZip: what the file starts with is not an archive.
+Status check_front(const SizedFile& file);
+
+/// Reads the zip's structure, sorts its records by their names, and reads the small ones.
+Result<TorchRecords> read_torch_records(const SizedFile& file);
+
+/// Fills `out`, which is as long as the record, and verifies the CRC: kZipCrc.
+Status read_record(const SizedFile& file, const TorchRecord& record, std::span<std::byte> out);
+
+}  // namespace winnow::io

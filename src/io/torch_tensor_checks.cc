@@ -1,0 +1,150 @@
+#include "io/torch_tensor_checks.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "base/status_macros.h"
+#include "io/concat.h"
+#include "io/torch_dtypes.h"
+#include "winnow/base/checked.h"
+
+namespace winnow::io {
+namespace {
+
+// What a signed 64-bit index of torch can hold.
+constexpr uint64_t kMaxIndex = INT64_MAX;
+
+// The product, zeros left out: torch multiplies strides from shapes that way.
+Status check_shape(std::span<const uint64_t> shape) {
+  if (shape.size() > kMaxTorchRank) {
+    return {ErrorCode::kTensorRank, concat("a tensor of ", shape.size(), " dimensions, at most ",
+                                           kMaxTorchRank, " are allowed")};
+  }
+  uint64_t product = 1;
+  for (const uint64_t size : shape) {
+    const auto next = checked_mul(product, std::max<uint64_t>(size, 1));
+    if (!next || *next > kMaxIndex) {
+      return {ErrorCode::kTensorShape,
+              concat("the shape ", shown_shape(shape), " does not fit into 63 bits")};
+    }
+    product = *next;
+  }
+  return {};
+}
+
+// The index of the last element in memory, which no other exceeds; nothing where it does not fit.
+std::optional<uint64_t> last_index(const TorchTensor& tensor) {
+  std::optional<uint64_t> last = tensor.offset;
+  for (size_t i = 0; i < tensor.shape.size() && last; ++i) {
+    const auto step = checked_mul(tensor.shape[i] - 1, tensor.strides[i]);
+    last = step ? checked_add(*last, *step) : std::nullopt;
+  }
+  return last;
+}
+
+Status check_strides(const TorchTensor& tensor) {
+  if (tensor.strides.size() != tensor.shape.size()) {
+    return {ErrorCode::kTensorShape, concat("a shape of ", tensor.shape.size(), " dimensions with ",
+                                            tensor.strides.size(), " strides")};
+  }
+  const bool too_large =
+      std::ranges::any_of(tensor.strides, [](uint64_t stride) { return stride > kMaxIndex; });
+  if (!too_large && tensor.offset <= kMaxIndex) return {};
+  return {ErrorCode::kTensorStride, "a stride or an offset is negative"};
+}
+
+Status check_bounds(const TorchTensor& tensor, const TorchStorage& storage) {
+  const uint64_t elements = storage.bytes() / (dtype_bits(tensor.dtype) / 8);
+  const std::optional<uint64_t> last = last_index(tensor);
+  if (last && *last < elements) return {};
+  return {ErrorCode::kTensorBounds,
+          concat("a tensor of shape ", shown_shape(tensor.shape), ", strides ",
+                 shown_shape(tensor.strides), " and offset ", tensor.offset,
+                 " leaves its storage of ", elements, " elements")};
+}
+
+Status check_dtype(const TorchTensor& tensor, const TorchStorage& storage) {
+  const std::string_view name = torch_dtype_name(tensor.dtype);
+  if (!name.empty() && (storage.untyped || tensor.dtype == storage.dtype)) return {};
+  return {ErrorCode::kStorageDtype,
+          concat("a tensor of ", dtype_name(tensor.dtype), " in a storage of ",
+                 storage.untyped ? "bytes" : dtype_name(storage.dtype))};
+}
+
+bool can_require_grad(DType dtype) {
+  const std::string_view name = torch_dtype_name(dtype);
+  return name.starts_with("float") || name.starts_with("bfloat") || name.starts_with("complex");
+}
+
+Status sparse_error(const TorchSparseTensor& tensor, std::string_view what) {
+  return {ErrorCode::kSparseShape,
+          concat("a sparse tensor of shape ", shown_shape(tensor.shape), ", indices ",
+                 shown_shape(tensor.indices.shape), " and values ",
+                 shown_shape(tensor.values.shape), ": ", what)};
+}
+
+bool dense_part_fits(const TorchSparseTensor& tensor) {
+  const size_t sparse_dims = tensor.indices.shape[0];
+  const size_t dense_dims = tensor.values.shape.size() - 1;
+  if (sparse_dims > tensor.shape.size() || tensor.shape.size() - sparse_dims != dense_dims) {
+    return false;
+  }
+  return std::equal(tensor.values.shape.begin() + 1, tensor.values.shape.end(),
+                    tensor.shape.begin() + static_cast<ptrdiff_t>(sparse_dims));
+}
+
+}  // namespace
+
+std::string shown_shape(std::span<const uint64_t> shape) {
+  std::string out = "[";
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (i == 8) return out.append(", ...]");
+    out.append(i == 0 ? "" : ", ").append(std::to_string(shape[i]));
+  }
+  return out.append("]");
+}
+
+Status check_storage(const TorchStorage& storage) {
+  const bool known =
+      storage.untyped ? storage.dtype == DType::kU8 : !storage_class_name(storage.dtype).empty();
+  if (!known) {
+    return {ErrorCode::kStorageDtype,
+            concat("torch has no storage of ", dtype_name(storage.dtype))};
+  }
+  const auto bytes = checked_mul(storage.numel, dtype_bits(storage.dtype) / 8);
+  if (bytes && *bytes <= kMaxIndex) return {};
+  return {ErrorCode::kTensorShape,
+          concat("a storage of ", storage.numel, " elements does not fit into 63 bits")};
+}
+
+Status check_tensor(const TorchTensor& tensor, std::span<const TorchStorage> storages) {
+  if (tensor.storage >= storages.size()) {
+    return {ErrorCode::kInvalidArgument, concat("a tensor in storage ", tensor.storage,
+                                                ", of which there are ", storages.size())};
+  }
+  const TorchStorage& storage = storages[tensor.storage];
+  WINNOW_RETURN_IF_ERROR(check_dtype(tensor, storage));
+  WINNOW_RETURN_IF_ERROR(check_shape(tensor.shape));
+  WINNOW_RETURN_IF_ERROR(check_strides(tensor));
+  if (tensor.requires_grad && !can_require_grad(tensor.dtype)) {
+    return {ErrorCode::kTensorGrad,
+            concat("requires_grad of a tensor of ", dtype_name(tensor.dtype))};
+  }
+  const bool empty = std::ranges::find(tensor.shape, uint64_t{0}) != tensor.shape.end();
+  return empty ? Status() : check_bounds(tensor, storage);
+}
+
+Status check_sparse(const TorchSparseTensor& tensor, std::span<const TorchStorage> storages) {
+  WINNOW_RETURN_IF_ERROR(check_tensor(tensor.indices, storages).with_context("indices"));
+  WINNOW_RETURN_IF_ERROR(check_tensor(tensor.values, storages).with_context("values"));
+  WINNOW_RETURN_IF_ERROR(check_shape(tensor.shape));
+  if (tensor.indices.dtype != DType::kI64) return sparse_error(tensor, "indices are no int64");
+  if (tensor.indices.shape.size() != 2) return sparse_error(tensor, "indices are no matrix");
+  if (tensor.values.shape.empty() || tensor.values.shape[0] != tensor.indices.shape[1]) {
+    return sparse_error(tensor, "not as many values as indices");
+  }
+  if (!dense_part_fits(tensor)) return sparse_error(tensor, "the dimensions do not add up");
+  return {};
+}
+
+}  // namespace winnow::io

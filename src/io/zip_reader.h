@@ -1,0 +1,78 @@
+// Private: the structure of a zip file whose records are stored, checked so that no two readers can
+// see different records in it: headers and directory agree, and the records fill the file.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "winnow/base/status.h"
+#include "winnow/io/env.h"
+
+namespace winnow::io {
+
+/// A file and how long it was when it was opened. The file outlives the object.
+class SizedFile {
+ public:
+  SizedFile(const RandomAccessFile& file, uint64_t size) : file_(&file), size_(size) {}
+
+  uint64_t size() const noexcept { return size_; }
+
+  /// Fills `out`. Precondition: the file was long enough; kInputChanged where it is no longer.
+  Status read(uint64_t offset, std::span<std::byte> out) const;
+
+ private:
+  const RandomAccessFile* file_;
+  uint64_t size_;
+};
+
+/// One record, as the directory has it.
+struct ZipRecord {
+  std::string name;
+  uint64_t header_offset = 0;
+  uint64_t payload_offset = 0;  ///< set by check_zip_records
+  uint64_t bytes = 0;
+  uint32_t crc32 = 0;
+  uint16_t flags = 0;
+  std::array<std::byte, 24> zip64 = {};  ///< the content of its zip64 field
+  uint8_t zip64_bytes = 0;
+
+  std::span<const std::byte> zip64_field() const { return std::span(zip64).first(zip64_bytes); }
+};
+
+struct ZipDirectory {
+  uint64_t offset = 0;  ///< where it begins: the end of the records
+  std::vector<ZipRecord> records;
+};
+
+/// What the end records say of the directory.
+struct ZipEnd {
+  uint64_t records = 0;
+  uint64_t directory_bytes = 0;
+  uint64_t directory_offset = 0;
+};
+
+/// The fields of a record's header that ask for a look.
+struct ZipExtra {
+  bool has_zip64 = false;
+  std::span<const std::byte> zip64;  ///< its content
+};
+
+/// kZipExtra: a field other than zip64 and, in a local header, torch's padding; one that is cut
+/// short or there twice.
+Status parse_extra(std::span<const std::byte> bytes, bool is_local, ZipExtra& extra);
+
+/// Reads the end records. kZipEnd, kZipDisks, kZip64Mismatch, kZipDirectory, kZipRecordCount.
+Result<ZipEnd> read_zip_end(const SizedFile& file);
+
+/// Reads the directory; records in the order of their offsets, names checked and none twice.
+Result<ZipDirectory> read_zip_directory(const SizedFile& file);
+
+/// Reads each record's own header and descriptor, compares them with the directory, and checks that
+/// the records fill the file up to the directory.
+Status check_zip_records(const SizedFile& file, ZipDirectory& directory);
+
+}  // namespace winnow::io
