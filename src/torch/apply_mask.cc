@@ -1,7 +1,10 @@
+#include "torch/apply_mask.h"
+
 #include <ATen/MemoryOverlap.h>
-#include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/eq.h>
+
+#include <algorithm>
 
 #include "torch/dtype_map.h"
 #include "torch/mask_checks.h"
@@ -37,19 +40,38 @@ bool has_mask_bytes(const at::Tensor& mask) {
   return type == at::kChar || type == at::kByte || type == at::kBool;
 }
 
+/// Mask bytes that are still in the L1 cache when the last of several tensors reads them.
+constexpr size_t kPiece = 8192;
+
+/// By the kernel, all tensors piece by piece, so that the mask is read from memory once.
+void apply_bytes(std::span<const at::Tensor> tensors, std::span<const uint8_t> mask) {
+  for (const at::Tensor& tensor : tensors) bump_version(tensor);
+  for (size_t begin = 0; begin < mask.size(); begin += kPiece) {
+    const auto piece = mask.subspan(begin, std::min(kPiece, mask.size() - begin));
+    for (const at::Tensor& tensor : tensors) {
+      auto* values = static_cast<char*>(tensor.mutable_data_ptr()) + begin * tensor.element_size();
+      apply_mask(values, *dtype_of(tensor.scalar_type()), piece);
+    }
+  }
+}
+
 }  // namespace
 
-void apply_mask_(const at::Tensor& data, const at::Tensor& mask) {
-  check(data, mask);
+void apply_mask_to_all(std::span<const at::Tensor> tensors, const at::Tensor& mask) {
+  for (const at::Tensor& tensor : tensors) check(tensor, mask);
   const at::NoGradGuard no_grad;
-  if (!is_plain_memory(data) || !is_plain_memory(mask) || !has_mask_bytes(mask)) {
-    data.masked_fill_(mask.eq(0), 0);
-    return;
+  const bool plain = is_plain_memory(mask) && has_mask_bytes(mask) &&
+                     std::ranges::all_of(tensors, is_plain_memory);
+  if (plain) {
+    const auto* bytes = static_cast<const uint8_t*>(mask.const_data_ptr());
+    return apply_bytes(tensors, {bytes, static_cast<size_t>(mask.numel())});
   }
-  bump_version(data);
-  const auto* bytes = static_cast<const uint8_t*>(mask.const_data_ptr());
-  apply_mask(data.mutable_data_ptr(), *dtype_of(data.scalar_type()),
-             {bytes, static_cast<size_t>(mask.numel())});
+  const at::Tensor dropped = mask.eq(0);
+  for (at::Tensor tensor : tensors) tensor.masked_fill_(dropped, 0);
+}
+
+void apply_mask_(const at::Tensor& data, const at::Tensor& mask) {
+  apply_mask_to_all({&data, 1}, mask);
 }
 
 }  // namespace winnow
