@@ -139,7 +139,7 @@ at::Tensor BaseDataSparsifier::add_data(const std::string& name, const Data& dat
   const DataWeight weight = weight_of(data);
   const auto* found = impl_->entries.find(name);
   const DataEntry* old = found == nullptr ? nullptr : found->get();
-  if (old != nullptr) {
+  if (old != nullptr && !options.replace) {
     TORCH_WARN_ONCE("Replacing existing data of the same name. - Did you mean a different name? ('",
                     name, "')");
   }

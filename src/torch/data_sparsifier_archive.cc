@@ -97,7 +97,8 @@ void read_container(InputArchive& archive, torch::OrderedDict<std::string, at::T
 }  // namespace
 
 void BaseDataSparsifier::save(OutputArchive& archive) const {
-  const DataSparsifierState state = impl_->state_dict(/*clone=*/false, /*sparse_masks=*/false);
+  const DataSparsifierState state =
+      impl_->state_dict(/*clone=*/false, /*mask_format=*/std::nullopt);
   archive.write("format", std::string(kFormat));
   archive.write("made_by", class_name(typeid(*this)));
   c10::List<std::string> names;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,11 +58,16 @@ struct BaseDataSparsifier::Impl {
   void insert(const std::string& name, NewEntry added);
   void erase(const std::string& name);
 
-  DataSparsifierState state_dict(bool clone, bool sparse_masks) const;
+  /// `mask_format` unset: dense masks.
+  DataSparsifierState state_dict(bool clone, std::optional<MaskFormat> mask_format) const;
   /// The entries that `state` describes, in its order, checked.
   NewEntries entries_of(const DataSparsifierState& state, bool strict) const;
+  /// The entries that are here, with masks and configurations of `state`, checked.
+  NewEntries entries_with_masks_of(const DataSparsifierState& state) const;
   /// Takes them over in the place of what is there, or in front of it.
   void adopt(NewEntries loaded, bool strict);
+  /// Throws unless `group` has every declared field, with a value that it takes.
+  void check_group(const std::string& name, const NamedValues& group) const;
   /// c10::Error naming `what` where a declared field is missing in `config`.
   void check_complete(const std::string& what, const NamedValues& config) const;
 };

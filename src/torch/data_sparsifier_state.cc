@@ -4,6 +4,7 @@
 #include "torch/check.h"
 #include "torch/data_sparsifier_impl.h"
 #include "torch/inference_mode.h"
+#include "torch/packed_mask.h"
 #include "torch/parametrization_types.h"
 
 namespace winnow {
@@ -12,6 +13,10 @@ namespace {
 using TensorDict = torch::OrderedDict<std::string, at::Tensor>;
 
 at::Tensor dense_mask(const std::string& name, const NamedValues& values) {
+  const at::Tensor unpacked = unpacked_mask(name, values);
+  TORCH_CHECK(!unpacked.defined() || !values.contains("mask"), "Error loading ", name,
+              ": it has both a packed mask and a 'mask'");
+  if (unpacked.defined()) return unpacked;
   WINNOW_CHECK_KEY(values.contains("mask"), "the state of '", name, "' has no 'mask'");
   const auto mask = values.get<at::Tensor>("mask");
   WINNOW_CHECK_ASSERTION(mask.defined(), "the mask of '", name, "' is undefined");
@@ -21,8 +26,14 @@ at::Tensor dense_mask(const std::string& name, const NamedValues& values) {
 /// What a state_dict holds of one name besides its mask.
 NamedValues without_mask(const NamedValues& values) {
   NamedValues rest = values.deep_copy();
-  rest.erase("mask");
+  erase_mask(rest);
   return rest;
+}
+
+NamedValues mask_values(const at::Tensor& mask, std::optional<MaskFormat> format) {
+  if (format == MaskFormat::kPacked) return packed_mask_values(mask);
+  const bool sparse = format == MaskFormat::kTorchAo && mask.layout() == at::kStrided;
+  return {{"mask", sparse ? mask.to_sparse() : mask.clone()}};
 }
 
 /// Copies into the link's own tensors what the container's state has of them.
@@ -49,6 +60,19 @@ std::pair<const at::Tensor*, bool> stored_tensor(const std::string& name,
   return {original, true};
 }
 
+/// The entry that `values` and `group` describe for `tensor`, checked.
+NewEntry entry_for(const std::string& name, const at::Tensor& tensor, bool masked,
+                   const NamedValues& values, const NamedValues& group) {
+  const at::Tensor mask = dense_mask(name, values);
+  check_mask(mask, tensor);
+  NewEntry entry{{tensor, mask, group.deep_copy(), without_mask(values), masked}, false, nullptr};
+  if (masked) {
+    entry.link = make_link(group, mask);
+    check_link(tensor, *entry.link);
+  }
+  return entry;
+}
+
 NewEntry load_entry(const std::string& name, const NamedValues& values, const NamedValues& group,
                     const TensorDict& container) {
   const OutOfInferenceMode normal;
@@ -56,15 +80,8 @@ NewEntry load_entry(const std::string& name, const NamedValues& values, const Na
   check_data_name(name);
   const auto [stored, masked] = stored_tensor(name, container);
   TORCH_CHECK(stored->defined(), "Error loading ", name, ": its tensor is undefined");
-  const at::Tensor tensor = stored->detach().clone();
-  const at::Tensor mask = dense_mask(name, values);
-  check_mask(mask, tensor);
-  NewEntry loaded{{tensor, mask, group.deep_copy(), without_mask(values), masked}, false, nullptr};
-  if (masked) {
-    loaded.link = make_link(group, mask);
-    check_link(tensor, *loaded.link);
-    load_link(*loaded.link, name, container);
-  }
+  NewEntry loaded = entry_for(name, stored->detach().clone(), masked, values, group);
+  if (masked) load_link(*loaded.link, name, container);
   return loaded;
 }
 
@@ -94,13 +111,13 @@ BaseDataSparsifier::Impl::Impl(const Impl& other)
   }
 }
 
-DataSparsifierState BaseDataSparsifier::Impl::state_dict(bool clone, bool sparse_masks) const {
+DataSparsifierState BaseDataSparsifier::Impl::state_dict(
+    bool clone, std::optional<MaskFormat> mask_format) const {
   at::NoGradGuard no_grad;
   DataSparsifierState dict;
   for (const auto& item : entries) {
     const DataEntry& entry = *item.value();
-    const bool sparse = sparse_masks && entry.mask.layout() == at::kStrided;
-    NamedValues values{{"mask", sparse ? entry.mask.to_sparse() : entry.mask.clone()}};
+    NamedValues values = mask_values(entry.mask, mask_format);
     values.update(without_mask(entry.state));
     dict.state.insert(item.key(), std::move(values));
     dict.data_groups.insert(item.key(), entry.group.deep_copy());
@@ -120,6 +137,12 @@ void BaseDataSparsifier::Impl::check_complete(const std::string& what,
   }
 }
 
+void BaseDataSparsifier::Impl::check_group(const std::string& name,
+                                           const NamedValues& group) const {
+  check_complete("the data group of " + name, group);
+  for (const auto& entry : group) check_value(entry.name, entry.value);
+}
+
 NewEntries BaseDataSparsifier::Impl::entries_of(const DataSparsifierState& state,
                                                 bool strict) const {
   for (const auto& item : state.data_groups) {
@@ -132,15 +155,14 @@ NewEntries BaseDataSparsifier::Impl::entries_of(const DataSparsifierState& state
     if (!strict && entries.contains(name)) continue;
     const NamedValues* group = state.data_groups.find(name);
     TORCH_CHECK(group != nullptr, "Error loading ", name, ": it has a state and no data group");
-    check_complete("the data group of " + name, *group);
-    for (const auto& entry : *group) check_value(entry.name, entry.value);
+    check_group(name, *group);
     loaded.emplace_back(name, load_entry(name, item.value(), *group, state.container));
   }
   return loaded;
 }
 
 DataSparsifierState BaseDataSparsifier::state_dict(const StateDictOptions& options) const {
-  return impl_->state_dict(options.clone, /*sparse_masks=*/true);
+  return impl_->state_dict(options.clone, options.mask_format);
 }
 
 void BaseDataSparsifier::Impl::adopt(NewEntries loaded, bool strict) {
@@ -160,10 +182,36 @@ void BaseDataSparsifier::load_state_dict(const DataSparsifierState& state, bool 
   impl_->adopt(std::move(loaded), strict);
 }
 
+NewEntries BaseDataSparsifier::Impl::entries_with_masks_of(const DataSparsifierState& state) const {
+  const OutOfInferenceMode normal;
+  const at::NoGradGuard no_grad;
+  for (const auto& item : state.state) {
+    TORCH_CHECK(entries.contains(item.key()), "Error loading ", item.key(),
+                ": there is no data of that name");
+  }
+  NewEntries loaded;
+  for (const auto& item : entries) {
+    const std::string& name = item.key();
+    const NamedValues* values = state.state.find(name);
+    const NamedValues* group = state.data_groups.find(name);
+    TORCH_CHECK(values != nullptr && group != nullptr, "Error loading ", name,
+                ": the state does not have it");
+    check_group(name, *group);
+    NewEntry entry = entry_for(name, item.value()->tensor, item.value()->masked, *values, *group);
+    entry.as_parameter = container->is_parameter(name);
+    loaded.emplace_back(name, std::move(entry));
+  }
+  return loaded;
+}
+
+void BaseDataSparsifier::load_masks(const DataSparsifierState& state) {
+  impl_->adopt(impl_->entries_with_masks_of(state), /*strict=*/true);
+}
+
 DataSparsifierSnapshot BaseDataSparsifier::getstate() const {
   DataSparsifierSnapshot snapshot;
   static_cast<DataSparsifierState&>(snapshot) =
-      impl_->state_dict(/*clone=*/true, /*sparse_masks=*/true);
+      impl_->state_dict(/*clone=*/true, MaskFormat::kTorchAo);
   snapshot.defaults = impl_->defaults.deep_copy();
   snapshot.enable_mask_update = impl_->enable_mask_update;
   snapshot.fields = fields();

@@ -69,7 +69,7 @@ TEST(DataSparsifierState, MasksAreSparseAlsoWhereThereIsNothingToKeep) {
   sparsifier.add_data("scalar", torch::tensor(3.0F));
   sparsifier.add_data("empty", torch::ones({0, 4}));
   sparsifier.add_data("dropped", counting({2, 2}), {.config = {{"mask", torch::zeros({2, 2})}}});
-  const DataSparsifierState state = sparsifier.state_dict();
+  const DataSparsifierState state = sparsifier.state_dict({.mask_format = MaskFormat::kTorchAo});
   const auto indices = [&](const char* name) {
     return state.state[name].get<at::Tensor>("mask").indices().sizes().vec();
   };
@@ -83,7 +83,7 @@ TEST(DataSparsifierState, MasksAreSparseAlsoWhereThereIsNothingToKeep) {
 }
 
 TEST(DataSparsifierState, LoadsDenseMasksToo) {
-  DataSparsifierState state = Stepped().state_dict();
+  DataSparsifierState state = Stepped().state_dict({.mask_format = MaskFormat::kTorchAo});
   auto& values = state.state["x"];
   values.set("mask", values.get<at::Tensor>("mask").to_dense());
   FirstRowSparsifier loaded;
@@ -121,7 +121,7 @@ TEST(DataSparsifierState, NonStrictLoadKeepsExistingEntriesCompletely) {
 // One way to be wrong each; nothing may change.
 TEST(DataSparsifierState, RefusesWhatDoesNotFitTogether) {
   const auto refused = [](const char* gist, const auto& change) {
-    DataSparsifierState state = Stepped().state_dict();
+    DataSparsifierState state = Stepped().state_dict({.mask_format = MaskFormat::kTorchAo});
     change(state);
     FirstRowSparsifier loaded;
     loaded.add_data("mine", counting({2, 2}));
@@ -182,7 +182,7 @@ TEST(DataSparsifierState, RefusesStatesOfAnotherClass) {
 TEST(DataSparsifierState, RefusesConfigurationsThatTheSparsifierRefuses) {
   DataNormSparsifier source, loaded;
   source.add_data("x", counting({4, 4}));
-  DataSparsifierState state = source.state_dict();
+  DataSparsifierState state = source.state_dict({.mask_format = MaskFormat::kTorchAo});
   state.data_groups["x"].set("sparsity_level", "high");
   EXPECT_THROW(loaded.load_state_dict(state), c10::TypeError);
   state.data_groups["x"].set("sparsity_level", 0.5);

@@ -211,7 +211,7 @@ TEST(GoldenSparsifier, SquashesAsTorchAoDoes) {
   EXPECT_THAT(flat<float>(other), ElementsAreArray(left["tensor_after"].get<std::vector<float>>()));
   EXPECT_THAT(second.state_dict().container.keys(),
               ElementsAreArray(left["container_keys_after"].get<std::vector<std::string>>()));
-  EXPECT_TRUE(second.state_dict().state["x"].contains("mask"));
+  EXPECT_TRUE(second.state_dict().state["x"].contains("mask_bits"));
 }
 
 DataSparsifierState golden_state() {
@@ -221,7 +221,7 @@ DataSparsifierState golden_state() {
   sparsifier.add_data("z", torch::ones({1, 4}), {.config = {{"sparsity_level", 0.1}}});
   sparsifier.step();
   sparsifier.squash_mask({"z"});
-  return sparsifier.state_dict();
+  return sparsifier.state_dict({.mask_format = MaskFormat::kTorchAo});
 }
 
 TEST(GoldenSparsifier, StateDictIsThatOfTorchAo) {

@@ -145,7 +145,7 @@ void check_add_data(const Make& make, const Case& c) {
 void check_state_dict(const Make& make, const Case& c) {
   const auto sparsifier = filled(make, c);
   sparsifier->step();
-  const DataSparsifierState state = sparsifier->state_dict();
+  const DataSparsifierState state = sparsifier->state_dict({.mask_format = MaskFormat::kTorchAo});
   const auto loaded = make();
   loaded->add_data("other", torch::randn({4, 4}));
   loaded->load_state_dict(state);

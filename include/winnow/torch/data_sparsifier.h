@@ -78,12 +78,23 @@ struct AddDataOptions {
   NamedValues config = {};
   /// When the name is there already: keep its mask (the shapes must agree) or start with ones.
   bool reuse_mask = true;
+  /// Says that a name that is there already is meant: no warning.
+  bool replace = false;
   /// Whether the container lists the tensor among its parameters or its buffers. Unset: a weight of
   /// a module and a leaf that requires grad are parameters.
   std::optional<bool> as_parameter = std::nullopt;
 };
 
+/// How state_dict holds masks. Both, and dense ones, are loaded alike.
+enum class MaskFormat : uint8_t {
+  kPacked,  ///< one bit a value: `mask_bits` (uint8), `mask_shape`, `mask_dtype`. A mask that holds
+            ///< other values than 0 and 1 stays dense, as `mask`.
+  kTorchAo,  ///< `mask`, sparse COO, coalesced, row-major: what torch.ao reads; 17 bytes a kept
+             ///< value
+};
+
 struct StateDictOptions {
+  MaskFormat mask_format = MaskFormat::kPacked;
   /// Copies tensors and lists, so that the result is a snapshot. Without it the originals share
   /// their memory with the sparsifier: for large tables that are saved at once.
   bool clone = true;
@@ -91,7 +102,7 @@ struct StateDictOptions {
 
 /// What state_dict returns, in upstream's three parts.
 struct DataSparsifierState {
-  /// Of each name: `mask` (sparse COO, coalesced, row-major) and what update_mask keeps in state().
+  /// Of each name: its mask, as MaskFormat says, and what update_mask keeps in state().
   torch::OrderedDict<std::string, NamedValues> state;
   /// Of each name: its configuration.
   torch::OrderedDict<std::string, NamedValues> data_groups;
@@ -171,6 +182,12 @@ class BaseDataSparsifier {
   /// c10::Error "Error loading NAME" where the three parts do not fit together, AssertionError
   /// where a mask does not fit its data; nothing is changed then.
   void load_state_dict(const DataSparsifierState& state, bool strict = true);
+
+  /// Takes over the masks, the configurations and what update_mask keeps, of exactly the names that
+  /// are here; their data stay, the same tensor objects. For a model that was loaded by itself and
+  /// attached again. The container of `state` is not looked at.
+  /// c10::Error "Error loading NAME" where the names differ; else as load_state_dict.
+  void load_masks(const DataSparsifierState& state);
 
   /// Everything, for copies and files; and back. setstate throws as load_state_dict does, and
   /// c10::Error where the defaults or a configuration lack a declared field.

@@ -1,0 +1,94 @@
+#include "torch/packed_mask.h"
+
+#include <ATen/ops/empty.h>
+
+#include <utility>
+
+#include "torch/dtype_map.h"
+#include "winnow/base/dtype.h"
+#include "winnow/core/packed_mask.h"
+
+namespace winnow {
+namespace {
+
+constexpr const char* kBits = "mask_bits";
+constexpr const char* kShape = "mask_shape";
+constexpr const char* kDtype = "mask_dtype";
+
+std::span<uint8_t> bytes_of(const at::Tensor& tensor) {
+  return {static_cast<uint8_t*>(tensor.data_ptr()), static_cast<size_t>(tensor.numel())};
+}
+
+/// At one byte a value, 1 where it is kept; undefined where a value is neither 0 nor 1.
+at::Tensor byte_mask(const at::Tensor& mask) {
+  const at::Tensor dense = mask.to(at::kCPU).contiguous();
+  if (dense.element_size() == 1) return dense;
+  const at::Tensor kept = dense.ne(0);
+  return dense.eq(1).equal(kept) ? kept : at::Tensor();
+}
+
+c10::IValue shape_tuple(at::IntArrayRef sizes) {
+  return c10::ivalue::Tuple::create(std::vector<c10::IValue>(sizes.begin(), sizes.end()));
+}
+
+std::vector<int64_t> shape_in(const std::string& name, const NamedValues& values) {
+  const c10::IValue& shape = values.at(kShape);
+  TORCH_CHECK(shape.isTuple(), "Error loading ", name, ": ", kShape, " is no tuple but ",
+              to_text(shape));
+  std::vector<int64_t> sizes;
+  for (const c10::IValue& size : shape.toTupleRef().elements()) {
+    TORCH_CHECK(size.isInt() && size.toInt() >= 0, "Error loading ", name, ": ", kShape, " is ",
+                to_text(shape));
+    sizes.push_back(size.toInt());
+  }
+  return sizes;
+}
+
+c10::ScalarType dtype_in(const std::string& name, const NamedValues& values) {
+  const auto text = values.get<std::string>(kDtype);
+  const std::optional<DType> dtype = dtype_from_name(text);
+  const auto type = dtype ? scalar_type_of(*dtype) : std::nullopt;
+  TORCH_CHECK(type.has_value(), "Error loading ", name, ": ", kDtype, " is '", text, "'");
+  return *type;
+}
+
+}  // namespace
+
+NamedValues packed_mask_values(const at::Tensor& mask) {
+  const auto dtype = dtype_of(mask.scalar_type());
+  const at::Tensor kept = dtype && mask.layout() == at::kStrided ? byte_mask(mask) : at::Tensor();
+  if (kept.defined()) {
+    const auto size = static_cast<int64_t>(packed_mask_bytes(static_cast<size_t>(kept.numel())));
+    const at::Tensor bits = at::empty({size}, at::kByte);
+    if (pack_mask(bytes_of(kept), bytes_of(bits))) {
+      return {{kBits, bits},
+              {kShape, shape_tuple(mask.sizes())},
+              {kDtype, std::string(dtype_name(*dtype))}};
+    }
+  }
+  return {{"mask", mask.clone()}};
+}
+
+at::Tensor unpacked_mask(const std::string& name, const NamedValues& values) {
+  if (!values.contains(kBits)) return {};
+  const auto bits = values.get<at::Tensor>(kBits);
+  const std::vector<int64_t> sizes = shape_in(name, values);
+  const c10::ScalarType type = dtype_in(name, values);
+  int64_t numel = 1;
+  bool fits = true;
+  for (const int64_t size : sizes) fits &= !__builtin_mul_overflow(numel, size, &numel);
+  fits = fits && bits.defined() && bits.scalar_type() == at::kByte && bits.dim() == 1 &&
+         static_cast<size_t>(bits.numel()) == packed_mask_bytes(static_cast<size_t>(numel));
+  TORCH_CHECK(fits, "Error loading ", name, ": ", kBits, " does not fit ", kShape, " ",
+              to_text(values.at(kShape)));
+  const at::Tensor mask = at::empty(sizes, at::kChar);
+  const at::Tensor packed = bits.to(at::kCPU).contiguous();
+  unpack_mask(bytes_of(packed), bytes_of(mask));
+  return mask.to(type);
+}
+
+void erase_mask(NamedValues& values) {
+  for (const char* key : {"mask", kBits, kShape, kDtype}) values.erase(key);
+}
+
+}  // namespace winnow

@@ -1,0 +1,23 @@
+// PRIVATE. Masks in a state at one bit a value.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "winnow/torch/named_values.h"
+
+namespace winnow {
+
+/// `mask_bits` (uint8, [ceil(numel / 8)], as core/packed_mask.h packs it), `mask_shape` and
+/// `mask_dtype`; or, where a value is neither 0 nor 1, `mask` itself, a copy.
+NamedValues packed_mask_values(const at::Tensor& mask);
+
+/// The mask that `values` hold in that form; undefined where they hold none.
+/// c10::Error "Error loading NAME" where they do not fit together.
+at::Tensor unpacked_mask(const std::string& name, const NamedValues& values);
+
+/// Takes all that says the mask out of `values`: in this form, dense or sparse.
+void erase_mask(NamedValues& values);
+
+}  // namespace winnow
