@@ -1,0 +1,30 @@
+#include "winnow/torch/torch_file.h"
+
+#include <ATen/core/Tensor.h>
+
+#include "torch/check_status.h"
+#include "torch/value_tree.h"
+#include "winnow/io/torch_archive_writer.h"
+
+namespace winnow {
+
+void save_torch_file(const std::string& path, const c10::IValue& value,
+                     const SaveTorchFileOptions& options) {
+  const ValueTree made = tree_of(value);
+  TorchArchiveWriter writer = value_of(TorchArchiveWriter::create(
+      Env::posix(), path, made.tree, made.storages, {.overwrite = options.overwrite}));
+  for (const at::Tensor& payload : made.payloads) {
+    const auto* bytes = static_cast<const std::byte*>(payload.const_data_ptr());
+    check_ok(writer.append_storage({bytes, payload.nbytes()}));
+  }
+  check_ok(writer.commit());
+}
+
+c10::IValue load_torch_file(const std::string& path) {
+  const TorchArchive archive = value_of(TorchArchive::open(Env::posix(), path));
+  c10::IValue value = value_of_tree(archive);
+  check_ok(archive.check_unchanged());
+  return value;
+}
+
+}  // namespace winnow
