@@ -1,7 +1,8 @@
 """Makes a GoogleTest source of the C++ blocks of a page: extract_snippets.py PAGE.md OUT.cc
 
 Each "## Section" of the page is one test, whose body is its ```cpp blocks in their order, so later
-blocks see what earlier ones declared. Lines that begin with #include go to the top of the file.
+blocks see what earlier ones declared. Blocks before the first section stand outside of functions, for
+all sections. Lines that begin with #include go to the top of the file.
 Messages of the compiler name the page and its line.
 """
 import pathlib
@@ -30,12 +31,21 @@ def sections_of(lines):
         elif in_code and line.startswith("#include"):
             includes.append(line)
         elif in_code:
-            if title is None:
-                sys.exit(f"line {number}: C++ before the first section")
             sections.setdefault(title, []).append((number, line))
         elif line.startswith("## "):
             title = line[3:]
     return sections, includes
+
+
+def numbered(lines, page):
+    """The lines, with #line where their numbers do not follow each other."""
+    text, previous = [], None
+    for number, line in lines:
+        if previous is None or number != previous + 1:
+            text.append(f'#line {number} "{page}"')
+        text.append(line)
+        previous = number
+    return text
 
 
 def main():
@@ -44,15 +54,10 @@ def main():
     if not sections:
         sys.exit(f"{page}: no C++")
     text = [PROLOGUE.format(page=page.name), *includes, "", "namespace {"]
+    text += numbered(sections.pop(None, []), page)
     for title, lines in sections.items():
         text.append(f"\nTEST(Docs{camel_case(page.stem)}, {camel_case(title)}) {{")
-        previous = None
-        for number, line in lines:
-            if previous is None or number != previous + 1:
-                text.append(f'#line {number} "{page}"')
-            text.append(line)
-            previous = number
-        text.append("}")
+        text += numbered(lines, page) + ["}"]
     out.write_text("\n".join([*text, "", "}  // namespace", ""]), encoding="utf-8")
 
 

@@ -32,6 +32,8 @@ struct AttachOptions {
   torch::OrderedDict<std::string, NamedValues> config{"config"};
   /// Which parameters take part, by fully qualified name. Unset: all of them.
   std::function<bool(const std::string& fqn, const at::Tensor& parameter)> filter = nullptr;
+  /// Says that names which the sparsifier has already are meant: no warning.
+  bool replace = false;
 };
 
 /// Adds every parameter of `module` that passes the filter, as the same tensor object, under its
@@ -39,8 +41,8 @@ struct AttachOptions {
 ///
 /// c10::ValueError where two parameters have one valid_name (`a.b` and `a_b`), or `config` has a
 /// name that no parameter has. Errors of add_data. All but the last are found before anything is
-/// added. Names that the sparsifier has already are replaced, with add_data's warning; their masks
-/// are kept.
+/// added. Names that the sparsifier has already are replaced, with add_data's warning unless
+/// `replace`; their masks and configurations are kept.
 /// Differs from torch.ao: a collision of names is an error; there the first tensor stays dense.
 void attach_model(const torch::nn::Module& module, BaseDataSparsifier& sparsifier,
                   const AttachOptions& options = {});
@@ -59,7 +61,7 @@ std::vector<SparsityLevel> sparsity_levels(const torch::nn::Module& model,
 /// "Sparsity in layer users.weight = 90.00%"
 std::string to_text(const SparsityLevel& level);
 
-/// A deep copy by `module.clone()`.
+/// A deep copy by `module.clone()`. LibTorch's random numbers go on as if none had been made.
 ///
 /// c10::ValueError where the copy would lose what the model has: two names for one parameter
 /// (tied weights), which clone() gives two tensors. c10::Error of LibTorch where a module cannot be

@@ -133,16 +133,21 @@ class TrainingAwareDataSparsity final : public Callback {
  private:
   void advance(torch::nn::Module& model);
   void step_copy(torch::nn::Module& model);
+  void hold();
   void require_started(const char* hook) const;
+  c10::IValue sparsifier_value() const;
+  void restore(const NamedValues& state, BaseDataSparsifier& sparsifier,
+               BaseDataScheduler& scheduler) const;
 
   TrainingAwareOptions options_;
   std::shared_ptr<torch::nn::Module> sparsified_;
   std::unique_ptr<BaseDataSparsifier> data_sparsifier_;
   std::unique_ptr<BaseDataScheduler> data_scheduler_;
   std::optional<DataSparsifierState> saved_;
-  std::optional<NamedValues> resumed_;
-  torch::optim::Optimizer* optimizer_ = nullptr;
+  std::optional<NamedValues> resumed_;  // what load_state_dict got, until on_train_start
+  const torch::optim::Optimizer* optimizer_ = nullptr;
   int64_t batches_ = 0;
+  bool holding_ = false;  // whether a mask can drop anything yet
 };
 
 }  // namespace winnow

@@ -39,6 +39,14 @@ struct TrainerOptions {
   std::vector<std::shared_ptr<Callback>> callbacks = {};
 };
 
+/// A place between two batches of a run.
+struct TrainingProgress {
+  int64_t epoch = 0;
+  int64_t next_batch = 0;   ///< of that epoch; equal to `batches` before on_train_epoch_end
+  int64_t batches = 0;      ///< of every epoch
+  int64_t global_step = 0;  ///< optimizer steps so far
+};
+
 /// Thread-safety: none.
 class Trainer {
  public:
@@ -54,32 +62,46 @@ class Trainer {
   /// after it are not called, since the run is not over. What the step or a hook throws passes
   /// through.
   ///
-  /// c10::ValueError for a negative number of batches or a step that is missing. Errors of
-  /// load_checkpoint; model and optimizer are unchanged then.
+  /// @param batches of each epoch
+  /// c10::ValueError for a negative number of batches or a step that is missing. c10::Error where
+  /// the checkpoint cannot be read, is damaged, or is that of another model, optimizer, number of
+  /// batches or list of callbacks; model and optimizer are unchanged then. The optimizer's part of
+  /// a checkpoint is read by LibTorch: resume from files that you trust.
   void fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, int64_t batches,
            const TrainingStep& training_step, const std::string& ckpt_path = "");
 
-  /// Ends fit after the current batch. For hooks and training steps.
+  /// Ends fit after the current batch or, from on_train_epoch_end, after that hook. For hooks and
+  /// training steps.
   void stop() noexcept { should_stop_ = true; }
 
-  /// Writes model, optimizer, the random generator of the CPU, every callback's state and the place
-  /// in the run. From a hook or after fit: what is saved is the run as it stands after the last
-  /// batch that ended. The file appears whole or not at all; torch.load(weights_only=True) reads
-  /// it. c10::Error where nothing was fitted yet or the file cannot be written.
-  void save_checkpoint(const std::string& path) const;
+  /// Writes model, optimizer, LibTorch's random generator of the CPU, every callback's state and
+  /// the place in the run. The file appears whole or not at all; torch.load(weights_only=True)
+  /// reads it in Python. Called from a hook or a training step, the file is written once the hooks
+  /// of that batch, or of the epoch's end, have all run; after fit, at once. Model and optimizer
+  /// have to live then.
+  /// c10::Error where nothing was fitted yet or the file cannot be written.
+  void save_checkpoint(const std::string& path);
 
-  int64_t current_epoch() const noexcept { return epoch_; }
+  /// From 0.
+  int64_t current_epoch() const noexcept { return progress_.epoch; }
   /// Optimizer steps so far.
-  int64_t global_step() const noexcept { return global_step_; }
+  int64_t global_step() const noexcept { return progress_.global_step; }
 
  private:
+  template <typename... Args, typename... Given>
+  void for_each(void (Callback::*hook)(torch::nn::Module&, Args...), Given&&... given) {
+    for (const auto& callback : options_.callbacks) (callback.get()->*hook)(*model_, given...);
+  }
+  void fit_epoch(const TrainingStep& training_step);
+  void fit_batch(const TrainingStep& training_step);
+  void save_pending();
+
   TrainerOptions options_;
+  TrainingProgress progress_;
   torch::nn::Module* model_ = nullptr;
   torch::optim::Optimizer* optimizer_ = nullptr;
-  int64_t epoch_ = 0;
-  int64_t next_batch_ = 0;
-  int64_t batches_ = 0;
-  int64_t global_step_ = 0;
+  std::string pending_checkpoint_;
+  bool fitting_ = false;
   bool should_stop_ = false;
 };
 

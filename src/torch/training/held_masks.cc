@@ -1,0 +1,76 @@
+#include "winnow/torch/training/held_masks.h"
+
+#include <c10/util/Type.h>
+#include <torch/optim/adagrad.h>
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/rmsprop.h>
+#include <torch/optim/sgd.h>
+
+#include <utility>
+
+#include "torch/apply_mask.h"
+#include "torch/class_name.h"
+
+namespace winnow {
+namespace {
+
+using torch::optim::OptimizerParamState;
+
+std::vector<at::Tensor> defined(std::vector<at::Tensor> tensors) {
+  std::erase_if(tensors, [](const at::Tensor& tensor) { return !tensor.defined(); });
+  return tensors;
+}
+
+std::vector<at::Tensor> momenta_in(const OptimizerParamState& state) {
+  namespace optim = torch::optim;
+  if (const auto* adam = dynamic_cast<const optim::AdamParamState*>(&state)) {
+    return defined({adam->exp_avg()});
+  }
+  if (const auto* adamw = dynamic_cast<const optim::AdamWParamState*>(&state)) {
+    return defined({adamw->exp_avg()});
+  }
+  if (const auto* sgd = dynamic_cast<const optim::SGDParamState*>(&state)) {
+    return defined({sgd->momentum_buffer()});
+  }
+  if (const auto* rms = dynamic_cast<const optim::RMSpropParamState*>(&state)) {
+    return defined({rms->momentum_buffer()});
+  }
+  if (dynamic_cast<const optim::AdagradParamState*>(&state) != nullptr) return {};
+  TORCH_CHECK_TYPE(false, "the momenta of ", c10::demangle(typeid(state).name()),
+                   " are not known: pass HeldMasks a function that returns them");
+}
+
+}  // namespace
+
+std::vector<at::Tensor> momenta_of(const torch::optim::Optimizer& optimizer,
+                                   const at::Tensor& parameter) {
+  const auto found = optimizer.state().find(parameter.unsafeGetTensorImpl());
+  if (found == optimizer.state().end()) return {};
+  return momenta_in(*found->second);
+}
+
+HeldMasks::HeldMasks(const BaseDataSparsifier& sparsifier, MomentaOf momenta_of)
+    : sparsifier_(sparsifier),
+      momenta_of_(momenta_of ? std::move(momenta_of) : MomentaOf(winnow::momenta_of)) {}
+
+void HeldMasks::apply(const torch::optim::Optimizer* optimizer) const {
+  for (const std::string& name : sparsifier_.names()) {
+    if (!sparsifier_.is_parametrized(name)) continue;
+    const at::Tensor weight = sparsifier_.get_data(name);
+    std::vector<at::Tensor> tensors{weight};
+    if (optimizer != nullptr) {
+      for (at::Tensor& momentum : momenta_of_(*optimizer, weight)) {
+        tensors.push_back(std::move(momentum));
+      }
+    }
+    try {
+      apply_mask_to_all(tensors, sparsifier_.get_mask(name));
+    } catch (const c10::ValueError& error) {
+      TORCH_CHECK_VALUE(false, "the mask of '", name,
+                        "' cannot be applied: ", error.what_without_backtrace());
+    }
+  }
+}
+
+}  // namespace winnow

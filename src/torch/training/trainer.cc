@@ -1,0 +1,104 @@
+#include "winnow/torch/training/trainer.h"
+
+#include <c10/util/Exception.h>
+#include <torch/nn/module.h>
+#include <torch/optim/optimizer.h>
+
+#include <utility>
+
+#include "torch/training/checkpoint.h"
+#include "torch/training/random_state.h"
+
+namespace winnow {
+namespace {
+
+/// Sets a flag while it lives.
+class Raised {
+ public:
+  explicit Raised(bool& flag) : flag_(flag) { flag_ = true; }
+  ~Raised() { flag_ = false; }
+  Raised(const Raised&) = delete;
+  Raised& operator=(const Raised&) = delete;
+
+ private:
+  bool& flag_;
+};
+
+}  // namespace
+
+Trainer::Trainer(TrainerOptions options) : options_(std::move(options)) {
+  TORCH_CHECK_VALUE(options_.max_epochs >= 0, "max_epochs: expected at least 0, found ",
+                    options_.max_epochs);
+  for (const auto& callback : options_.callbacks) {
+    TORCH_CHECK_VALUE(callback != nullptr, "callbacks: one of them is null");
+  }
+}
+
+void Trainer::fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, int64_t batches,
+                  const TrainingStep& training_step, const std::string& ckpt_path) {
+  TORCH_CHECK_VALUE(batches >= 0, "batches: expected at least 0, found ", batches);
+  TORCH_CHECK_VALUE(training_step != nullptr, "the training step is missing");
+  Checkpoint from{.progress = {.batches = batches}, .rng_state = {}};
+  if (!ckpt_path.empty()) {
+    from = load_checkpoint(ckpt_path, model, optimizer, options_.callbacks, batches);
+  }
+  progress_ = from.progress;
+  model_ = &model;
+  optimizer_ = &optimizer;
+  should_stop_ = false;
+  pending_checkpoint_.clear();
+  const Raised fitting(fitting_);
+  model.train();
+  for_each(&Callback::setup);
+  for_each(&Callback::on_fit_start);
+  for_each(&Callback::on_train_start);
+  if (from.rng_state.defined()) set_random_state(from.rng_state);
+  while (!should_stop_ && progress_.epoch < options_.max_epochs) fit_epoch(training_step);
+  if (progress_.epoch < options_.max_epochs) return;
+  for_each(&Callback::on_train_end);
+  for_each(&Callback::on_fit_end);
+  for_each(&Callback::teardown);
+}
+
+void Trainer::fit_epoch(const TrainingStep& training_step) {
+  if (progress_.next_batch == 0) for_each(&Callback::on_train_epoch_start);
+  while (progress_.next_batch < progress_.batches) {
+    fit_batch(training_step);
+    if (should_stop_) return;
+  }
+  for_each(&Callback::on_train_epoch_end);
+  ++progress_.epoch;
+  progress_.next_batch = 0;
+  save_pending();
+}
+
+void Trainer::fit_batch(const TrainingStep& training_step) {
+  const int64_t batch_idx = progress_.next_batch;
+  for_each(&Callback::on_train_batch_start, batch_idx);
+  const at::Tensor loss = training_step(progress_.epoch, batch_idx);
+  for_each(&Callback::on_before_zero_grad, *optimizer_);
+  optimizer_->zero_grad();
+  for_each(&Callback::on_before_backward, loss);
+  loss.backward();
+  for_each(&Callback::on_after_backward);
+  for_each(&Callback::on_before_optimizer_step, *optimizer_);
+  optimizer_->step();
+  ++progress_.global_step;
+  for_each(&Callback::on_train_batch_end, batch_idx);
+  ++progress_.next_batch;
+  save_pending();
+}
+
+void Trainer::save_checkpoint(const std::string& path) {
+  TORCH_CHECK(model_ != nullptr, "save_checkpoint was called before fit: there is no run to save");
+  pending_checkpoint_ = path;
+  if (!fitting_) save_pending();
+}
+
+void Trainer::save_pending() {
+  if (pending_checkpoint_.empty()) return;
+  const std::string path = std::exchange(pending_checkpoint_, "");
+  winnow::save_checkpoint(path, *model_, *optimizer_, options_.callbacks, progress_);
+}
+
+}  // namespace winnow

@@ -1,0 +1,146 @@
+#include <torch/nn/module.h>
+
+#include <algorithm>
+
+#include "torch/training/callback_parts.h"
+#include "torch/training/model_copy.h"
+#include "torch/training/training_aware_state.h"
+
+namespace winnow {
+namespace {
+
+void check(const TrainingAwareOptions& options) {
+  TORCH_CHECK_VALUE(options.make_sparsifier != nullptr, "make_sparsifier is missing");
+  TORCH_CHECK_VALUE(options.make_scheduler != nullptr, "make_scheduler is missing");
+  TORCH_CHECK_VALUE(options.copy_model != nullptr, "copy_model is missing");
+  TORCH_CHECK_VALUE(options.frequency >= 1, "frequency: expected at least 1 batch, found ",
+                    options.frequency);
+  TORCH_CHECK_VALUE(options.apply_to_model || options.interval == StepInterval::kEpoch,
+                    "interval: kStep needs apply_to_model, since a copy is made at the end of an "
+                    "epoch only");
+}
+
+std::unique_ptr<BaseDataScheduler> made_scheduler(const MakeScheduler& make,
+                                                  BaseDataSparsifier& sparsifier) {
+  auto scheduler = make(sparsifier);
+  TORCH_CHECK_VALUE(scheduler != nullptr, "make_scheduler returned null");
+  return scheduler;
+}
+
+bool has_first_masks(const BaseDataSparsifier& sparsifier) {
+  return std::ranges::any_of(sparsifier.names(), [&](const std::string& name) {
+    return sparsifier.data_group(name).contains("mask");
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<BaseDataSparsifier> made_sparsifier(const MakeSparsifier& make) {
+  auto sparsifier = make();
+  TORCH_CHECK_VALUE(sparsifier != nullptr, "make_sparsifier returned null");
+  return sparsifier;
+}
+
+void log_levels(const torch::nn::Module& model, const BaseDataSparsifier& sparsifier,
+                const LogLine& log) {
+  if (!log) return;
+  for (const SparsityLevel& level : sparsity_levels(model, sparsifier)) log(to_text(level));
+}
+
+TrainingAwareDataSparsity::TrainingAwareDataSparsity(TrainingAwareOptions options)
+    : options_(std::move(options)) {
+  check(options_);
+}
+
+void TrainingAwareDataSparsity::require_started(const char* hook) const {
+  TORCH_CHECK(data_sparsifier_ != nullptr, hook,
+              " was called before on_train_start, which makes the sparsifier");
+}
+
+void TrainingAwareDataSparsity::on_train_start(torch::nn::Module& model) {
+  auto sparsifier = made_sparsifier(options_.make_sparsifier);
+  auto copy = options_.apply_to_model ? nullptr : checked_copy(model, options_.copy_model);
+  attach_model(copy != nullptr ? *copy : model, *sparsifier, options_.attach);
+  auto scheduler = made_scheduler(options_.make_scheduler, *sparsifier);
+  if (resumed_) restore(*resumed_, *sparsifier, *scheduler);
+
+  holding_ = resumed_ ? resumed_->get<bool>("holding") : has_first_masks(*sparsifier);
+  batches_ = resumed_ ? resumed_->get<int64_t>("batches") : 0;
+  saved_ = resumed_ ? saved_state(*resumed_) : std::nullopt;
+  resumed_.reset();
+  data_scheduler_ = std::move(scheduler);  // first: the old one refers to the old sparsifier
+  data_sparsifier_ = std::move(sparsifier);
+  sparsified_ = std::move(copy);
+  optimizer_ = nullptr;
+}
+
+void TrainingAwareDataSparsity::on_train_epoch_start(torch::nn::Module&) {
+  require_started("on_train_epoch_start");
+  if (saved_) data_sparsifier_->load_state_dict(*saved_);
+}
+
+void TrainingAwareDataSparsity::on_before_optimizer_step(torch::nn::Module&,
+                                                         torch::optim::Optimizer& optimizer) {
+  optimizer_ = &optimizer;
+}
+
+void TrainingAwareDataSparsity::on_train_batch_end(torch::nn::Module& model, int64_t) {
+  require_started("on_train_batch_end");
+  ++batches_;
+  if (!options_.apply_to_model) return;
+  if (options_.interval == StepInterval::kStep && batches_ % options_.frequency == 0) {
+    advance(model);
+  } else if (holding_) {
+    hold();
+  }
+}
+
+void TrainingAwareDataSparsity::on_train_epoch_end(torch::nn::Module& model) {
+  require_started("on_train_epoch_end");
+  if (options_.interval == StepInterval::kStep) return;
+  if (options_.apply_to_model) {
+    advance(model);
+  } else {
+    step_copy(model);
+  }
+}
+
+void TrainingAwareDataSparsity::hold() {
+  HeldMasks(*data_sparsifier_, options_.momenta_of).apply(optimizer_);
+}
+
+void TrainingAwareDataSparsity::advance(torch::nn::Module& model) {
+  data_sparsifier_->step();
+  hold();
+  holding_ = true;
+  log_levels(model, *data_sparsifier_, options_.log);
+  data_scheduler_->step();
+}
+
+void TrainingAwareDataSparsity::step_copy(torch::nn::Module& model) {
+  auto copy = checked_copy(model, options_.copy_model);
+  // The configurations carry over: the schedule has changed what `attach.config` said at first.
+  attach_model(*copy, *data_sparsifier_, {.filter = options_.attach.filter, .replace = true});
+  sparsified_ = std::move(copy);
+  data_sparsifier_->step();
+  log_levels(*sparsified_, *data_sparsifier_, options_.log);
+  data_scheduler_->step();
+  saved_ = data_sparsifier_->state_dict();
+}
+
+void TrainingAwareDataSparsity::on_train_end(torch::nn::Module&) {
+  require_started("on_train_end");
+  if (options_.apply_to_model) {
+    if (holding_) hold();
+    // The weights hold their zeros already.
+    data_sparsifier_->squash_mask(data_sparsifier_->names(), /*leave_parametrized=*/false);
+    optimizer_ = nullptr;
+    return;
+  }
+  // A state that was loaded at the start of an epoch has tensors of its own, which nobody sees.
+  attach_model(*sparsified_, *data_sparsifier_,
+               {.filter = options_.attach.filter, .replace = true});
+  data_sparsifier_->squash_mask();
+}
+
+}  // namespace winnow
