@@ -18,6 +18,7 @@ import torch
 
 import files
 import masks
+import torch_state
 import torch_step
 from winnow_bench import Library
 
@@ -92,7 +93,9 @@ RATIO_COLUMNS = ["case", "ratio", "bar", ""]
 def run_torch(report, library):
     report.heading("The torch layer", RATIO_COLUMNS)
     path = ROOT / "build-bench/bench/libwinnow_torch_bench.so"
-    torch_step.tables(library, torch_step.TorchLibrary(path), report)
+    torch_library = torch_step.TorchLibrary(path)
+    torch_step.tables(library, torch_library, report)
+    torch_state.tables(torch_library, ROOT / ".cache/bench", report)
 
 
 def run(report, library, quick, full):

@@ -13,6 +13,7 @@
 
 #include "winnow/torch/data_norm_sparsifier.h"
 #include "winnow/torch/tensor_mask.h"
+#include "winnow/torch/torch_file.h"
 
 namespace {
 
@@ -128,6 +129,32 @@ WINNOW_BENCH_API double winnow_torch_masks_out(const WinnowTorchConfig* config,
         }
         const winnow::DataNormConfig core = core_config(*config);
         return seconds_of([&] { winnow::compute_masks_out(targets, core); });
+      },
+      -1.0);
+}
+
+// Seconds of writing the state to a file that is on the disk then, or a negative number.
+WINNOW_BENCH_API double winnow_torch_save(void* sparsifier, const char* path, int32_t packed) {
+  const auto* ours = static_cast<winnow::DataNormSparsifier*>(sparsifier);
+  const winnow::StateDictOptions options{
+      .mask_format = packed != 0 ? winnow::MaskFormat::kPacked : winnow::MaskFormat::kTorchAo,
+      .clone = false};
+  return guarded(
+      [&] {
+        return seconds_of(
+            [&] { winnow::save_torch_file(path, winnow::to_value(ours->state_dict(options))); });
+      },
+      -1.0);
+}
+
+// Seconds of reading such a file into a new sparsifier, or a negative number.
+WINNOW_BENCH_API double winnow_torch_load(const char* path) {
+  return guarded(
+      [&] {
+        winnow::DataNormSparsifier sparsifier;
+        return seconds_of([&] {
+          sparsifier.load_state_dict(winnow::to_sparsifier_state(winnow::load_torch_file(path)));
+        });
       },
       -1.0);
 }

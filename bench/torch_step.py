@@ -48,6 +48,12 @@ class TorchLibrary:
         self.c.winnow_torch_step.restype = ctypes.c_double
         self.c.winnow_torch_masks_out.restype = ctypes.c_double
         self.c.winnow_torch_mask.restype = ctypes.c_void_p
+        self.c.winnow_torch_save.restype = ctypes.c_double
+        self.c.winnow_torch_load.restype = ctypes.c_double
+
+    def load(self, path):
+        """Reads a state's file and returns the seconds."""
+        return _checked(self.c.winnow_torch_load(str(path).encode()))
 
     def masks_out(self, tensors, masks, level=LEVEL, block=BLOCK):
         """A call of compute_masks_out into `masks`, flat int8."""
@@ -91,6 +97,11 @@ class Sparsifier:
         shape = self._tensors[index].shape
         memory = (ctypes.c_int8 * shape.numel()).from_address(address)
         return torch.frombuffer(memory, dtype=torch.int8).view(shape)
+
+    def save(self, path, packed):
+        """Writes the state, and returns the seconds until it is on the disk."""
+        return _checked(self._c.winnow_torch_save(self._handle, str(path).encode(),
+                                                  ctypes.c_int32(packed)))
 
     def __del__(self):
         self._c.winnow_torch_delete(self._handle)
