@@ -144,7 +144,10 @@ Status PickleMachine::make_ordered_dict(Items args, PickleValue& out) {
 // torch.save writes an empty OrderedDict here; hooks are code, and other state means nothing to us.
 Status PickleMachine::check_hooks(PickleValue value) const {
   const TorchNodeData* hooks = data_of(value, TorchKind::kDict);
-  if (hooks != nullptr && hooks->ordered && hooks->items.empty()) return {};
+  if (hooks != nullptr && hooks->ordered && hooks->items.empty() &&
+      hooks->attributes == kNoTorchNode) {
+    return {};
+  }
   return {ErrorCode::kTensorHooks, "the tensor's hooks are not an empty OrderedDict"};
 }
 

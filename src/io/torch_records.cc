@@ -91,10 +91,16 @@ Status check_small(const SizedFile& file, const SmallRecord& small, const TorchR
   return small.check(text);
 }
 
-Status check_torch_script(std::string_view name) {
-  if (name != "constants.pkl" && !name.starts_with("code/")) return {};
-  return {ErrorCode::kTorchScript,
-          "this is a TorchScript module, which is code; save its state_dict with torch.save"};
+Status check_torch_script(std::span<const ZipRecord> records) {
+  for (const ZipRecord& record : records) {
+    const std::string_view name = record.name;
+    const std::string_view inner = name.substr(std::min(name.find('/'), name.size() - 1) + 1);
+    if (inner != "constants.pkl" && !inner.starts_with("code/")) continue;
+    return {ErrorCode::kTorchScript, concat("the record \"", escape_name(name),
+                                            "\" tells of a TorchScript module, which is "
+                                            "code; save its state_dict with torch.save in Python")};
+  }
+  return {};
 }
 
 // Sorts records by name; `out` has those that were added so far.
@@ -134,9 +140,9 @@ Status require_record(const TorchRecords& records, std::string_view name) {
 Status name_records(const ZipDirectory& directory, TorchRecords& out) {
   for (const ZipRecord& record : directory.records) {
     Result<std::string> name = strip_prefix(record.name, out.prefix);
-    const std::string context = concat("record \"", escape_name(record.name), "\"");
-    if (!name.ok()) return name.status().with_context(context);
-    WINNOW_RETURN_IF_ERROR(check_torch_script(*name).with_context(context));
+    if (!name.ok()) {
+      return name.status().with_context(concat("record \"", escape_name(record.name), "\""));
+    }
     out.all.push_back({std::move(*name), record.payload_offset, record.bytes, record.crc32});
   }
   return {};
@@ -161,6 +167,7 @@ Status check_front(const SizedFile& file) {
 Result<TorchRecords> read_torch_records(const SizedFile& file) {
   WINNOW_RETURN_IF_ERROR(check_front(file));
   WINNOW_ASSIGN_OR_RETURN(ZipDirectory directory, read_zip_directory(file));
+  WINNOW_RETURN_IF_ERROR(check_torch_script(directory.records));
   WINNOW_RETURN_IF_ERROR(check_zip_records(file, directory));
   TorchRecords named;
   WINNOW_RETURN_IF_ERROR(name_records(directory, named));

@@ -112,11 +112,26 @@ class Walk {
       case TorchKind::kSparseTensor:
         return check_sparse(table_.sparse_at(node), storages_);
       case TorchKind::kDict:
+        WINNOW_RETURN_IF_ERROR(check_attributes(data));
+        return check_keys(table_, node);
       case TorchKind::kSet:
         return check_keys(table_, node);
       default:
         return {};
     }
+  }
+
+  // Attributes have names.
+  Status check_attributes(const TorchNodeData& data) const {
+    if (data.attributes == kNoTorchNode) return {};
+    const std::vector<TorchNode>& items = table_.nodes[data.attributes].items;
+    for (size_t i = 0; i < items.size(); i += 2) {
+      const TorchKind kind = table_.nodes[items[i]].kind;
+      if (kind == TorchKind::kString) continue;
+      return {ErrorCode::kPickleKey,
+              concat("a ", torch_kind_name(kind), " as an attribute's name")};
+    }
+    return {};
   }
 
   static Status check_text(std::string_view text) {

@@ -68,10 +68,6 @@ Status check_header(const CentralHeader& header) {
             concat("its flags are ", header.flags,
                    header.flags & 1 ? ": it is encrypted" : "; torch sets 8 and 2048 only")};
   }
-  if (header.method != kMethodStored || header.stored_bytes != header.bytes) {
-    return {ErrorCode::kZipCompressed,
-            concat("it is compressed (method ", header.method, "), and has to be stored")};
-  }
   if (header.comment_bytes != 0) return {ErrorCode::kZipExtra, "it has a comment"};
   if (header.disk != 0) return {ErrorCode::kZipDisks, "it is on another disk"};
   return {};
@@ -108,6 +104,7 @@ Status fill_record(const CentralHeader& header, std::span<const std::byte> extra
   WINNOW_RETURN_IF_ERROR(resolve_zip64(header, extra, record));
   record.crc32 = header.crc32;
   record.flags = header.flags;
+  record.is_stored = header.method == kMethodStored && header.stored_bytes == header.bytes;
   return {};
 }
 

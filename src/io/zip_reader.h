@@ -37,6 +37,7 @@ struct ZipRecord {
   uint64_t bytes = 0;
   uint32_t crc32 = 0;
   uint16_t flags = 0;
+  bool is_stored = false;
   std::array<std::byte, 24> zip64 = {};  ///< the content of its zip64 field
   uint8_t zip64_bytes = 0;
 
@@ -68,11 +69,12 @@ Status parse_extra(std::span<const std::byte> bytes, bool is_local, ZipExtra& ex
 /// Reads the end records. kZipEnd, kZipDisks, kZip64Mismatch, kZipDirectory, kZipRecordCount.
 Result<ZipEnd> read_zip_end(const SizedFile& file);
 
-/// Reads the directory; records in the order of their offsets, names checked and none twice.
+/// Reads the directory; records in the order of their offsets, names checked and none twice. That
+/// they are stored is left to check_zip_records: the names may tell more than that.
 Result<ZipDirectory> read_zip_directory(const SizedFile& file);
 
-/// Reads each record's own header and descriptor, compares them with the directory, and checks that
-/// the records fill the file up to the directory.
+/// Checks that each record is stored, compares its own header and descriptor, which are read, with
+/// the directory, and checks that the records fill the file up to the directory.
 Status check_zip_records(const SizedFile& file, ZipDirectory& directory);
 
 }  // namespace winnow::io

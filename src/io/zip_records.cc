@@ -95,6 +95,9 @@ class RecordCheck {
       : file_(file), limit_(directory_offset) {}
 
   Status run(ZipRecord& record) {
+    if (!record.is_stored) {
+      return {ErrorCode::kZipCompressed, "it is compressed, and has to be stored"};
+    }
     WINNOW_RETURN_IF_ERROR(check_place(record));
     LocalHeader local;
     WINNOW_RETURN_IF_ERROR(read_header(record, local));
