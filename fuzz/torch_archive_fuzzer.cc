@@ -1,0 +1,120 @@
+// Any bytes as a torch archive, or as the pickle in one. What is accepted has to keep the promises
+// of torch_archive.h, and has to come back the same when it is written and read again.
+//
+//   python3 fuzz/torch_archive_seeds.py seeds
+//   torch_archive_fuzzer -dict=fuzz/torch_archive_fuzzer.dict -timeout=5 corpus seeds
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../tests/io/torch_image.h"
+#include "winnow/base/dtype.h"
+#include "winnow/io/torch_archive.h"
+#include "winnow/io/torch_archive_writer.h"
+
+namespace {
+
+using winnow::Result;
+using winnow::Status;
+using winnow::TorchArchive;
+using winnow::TorchKind;
+using winnow::TorchSparseTensor;
+using winnow::TorchStorage;
+using winnow::TorchTensor;
+using winnow::TorchTree;
+using winnow::TorchValue;
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+void check_message(const Status& status) {
+  require(!status.ok() && status.message().starts_with("fuzz: "));
+  for (const char c : status.message()) require(static_cast<uint8_t>(c) >= 0x20);
+}
+
+constexpr uint64_t kMaxElements = 1 << 16;  // an expanded tensor may have any number
+
+void read(const TorchArchive& archive, const TorchTensor& tensor) {
+  if (tensor.numel() > kMaxElements) return;
+  std::vector<std::byte> out(tensor.numel() * (winnow::dtype_bits(tensor.dtype) / 8));
+  const Status status = archive.read_tensor(tensor, out);
+  if (!status.ok()) check_message(status);
+}
+
+void read(const TorchArchive& archive, const TorchSparseTensor& tensor) {
+  if (tensor.indices.numel() > kMaxElements || tensor.values.numel() > kMaxElements) return;
+  std::vector<int64_t> indices(tensor.indices.numel());
+  std::vector<std::byte> values(tensor.values.numel() *
+                                (winnow::dtype_bits(tensor.values.dtype) / 8));
+  const Status status = archive.read_sparse(tensor, indices, values);
+  if (!status.ok()) return check_message(status);
+  for (size_t i = 0; i < indices.size(); ++i) {
+    require(static_cast<uint64_t>(indices[i]) < tensor.shape[i / tensor.nnz()]);
+  }
+}
+
+// Walks the tree as consumers do, by recursion; `budget` is the promise that it ends.
+void visit(const TorchArchive& archive, TorchValue value, size_t depth, uint64_t& budget) {
+  require(depth < winnow::kMaxTorchDepth && budget-- > 0);
+  if (const TorchTensor* tensor = value.as_tensor()) read(archive, *tensor);
+  if (const TorchSparseTensor* sparse = value.as_sparse()) read(archive, *sparse);
+  for (size_t i = 0; i < value.size(); ++i) {
+    if (value.kind() == TorchKind::kDict) {
+      visit(archive, value.key(i), depth + 1, budget);
+      visit(archive, value.value(i), depth + 1, budget);
+    } else {
+      visit(archive, value[i], depth + 1, budget);
+    }
+  }
+  if (value.attributes()) visit(archive, *value.attributes(), depth + 1, budget);
+}
+
+// The pickle that we write of a tree is read again, and gives the same pickle.
+void check_rewrite(const TorchTree& tree, std::span<const TorchStorage> storages) {
+  const Result<std::string> pickle = winnow::torch_pickle(tree, storages);
+  if (!pickle.ok()) {
+    require(pickle.status().code() == winnow::ErrorCode::kPickleTooLarge);
+    return;
+  }
+  std::vector<std::string> payloads;
+  for (const TorchStorage& storage : storages) {
+    if (storage.bytes() > kMaxElements) return;
+    payloads.emplace_back(storage.bytes(), '\0');
+  }
+  const std::string image = winnow::testing::archive_image(*pickle, payloads).build();
+  const Result<TorchArchive> again =
+      TorchArchive::open(std::make_unique<winnow::testing::MemoryFile>(image), "fuzz");
+  require(again.ok());
+  const Result<std::string> same = winnow::torch_pickle(again->tree(), again->storages());
+  require(same.ok() && *same == *pickle);
+}
+
+void run(std::string image) {
+  const Result<TorchArchive> archive =
+      TorchArchive::open(std::make_unique<winnow::testing::MemoryFile>(std::move(image)), "fuzz");
+  if (!archive.ok()) return check_message(archive.status());
+  require(archive->tree().check(archive->storages()).ok());
+  uint64_t budget = winnow::kMaxTorchNodes;
+  visit(*archive, archive->root(), 0, budget);
+  check_rewrite(archive->tree(), archive->storages());
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  std::string input(reinterpret_cast<const char*>(data), size);
+  if (input.starts_with("PK")) {
+    run(std::move(input));
+  } else {
+    // A pickle, whose checksum no mutation would hit, with three payloads.
+    run(winnow::testing::archive_image(input).build());
+    const std::string bytes(32, '\1');
+    run(winnow::testing::archive_image(input, {bytes, bytes.substr(8), bytes.substr(24)}).build());
+  }
+  return 0;
+}

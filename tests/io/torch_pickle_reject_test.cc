@@ -1,0 +1,356 @@
+// Every way in which an archive's pickle, and the tensors it describes, can be malformed, with the
+// one code it gives (docs/torch_archive.md has the same list).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <ostream>
+#include <string>
+
+#include "io/torch_image.h"
+#include "io/torch_reject.h"
+
+namespace winnow {
+namespace {
+
+using namespace testing;  // NOLINT: the builders of torch_image.h
+
+// An archive with that pickle, in which storage 0 has the given payload.
+std::string raw(const std::string& pickle, const std::string& payload = "") {
+  return archive_image(pickle, payload.empty() ? std::vector<std::string>()
+                                               : std::vector<std::string>{payload})
+      .build();
+}
+
+std::string body(const std::string& text, const std::string& payload = "") {
+  return raw(pkl::program(text), payload);
+}
+
+std::string repeat(const std::string& text, size_t count) {
+  std::string out;
+  for (size_t i = 0; i < count; ++i) out += text;
+  return out;
+}
+
+const std::string kSix(24, '\1');  // six floats
+const std::string kFloats = pkl::storage("FloatStorage", 6);
+const std::string kTensor = pkl::tensor(kFloats, {2, 3}, {3, 1});
+const std::string kHooks = pkl::ordered_dict();
+const std::string kTrue = "\x88", kFalse = "\x89";
+
+std::string tensor(const std::vector<int64_t>& shape, const std::vector<int64_t>& strides,
+                   int64_t offset = 0) {
+  return body(pkl::tensor(kFloats, shape, strides, offset), kSix);
+}
+
+std::string rebuild(const std::string& name, const std::vector<std::string>& args) {
+  return body(pkl::call(pkl::rebuild(name), args), kSix);
+}
+
+std::string v2(const std::string& storage, const std::string& offset, const std::string& shape,
+               const std::string& strides, const std::string& grad, const std::string& hooks) {
+  return rebuild("_rebuild_tensor_v2", {storage, offset, shape, strides, grad, hooks});
+}
+
+// A name and elements, as a persistent id has them.
+std::string id(const std::vector<std::string>& items) { return body(pkl::tuple(items) + "Q"); }
+
+std::string sized(const std::string& dtype_storage, int64_t numel, const std::string& payload) {
+  return body(pkl::tensor(pkl::storage(dtype_storage, numel), {}, {}), payload);
+}
+
+const RejectCase kProgramCases[] = {
+    {"Empty", ErrorCode::kPickleProtocol, raw("")},
+    {"NoProtocol", ErrorCode::kPickleProtocol, raw("}.")},
+    {"Protocol3", ErrorCode::kPickleProtocol, raw("\x80\x03}.")},
+    {"Protocol4", ErrorCode::kPickleProtocol, raw("\x80\x04\x95.")},
+    {"ProtocolTwice", ErrorCode::kPickleProtocol, body("\x80\x02}")},
+    {"NoStop", ErrorCode::kPickleTruncated, raw("\x80\x02}")},
+    {"BytesBehindStop", ErrorCode::kPickleTrailing, raw("\x80\x02}..")},
+    {"ArgumentMissing", ErrorCode::kPickleTruncated, raw("\x80\x02J\1\2")},
+    {"FloatCutShort", ErrorCode::kPickleTruncated, raw("\x80\x02G\1\2")},
+    {"LongCutShort", ErrorCode::kPickleTruncated, raw("\x80\x02\x8a\x08\1\2")},
+    {"LengthMissing", ErrorCode::kPickleTruncated, raw("\x80\x02X\1")},
+    {"StringOf4GiB", ErrorCode::kPickleTruncated, body("X\xff\xff\xff\xffx")},
+    {"ShortStringCutShort", ErrorCode::kPickleTruncated, body("U\x09x")},
+    {"NameWithoutEnd", ErrorCode::kPickleTruncated, body("ctorch\nSize")},
+    {"MemoArgumentMissing", ErrorCode::kPickleTruncated, raw("\x80\x02}q")},
+    {"TwoValues", ErrorCode::kPickleStack, body("}}")},
+    {"NoValue", ErrorCode::kPickleStack, body("")},
+    {"MarkLeft", ErrorCode::kPickleStack, body("(}")},
+    {"NoMark", ErrorCode::kPickleStack, body("}t")},
+    {"TupleUnderflow", ErrorCode::kPickleStack, body("N\x86")},
+    {"TupleAcrossMark", ErrorCode::kPickleStack, body("N(N\x86")},
+    {"PutOfNothing", ErrorCode::kPickleStack, body(std::string("q\0", 2))},
+    {"AppendUnderflow", ErrorCode::kPickleStack, body("]a")},
+    {"AppendsToNothing", ErrorCode::kPickleStack, body("(Ne")},
+    {"SetItemUnderflow", ErrorCode::kPickleStack, body("}Ns")},
+    {"SetItemsToNothing", ErrorCode::kPickleStack, body("(NNu")},
+    {"KeyWithoutValue", ErrorCode::kPickleStack, body("}(NNNu")},
+    {"ReduceUnderflow", ErrorCode::kPickleStack, body(")R")},
+    {"NewObjUnderflow", ErrorCode::kPickleStack, body(")\x81")},
+    {"BuildUnderflow", ErrorCode::kPickleStack, body("}b")},
+    {"PersistentIdUnderflow", ErrorCode::kPickleStack, body("Q")},
+    {"GetOfNothing", ErrorCode::kPickleMemo, body("h\x01")},
+    {"LongGetOfNothing", ErrorCode::kPickleMemo, body("j\xff\xff\xff\xff")},
+    {"GetOfASkippedMemo", ErrorCode::kPickleMemo, body("]q\x02h\x01")},
+    {"PutTwice", ErrorCode::kPickleMemo, body("]q\x01q\x01")},
+    {"PutOutOfRange", ErrorCode::kPickleMemo, body("]r\xff\xff\xff\x7f")},
+    {"IntegerOf9Bytes", ErrorCode::kPickleInt, body("\x8a\x09" + std::string(9, '\1'))},
+    {"StringNotUtf8", ErrorCode::kPickleText, body(pkl::text("\xff"))},
+    {"StringWithSurrogate", ErrorCode::kPickleText, body(pkl::text("\xed\xa0\x80"))},
+    {"ShortStringNotUtf8", ErrorCode::kPickleText, body("U\x01\xff")},
+    {"ListInList200000Deep", ErrorCode::kPickleTooDeep,
+     body(repeat("]", 200'000) + repeat("a", 199'999))},
+    {"TupleInTuple200000Deep", ErrorCode::kPickleTooDeep, body("N" + repeat("\x85", 200'000))},
+    {"DictInDict501Deep", ErrorCode::kPickleTooDeep,
+     body(repeat("}N", 500) + "}" + repeat("s", 500))},
+    {"Marks200000Deep", ErrorCode::kPickleStack, body(repeat("(", 200'000))},
+    {"BillionLaughs", ErrorCode::kPickleTooLarge,
+     body("]" +
+          [] {
+            std::string out;
+            for (char i = 0; i < 26; ++i) out += std::string("q") + i + "h" + i + "\x86";
+            return out;
+          }())},
+    {"TooManyNodes", ErrorCode::kPickleTooLarge, body(repeat("]", (1 << 21) + 1))},
+    {"TooManyMarks", ErrorCode::kPickleTooLarge, body(repeat("(", (1 << 21) + 1))},
+    {"TooManyOnTheStack", ErrorCode::kPickleTooLarge, body(repeat("N", (1 << 21) + 1))},
+    {"TooManyItems", ErrorCode::kPickleTooLarge,
+     body("]" + repeat("(" + std::string(1'000'000, 'N') + "e", 17))},
+    {"TooManyDimensions", ErrorCode::kPickleTooLarge,
+     body(pkl::rebuild("_rebuild_tensor_v2") + "q\x01" +
+              pkl::tuple({kFloats, "K" + std::string(1, '\0'),
+                          repeat("K\1", 0) + "(" + repeat("K\1", 64) + "t",
+                          "(" + repeat("K\1", 64) + "t", kFalse, kHooks}) +
+              "q\x02R" + repeat("h\1h\2R", 70'000),
+          kSix)},
+};
+
+// Every opcode of protocols 0 to 5 that is not on the list.
+std::vector<RejectCase> other_opcodes() {
+  const std::string known = "().GJKMNQRUX]abcehjqrstu}\x80\x81\x85\x86\x87\x88\x89\x8a\x8f";
+  std::vector<RejectCase> out;
+  for (int opcode = 0; opcode < 256; ++opcode) {
+    const char c = static_cast<char>(opcode);
+    if (known.find(c) != known.npos) continue;
+    out.push_back({"Opcode" + std::to_string(opcode), ErrorCode::kPickleOpcode,
+                   body("}" + std::string(1, c) + std::string(8, '\0'))});
+  }
+  return out;
+}
+
+const RejectCase kValueCases[] = {
+    {"UnknownName", ErrorCode::kPickleGlobal, body(pkl::global("os", "system"))},
+    {"UnknownModule", ErrorCode::kPickleGlobal, body(pkl::global("torchx", "Size"))},
+    {"DefaultDict", ErrorCode::kPickleGlobal, body(pkl::global("collections", "defaultdict"))},
+    {"QuantizedTensor", ErrorCode::kPickleGlobal, body(pkl::rebuild("_rebuild_qtensor"))},
+    {"NameNotUtf8", ErrorCode::kPickleGlobal, body(pkl::global("torch", "\xff\n"))},
+    {"ComplexDouble", ErrorCode::kStorageDtype, body(pkl::global("torch", "ComplexDoubleStorage"))},
+    {"Complex128", ErrorCode::kStorageDtype, body(pkl::global("torch", "complex128"))},
+    {"CallOfAList", ErrorCode::kPickleCall, body("])R")},
+    {"CallOfAStorageClass", ErrorCode::kPickleCall,
+     body(pkl::global("torch", "FloatStorage") + ")R")},
+    {"ArgumentsInAList", ErrorCode::kPickleCall, body(pkl::global("torch", "Size") + "]R")},
+    {"OrderedDictOfPairs", ErrorCode::kPickleCall,
+     body(pkl::call(pkl::global("collections", "OrderedDict"), {"]"}))},
+    {"SizeOfAList", ErrorCode::kPickleCall, body(pkl::call(pkl::global("torch", "Size"), {"]"}))},
+    {"SizeOfStrings", ErrorCode::kPickleCall,
+     body(pkl::call(pkl::global("torch", "Size"), {pkl::tuple({pkl::text("1")})}))},
+    {"SetOfATuple", ErrorCode::kPickleCall,
+     body(pkl::call(pkl::global("__builtin__", "set"), {")"}))},
+    {"NewSet", ErrorCode::kPickleCall, body(pkl::global("__builtin__", "set") + "]\x85\x81")},
+    {"LayoutOfAnInt", ErrorCode::kPickleCall,
+     body(pkl::call(pkl::global("torch.serialization", "_get_layout"), {"K\1"}))},
+    {"AppendToATuple", ErrorCode::kPickleTarget, body(")Na")},
+    {"AppendsToADict", ErrorCode::kPickleTarget, body("}(Ne")},
+    {"SetItemOfAList", ErrorCode::kPickleTarget, body("]NNs")},
+    {"SetItemsOfATensor", ErrorCode::kPickleTarget, body(kTensor + "(NNu", kSix)},
+    {"StateOfADict", ErrorCode::kPickleTarget, body("}}b")},
+    {"StateOfATensor", ErrorCode::kPickleTarget, body(kTensor + "}b", kSix)},
+    {"StateThatIsAList", ErrorCode::kPickleTarget, body(kHooks + "]b")},
+    {"StateTwice", ErrorCode::kPickleTarget, body(kHooks + "}b}b")},
+    {"StateWithNumbers", ErrorCode::kPickleKey, body(kHooks + "}K\1Nsb")},
+    {"ListAsKey", ErrorCode::kPickleKey, body("}]Ns")},
+    {"TupleAsKey", ErrorCode::kPickleKey, body("})Ns")},
+    {"TensorAsKey", ErrorCode::kPickleKey, body("}" + kTensor + "Ns", kSix)},
+    {"ListInSet", ErrorCode::kPickleKey,
+     body(pkl::call(pkl::global("__builtin__", "set"), {"]]a"}))},
+    {"StringKeyTwice", ErrorCode::kPickleDuplicateKey,
+     body("}(" + pkl::text("k") + "N" + pkl::text("k") + "Nu")},
+    {"IntAndBoolKey", ErrorCode::kPickleDuplicateKey, body("}(K\1N\x88Nu")},
+    {"IntAndFloatKey", ErrorCode::kPickleDuplicateKey,
+     body("}(K\1NG\x3f\xf0" + std::string(6, '\0') + "Nu")},
+    {"NoneKeyTwice", ErrorCode::kPickleDuplicateKey, body("}(NNNNu")},
+    {"ElementTwice", ErrorCode::kPickleDuplicateKey,
+     body(pkl::call(pkl::global("__builtin__", "set"), {"](K\1K\1e"}))},
+    {"NameAsRoot", ErrorCode::kPickleValue, body(pkl::global("torch", "Size"))},
+    {"StorageAsRoot", ErrorCode::kPickleValue, body(kFloats, kSix)},
+    {"StorageInAList", ErrorCode::kPickleValue, body("]" + kFloats + "a", kSix)},
+    {"StorageInADict", ErrorCode::kPickleValue, body("}N" + kFloats + "s", kSix)},
+    {"StorageInATuple", ErrorCode::kPickleValue, body(kFloats + "\x85", kSix)},
+    {"ListInItself", ErrorCode::kPickleCycle, body("]q\x01h\x01" + std::string("a"))},
+    {"DictInItsAttributes", ErrorCode::kPickleCycle,
+     body(kHooks + "q\x01}" + pkl::text("x") + "h\x01" + "sb")},
+    {"IdIsAString", ErrorCode::kStorageId, body(pkl::text("0") + "Q")},
+    {"IdOfFour", ErrorCode::kStorageId,
+     id({pkl::text("storage"), pkl::global("torch", "FloatStorage"), pkl::text("0"), "K\6"})},
+    {"IdOfAModule", ErrorCode::kStorageId,
+     id({pkl::text("module"), pkl::global("torch", "FloatStorage"), pkl::text("0"),
+         pkl::text("cpu"), "K\6"})},
+    {"IdWithoutClass", ErrorCode::kStorageId,
+     id({pkl::text("storage"), pkl::text("FloatStorage"), pkl::text("0"), pkl::text("cpu"),
+         "K\6"})},
+    {"IdWithAName", ErrorCode::kStorageId,
+     id({pkl::text("storage"), pkl::global("torch", "FloatStorage"), pkl::text("../0"),
+         pkl::text("cpu"), "K\6"})},
+    {"IdWithALeadingZero", ErrorCode::kStorageId,
+     id({pkl::text("storage"), pkl::global("torch", "FloatStorage"), pkl::text("00"),
+         pkl::text("cpu"), "K\6"})},
+    {"IdOfNegativeSize", ErrorCode::kStorageId, body(pkl::storage("FloatStorage", -1))},
+    {"StorageOf63Bits", ErrorCode::kTensorShape, body(pkl::storage("FloatStorage", INT64_MAX))},
+    {"StorageWithTwoTypes", ErrorCode::kStorageMismatch,
+     body("](" + kTensor + pkl::tensor(pkl::storage("IntStorage", 6), {6}, {1}) + "e", kSix)},
+    {"StorageWithTwoSizes", ErrorCode::kStorageMismatch,
+     body("](" + kTensor + pkl::tensor(pkl::storage("FloatStorage", 5), {5}, {1}) + "e", kSix)},
+};
+
+const RejectCase kTensorCases[] = {
+    {"V2OfFive", ErrorCode::kPickleCall,
+     rebuild("_rebuild_tensor_v2", {kFloats, "K" + std::string(1, '\0'), ")", ")", kFalse})},
+    {"V2WithMetadata", ErrorCode::kPickleCall,
+     rebuild("_rebuild_tensor_v2", {kFloats, pkl::integer(0), ")", ")", kFalse, kHooks, "}"})},
+    {"TensorOfNoStorage", ErrorCode::kPickleCall,
+     v2("N", pkl::integer(0), ")", ")", kFalse, kHooks)},
+    {"OffsetNoInt", ErrorCode::kPickleCall, v2(kFloats, "N", ")", ")", kFalse, kHooks)},
+    {"ShapeNoTuple", ErrorCode::kPickleCall,
+     v2(kFloats, pkl::integer(0), "]", ")", kFalse, kHooks)},
+    {"StridesNoTuple", ErrorCode::kPickleCall,
+     v2(kFloats, pkl::integer(0), ")", "]", kFalse, kHooks)},
+    {"ShapeOfBools", ErrorCode::kPickleCall,
+     v2(kFloats, pkl::integer(0), kTrue + "\x85", pkl::ints({1}), kFalse, kHooks)},
+    {"GradNoBool", ErrorCode::kPickleCall, v2(kFloats, pkl::integer(0), ")", ")", "K\1", kHooks)},
+    {"HooksNone", ErrorCode::kTensorHooks, v2(kFloats, pkl::integer(0), ")", ")", kFalse, "N")},
+    {"HooksPlainDict", ErrorCode::kTensorHooks,
+     v2(kFloats, pkl::integer(0), ")", ")", kFalse, "}")},
+    {"HooksNotEmpty", ErrorCode::kTensorHooks,
+     v2(kFloats, pkl::integer(0), ")", ")", kFalse, kHooks + "NNs")},
+    {"HooksWithAState", ErrorCode::kTensorHooks,
+     v2(kFloats, pkl::integer(0), ")", ")", kFalse, kHooks + "}b")},
+    {"ParameterHooks", ErrorCode::kTensorHooks,
+     rebuild("_rebuild_parameter", {kTensor, kTrue, "N"})},
+    {"ParameterOfTwo", ErrorCode::kPickleCall, rebuild("_rebuild_parameter", {kTensor, kTrue})},
+    {"ParameterOfAList", ErrorCode::kPickleCall,
+     rebuild("_rebuild_parameter", {"]", kTrue, kHooks})},
+    {"ParameterOfAParameter", ErrorCode::kPickleCall,
+     rebuild(
+         "_rebuild_parameter",
+         {pkl::call(pkl::rebuild("_rebuild_parameter"), {kTensor, kTrue, kHooks}), kTrue, kHooks})},
+    {"NewParameterOfNothing", ErrorCode::kPickleCall,
+     body(pkl::global("torch.nn.parameter", "Parameter") + ")\x81")},
+    {"V3OnATypedStorage", ErrorCode::kStorageDtype,
+     rebuild("_rebuild_tensor_v3", {kFloats, pkl::integer(0), ")", ")", kFalse, kHooks,
+                                    pkl::global("torch", "float32")})},
+    {"V2OnAnUntypedStorage", ErrorCode::kStorageDtype,
+     body(pkl::tensor(pkl::storage("UntypedStorage", 24), {}, {}), kSix)},
+    {"V3WithoutType", ErrorCode::kPickleCall,
+     rebuild("_rebuild_tensor_v3",
+             {pkl::storage("UntypedStorage", 24), pkl::integer(0), ")", ")", kFalse, kHooks, "N"})},
+    {"V3PastTheBytes", ErrorCode::kTensorBounds,
+     rebuild("_rebuild_tensor_v3",
+             {pkl::storage("UntypedStorage", 24), pkl::integer(0), pkl::ints({4}), pkl::ints({1}),
+              kFalse, kHooks, pkl::global("torch", "uint64")})},
+    {"IntegersWithGrad", ErrorCode::kTensorGrad,
+     v2(pkl::storage("IntStorage", 6), pkl::integer(0), ")", ")", kTrue, kHooks)},
+    {"IntegerParameterWithGrad", ErrorCode::kTensorGrad,
+     rebuild("_rebuild_parameter",
+             {pkl::tensor(pkl::storage("IntStorage", 6), {}, {}), kTrue, kHooks})},
+    {"Rank65", ErrorCode::kTensorRank,
+     tensor(std::vector<int64_t>(65, 1), std::vector<int64_t>(65, 1))},
+    {"NegativeDimension", ErrorCode::kTensorShape, tensor({-1}, {1})},
+    {"FewerStrides", ErrorCode::kTensorShape, tensor({2, 3}, {3})},
+    {"MoreStrides", ErrorCode::kTensorShape, tensor({2}, {3, 1})},
+    {"ShapeOverflow", ErrorCode::kTensorShape,
+     tensor({int64_t{1} << 32, int64_t{1} << 31}, {0, 0})},
+    {"ShapeOverflowBehindZero", ErrorCode::kTensorShape,
+     tensor({0, int64_t{1} << 32, int64_t{1} << 31}, {0, 0, 0})},
+    {"NegativeStride", ErrorCode::kTensorStride, tensor({2}, {-1}, 5)},
+    {"NegativeOffset", ErrorCode::kTensorStride, tensor({2}, {1}, -1)},
+    {"OnePastTheEnd", ErrorCode::kTensorBounds, tensor({7}, {1})},
+    {"OffsetPastTheEnd", ErrorCode::kTensorBounds, tensor({1}, {1}, 6)},
+    {"ScalarPastTheEnd", ErrorCode::kTensorBounds, tensor({}, {}, 6)},
+    {"StridedPastTheEnd", ErrorCode::kTensorBounds, tensor({2, 3}, {4, 1})},
+    {"StrideOverflow", ErrorCode::kTensorBounds, tensor({3, 3}, {INT64_MAX, INT64_MAX})},
+    {"OffsetOverflow", ErrorCode::kTensorBounds, tensor({2}, {1}, INT64_MAX)},
+    {"ScalarInAnEmptyStorage", ErrorCode::kTensorBounds, sized("FloatStorage", 0, "")},
+};
+
+const std::string kLongs = pkl::storage("LongStorage", 4, "0");
+const std::string kValues = pkl::storage("FloatStorage", 2, "1");
+const std::string kIndices = pkl::tensor(kLongs, {2, 2}, {2, 1});
+const std::string kTwo = pkl::tensor(kValues, {2}, {1});
+
+std::string sparse(const std::string& indices, const std::string& values,
+                   const std::vector<int64_t>& shape, const std::string& coalesced = "\x89") {
+  return archive_image(pkl::program(pkl::sparse(indices, values, shape, coalesced)),
+                       {std::string(32, '\0'), std::string(8, '\0')})
+      .build();
+}
+
+const RejectCase kSparseCases[] = {
+    {"Csr", ErrorCode::kSparseLayout, body(pkl::layout("torch.sparse_csr"))},
+    {"LayoutNoSymbol", ErrorCode::kPickleCall,
+     body(pkl::call(pkl::rebuild("_rebuild_sparse_tensor"), {"N", ")"}))},
+    {"PartsNoTuple", ErrorCode::kPickleCall,
+     body(pkl::call(pkl::rebuild("_rebuild_sparse_tensor"),
+                    {pkl::layout("torch.sparse_coo"), "]"}))},
+    {"TwoParts", ErrorCode::kPickleCall,
+     body(pkl::call(pkl::rebuild("_rebuild_sparse_tensor"),
+                    {pkl::layout("torch.sparse_coo"), "NN\x86"}))},
+    {"IndicesNoTensor", ErrorCode::kPickleCall, sparse("N", kTwo, {3, 3})},
+    {"ValuesNoTensor", ErrorCode::kPickleCall, sparse(kIndices, "N", {3, 3})},
+    {"CoalescedNoBool", ErrorCode::kPickleCall, sparse(kIndices, kTwo, {3, 3}, "N")},
+    {"IndicesNoInt64", ErrorCode::kSparseShape,
+     sparse(pkl::tensor(kValues, {2, 1}, {1, 1}), kTwo, {3, 3})},
+    {"IndicesNoMatrix", ErrorCode::kSparseShape, sparse(pkl::tensor(kLongs, {4}, {1}), kTwo, {3})},
+    {"OtherNumberOfValues", ErrorCode::kSparseShape,
+     sparse(kIndices, pkl::tensor(kValues, {1}, {1}), {3, 3})},
+    {"ValuesScalar", ErrorCode::kSparseShape,
+     sparse(kIndices, pkl::tensor(kValues, {}, {}), {3, 3})},
+    {"FewerDimensions", ErrorCode::kSparseShape, sparse(kIndices, kTwo, {3})},
+    {"MoreDimensions", ErrorCode::kSparseShape, sparse(kIndices, kTwo, {3, 3, 3})},
+    {"OtherDenseSize", ErrorCode::kSparseShape,
+     sparse(kIndices, pkl::tensor(kValues, {2, 1}, {1, 1}), {3, 3, 2})},
+    {"NegativeSize", ErrorCode::kTensorShape, sparse(kIndices, kTwo, {3, -3})},
+    {"SizeOverflow", ErrorCode::kTensorShape,
+     sparse(kIndices, kTwo, {int64_t{1} << 32, int64_t{1} << 32})},
+};
+
+INSTANTIATE_TEST_SUITE_P(Program, TorchArchiveRejects, ::testing::ValuesIn(kProgramCases),
+                         case_name);
+INSTANTIATE_TEST_SUITE_P(Opcodes, TorchArchiveRejects, ::testing::ValuesIn(other_opcodes()),
+                         case_name);
+INSTANTIATE_TEST_SUITE_P(Values, TorchArchiveRejects, ::testing::ValuesIn(kValueCases), case_name);
+INSTANTIATE_TEST_SUITE_P(Tensors, TorchArchiveRejects, ::testing::ValuesIn(kTensorCases),
+                         case_name);
+INSTANTIATE_TEST_SUITE_P(Sparse, TorchArchiveRejects, ::testing::ValuesIn(kSparseCases), case_name);
+
+TEST_P(TorchArchiveRejects, WithTheCodeOfItsKind) { expect_rejected(GetParam()); }
+
+TEST(TorchArchiveAccepts, TheValuesThatTheCasesStartFrom) {
+  EXPECT_EQ(open_code(body(kTensor, kSix)), "Ok");
+  EXPECT_EQ(open_code(tensor({6}, {1})), "Ok");
+  EXPECT_EQ(open_code(tensor({0, 5}, {9, 9}, 77)), "Ok");
+  EXPECT_EQ(open_code(body(repeat("]", 500) + repeat("a", 499))), "Ok");
+  EXPECT_EQ(open_code(rebuild("_rebuild_parameter", {kTensor, kTrue, kHooks})), "Ok");
+  EXPECT_EQ(open_code(sparse(kIndices, kTwo, {3, 3})), "Ok");
+}
+
+TEST(TorchPickleMessage, NamesOpcodeAndOffset) {
+  EXPECT_EQ(open_status(body("]q\x01q\x01")).message(),
+            "in\\\"put: record \"data.pkl\": opcode BINPUT at byte 5: memo 1 is written twice");
+  EXPECT_EQ(open_status(body("]0")).message(),
+            "in\\\"put: record \"data.pkl\": opcode 48 at byte 3: plain data do not need it");
+}
+
+}  // namespace
+}  // namespace winnow

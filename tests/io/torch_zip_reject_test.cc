@@ -1,0 +1,328 @@
+// Every way in which an archive's zip file and its records can be malformed, with the one code it
+// gives (docs/torch_archive.md has the same list).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <ostream>
+#include <string>
+
+#include "io/torch_image.h"
+#include "io/torch_reject.h"
+
+namespace winnow {
+namespace {
+
+using namespace testing;  // NOLINT: the builders of torch_image.h
+using EndEdit = std::function<void(std::vector<ZipEntry>&, EndFields&)>;
+
+const std::string kPickle = pkl::program("}");
+
+// A valid archive but for what `change` does to it.
+std::string changed(const std::function<void(ZipImage&)>& change) {
+  ZipImage image = archive_image(kPickle);
+  change(image);
+  return image.build();
+}
+
+// The same, with torch's own headers.
+std::string torch_changed(const std::function<void(ZipEntry&)>& change) {
+  return changed([&](ZipImage& image) {
+    image.entries[0] = torch_entry("a/data.pkl", kPickle);
+    change(image.entries[0]);
+  });
+}
+
+// What changes after all offsets and sizes are known.
+std::string edited(const EndEdit& edit) {
+  return changed([&](ZipImage& image) { image.edit = edit; });
+}
+
+std::string with_central(const std::function<void(HeaderFields&)>& change) {
+  return edited([&](auto& entries, EndFields&) { change(entries[0].central); });
+}
+
+std::string with_local(const std::function<void(HeaderFields&)>& change) {
+  return changed([&](ZipImage& image) { change(image.entries[0].local); });
+}
+
+std::string with_both(const std::function<void(HeaderFields&)>& change) {
+  return changed([&](ZipImage& image) {
+    change(image.entries[0].local);
+    change(image.entries[0].central);
+  });
+}
+
+std::string with_record(const std::string& name, const std::string& payload = "x") {
+  return changed([&](ZipImage& image) { image.entries.push_back(zip_entry(name, payload)); });
+}
+
+std::string without_record(size_t index) {
+  return changed([&](ZipImage& image) {
+    image.entries.erase(image.entries.begin() + static_cast<ptrdiff_t>(index));
+  });
+}
+
+std::string with_payload(size_t index, const std::string& payload) {
+  return changed([&](ZipImage& image) {
+    image.entries[index] = zip_entry(image.entries[index].local.name, payload);
+  });
+}
+
+std::string version(const std::string& text) { return with_payload(2, text); }
+std::string byteorder(const std::string& text) { return with_payload(1, text); }
+
+// The last name of the directory, "a/version", is said to have a byte more than are left.
+std::string with_long_last_name() {
+  std::string image = archive_image(kPickle).build();
+  image[image.size() - 22 - (46 + 9) + 28] = 10;
+  return image;
+}
+
+// An archive with a zip64 end record, of which one field is off by `delta`.
+struct End64 {
+  int64_t size_delta = 0;
+  int64_t records_delta = 0;
+  int64_t bytes_delta = 0;
+  int64_t offset_delta = 0;
+  int64_t locator_delta = 0;
+  uint32_t disk = 0;
+  uint32_t locator_disk = 0;
+  uint32_t disks = 1;
+};
+
+std::string with_end64(const End64& f, bool full = true) {
+  ZipImage image = archive_image(kPickle);
+  EndFields plain;
+  image.edit = [&](auto&, EndFields& end) { plain = end; };
+  const std::string without = image.build();
+  const uint64_t bytes = without.size() - 22 - plain.directory_offset;
+  const uint64_t place = plain.directory_offset + bytes;
+  image.end64 = le(0x06064b50, 4) + le(44 + f.size_delta, 8) + le(45, 2) + le(45, 2) +
+                le(f.disk, 4) + le(0, 4) + le(plain.records, 8) +
+                le(plain.records + f.records_delta, 8) + le(bytes + f.bytes_delta, 8) +
+                le(plain.directory_offset + f.offset_delta, 8) + le(0x07064b50, 4) +
+                le(f.locator_disk, 4) + le(place + f.locator_delta, 8) + le(f.disks, 4);
+  image.edit = [&](auto&, EndFields& end) {
+    if (full) end.directory_offset = 0xffffffff;
+  };
+  return image.build();
+}
+
+const RejectCase kFrontCases[] = {
+    {"EmptyFile", ErrorCode::kNotZip, ""},
+    {"Text", ErrorCode::kNotZip, "no archive at all"},
+    {"BytesInFront", ErrorCode::kNotZip, "x" + archive_image(kPickle).build()},
+    {"EmptyZip", ErrorCode::kNotZip, ZipImage{}.build()},
+    {"LegacyPickle", ErrorCode::kLegacyArchive, "\x80\x02\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19."},
+    {"LegacyTar", ErrorCode::kLegacyArchive,
+     std::string(257, 'n') + "ustar" + std::string(2000, '\0')},
+    {"TooShortForAnEnd", ErrorCode::kZipEnd, "PK\x03\x04"},
+    {"CutShort", ErrorCode::kZipEnd,
+     archive_image(kPickle).build().substr(0, archive_image(kPickle).build().size() - 1)},
+    {"BytesBehind", ErrorCode::kZipEnd, changed([](ZipImage& z) { z.after_end = "x"; })},
+    {"EndSignature", ErrorCode::kZipEnd, edited([](auto&, EndFields& e) { e.signature ^= 1; })},
+    {"EndComment", ErrorCode::kZipEnd, edited([](auto&, EndFields& e) { e.comment = "x"; })},
+    {"TwoEndRecords", ErrorCode::kZipDirectory,
+     changed([](ZipImage& z) { z.after_directory = ZipImage::text({}); })},
+    {"TwoArchives", ErrorCode::kZipDirectory,
+     archive_image(kPickle).build() + archive_image(kPickle).build()},
+    {"BytesBehindDirectory", ErrorCode::kZipDirectory,
+     changed([](ZipImage& z) { z.after_directory = "x"; })},
+    {"DirectoryOffset", ErrorCode::kZipDirectory,
+     edited([](auto&, EndFields& e) { --e.directory_offset; })},
+    {"DirectoryPastEnd", ErrorCode::kZipDirectory,
+     edited([](auto&, EndFields& e) { e.directory_offset = 0xfffffff0; })},
+    {"DirectoryBytes", ErrorCode::kZipDirectory,
+     edited([](auto&, EndFields& e) { e.directory_bytes = 1; })},
+    {"OtherDisk", ErrorCode::kZipDisks, edited([](auto&, EndFields& e) { e.disk = 1; })},
+    {"DirectoryOnOtherDisk", ErrorCode::kZipDisks,
+     edited([](auto&, EndFields& e) { e.first_disk = 1; })},
+    {"RecordsOnOtherDisk", ErrorCode::kZipDisks,
+     edited([](auto&, EndFields& e) { --e.records_here; })},
+    {"OneRecordTooFew", ErrorCode::kZipRecordCount,
+     edited([](auto&, EndFields& e) { e.records = e.records_here = 2; })},
+    {"OneRecordTooMany", ErrorCode::kZipRecordCount,
+     edited([](auto&, EndFields& e) { e.records = e.records_here = 4; })},
+    {"TooManyRecords", ErrorCode::kZipRecordCount,
+     [] {
+       ZipImage image = archive_image(kPickle);
+       image.entries.clear();
+       return std::string("PK\x03\x04") + std::string(26, '\0') + le(0x06064b50, 4) + le(44, 8) +
+              le(0, 12) + le(1'000'001, 8) + le(1'000'001, 8) + le(0, 8) + le(30, 8) +
+              le(0x07064b50, 4) + le(0, 4) + le(30, 8) + le(1, 4) +
+              ZipImage::text({.records_here = 0xffff, .records = 0xffff, .directory_offset = 30});
+     }()},
+};
+
+const RejectCase kEnd64Cases[] = {
+    {"Count", ErrorCode::kZipDisks, with_end64({.records_delta = 1})},
+    {"Size", ErrorCode::kZip64Mismatch, with_end64({.size_delta = 1})},
+    {"Place", ErrorCode::kZip64Mismatch, with_end64({.locator_delta = -1})},
+    {"Disk", ErrorCode::kZipDisks, with_end64({.disk = 1})},
+    {"LocatorDisk", ErrorCode::kZipDisks, with_end64({.locator_disk = 1})},
+    {"Disks", ErrorCode::kZipDisks, with_end64({.disks = 2})},
+    {"Bytes", ErrorCode::kZip64Mismatch, with_end64({.bytes_delta = 1})},
+    {"Offset", ErrorCode::kZipDirectory, with_end64({.offset_delta = 1})},
+    {"OffsetBesideAnother", ErrorCode::kZip64Mismatch, with_end64({.offset_delta = 1}, false)},
+};
+
+const RejectCase kDirectoryCases[] = {
+    {"CentralSignature", ErrorCode::kZipHeader, with_central([](auto& f) { f.signature ^= 1; })},
+    {"CentralCutShort", ErrorCode::kZipHeader, with_long_last_name()},
+    {"NameEmpty", ErrorCode::kZipName, with_both([](auto& f) { f.name = ""; })},
+    {"NameNotUtf8", ErrorCode::kZipName, with_both([](auto& f) { f.name = "a/\xff"; })},
+    {"NameWithNul", ErrorCode::kZipName,
+     with_both([](auto& f) { f.name = std::string("a/data.pkl\0", 11); })},
+    {"NameWithBackslash", ErrorCode::kZipName, with_both([](auto& f) { f.name = "a\\x"; })},
+    {"NameAbsolute", ErrorCode::kZipName, with_both([](auto& f) { f.name = "/a/data.pkl"; })},
+    {"NameWithDots", ErrorCode::kZipName, with_both([](auto& f) { f.name = "a/../data.pkl"; })},
+    {"NameStartsWithDots", ErrorCode::kZipName, with_both([](auto& f) { f.name = "../x"; })},
+    {"NameOfAFolder", ErrorCode::kZipName, with_record("a/data/", "")},
+    {"OtherPrefix", ErrorCode::kZipPrefix, with_record("b/data/0")},
+    {"NoPrefix", ErrorCode::kZipPrefix, with_record("data.pkl")},
+    {"DuplicateName", ErrorCode::kZipDuplicate, with_record("a/data.pkl", kPickle)},
+    {"Encrypted", ErrorCode::kZipFlags, with_both([](auto& f) { f.flags = 1; })},
+    {"UnknownFlag", ErrorCode::kZipFlags, with_both([](auto& f) { f.flags = 1 << 13; })},
+    {"Deflated", ErrorCode::kZipCompressed, with_both([](auto& f) { f.method = 8; })},
+    {"OtherStoredSize", ErrorCode::kZipCompressed, with_both([](auto& f) { f.stored_bytes += 1; })},
+    {"UnknownExtra", ErrorCode::kZipExtra,
+     with_central([](auto& f) { f.extra = le(0x7075, 2) + le(0, 2); })},
+    {"UnknownLocalExtra", ErrorCode::kZipExtra,
+     with_local([](auto& f) { f.extra = le(0x7075, 2) + le(0, 2); })},
+    {"PaddingInDirectory", ErrorCode::kZipExtra,
+     with_central([](auto& f) { f.extra = "FB" + le(0, 2); })},
+    {"PaddingTwice", ErrorCode::kZipExtra,
+     with_local([](auto& f) { f.extra = "FB" + le(0, 2) + "FB" + le(0, 2); })},
+    {"ExtraCutShort", ErrorCode::kZipExtra, with_local([](auto& f) { f.extra = "FB" + le(1, 2); })},
+    {"ExtraHeaderCutShort", ErrorCode::kZipExtra, with_local([](auto& f) { f.extra = "FB"; })},
+    {"Comment", ErrorCode::kZipExtra, with_central([](auto& f) { f.comment = "x"; })},
+    {"EntryOnOtherDisk", ErrorCode::kZipDisks, with_central([](auto& f) { f.disk = 1; })},
+    {"Zip64WithoutNeed", ErrorCode::kZip64Mismatch,
+     with_central([](auto& f) { f.extra = le(1, 2) + le(8, 2) + le(0, 8); })},
+    {"Zip64Missing", ErrorCode::kZip64Mismatch,
+     with_central([](auto& f) { f.bytes = f.stored_bytes = 0xffffffff; })},
+    {"Zip64TooShort", ErrorCode::kZip64Mismatch, with_central([](auto& f) {
+       f.bytes = f.stored_bytes = 0xffffffff;
+       f.extra = le(1, 2) + le(8, 2) + le(5, 8);
+     })},
+    {"Zip64TwoSizes", ErrorCode::kZip64Mismatch, with_central([](auto& f) {
+       f.bytes = f.stored_bytes = 0xffffffff;
+       f.extra = le(1, 2) + le(16, 2) + le(4, 8) + le(5, 8);
+     })},
+};
+
+const RejectCase kLocalCases[] = {
+    {"LocalSignature", ErrorCode::kZipHeader,
+     changed([](ZipImage& z) { z.entries[1].local.signature ^= 1; })},
+    {"OtherName", ErrorCode::kZipLocalMismatch, with_local([](auto& f) { f.name = "a/data.pkx"; })},
+    {"OtherSize", ErrorCode::kZipLocalMismatch, with_local([](auto& f) { f.bytes += 1; })},
+    {"OtherStoredSizeLocally", ErrorCode::kZipLocalMismatch,
+     with_local([](auto& f) { f.stored_bytes += 1; })},
+    {"OtherMethod", ErrorCode::kZipLocalMismatch, with_local([](auto& f) { f.method = 8; })},
+    {"OtherCrc", ErrorCode::kZipLocalMismatch, with_local([](auto& f) { f.crc ^= 1; })},
+    {"OtherFlags", ErrorCode::kZipLocalMismatch, with_local([](auto& f) { f.flags = 0x800; })},
+    {"OtherZip64", ErrorCode::kZip64Mismatch,
+     with_local([](auto& f) { f.extra = le(1, 2) + le(8, 2) + le(0, 8); })},
+    {"OtherZip64Size", ErrorCode::kZipLocalMismatch, with_local([](auto& f) {
+       f.extra = le(1, 2) + le(16, 2) + le(f.bytes, 8) + le(f.bytes + 1, 8);
+       f.bytes = f.stored_bytes = 0xffffffff;
+     })},
+    {"SizeBesideDescriptor", ErrorCode::kZipLocalMismatch,
+     torch_changed([](ZipEntry& e) { e.local.bytes = 1; })},
+    {"CrcBesideDescriptor", ErrorCode::kZipLocalMismatch,
+     torch_changed([](ZipEntry& e) { e.local.crc = 1; })},
+    {"DescriptorSignature", ErrorCode::kZipLocalMismatch,
+     torch_changed([](ZipEntry& e) { e.descriptor[0] ^= 1; })},
+    {"DescriptorCrc", ErrorCode::kZipLocalMismatch,
+     torch_changed([](ZipEntry& e) { e.descriptor[4] ^= 1; })},
+    {"DescriptorStoredSize", ErrorCode::kZipLocalMismatch,
+     torch_changed([](ZipEntry& e) { e.descriptor[8] ^= 1; })},
+    {"DescriptorSize", ErrorCode::kZipLocalMismatch,
+     torch_changed([](ZipEntry& e) { e.descriptor[12] ^= 1; })},
+    {"SizeOverTheFile", ErrorCode::kZipPastEnd,
+     with_both([](auto& f) { f.bytes = f.stored_bytes = 1'000'000; })},
+    {"SizeOf63Bits", ErrorCode::kZipPastEnd, with_both([](auto& f) {
+       f.bytes = f.stored_bytes = 0xffffffff;
+       f.extra = le(1, 2) + le(16, 2) + le(UINT64_MAX, 8) + le(UINT64_MAX, 8);
+     })},
+    {"OffsetOverTheFile", ErrorCode::kZipPastEnd,
+     edited([](auto& entries, EndFields&) { entries.back().central.offset = 1'000'000; })},
+    {"Overlap", ErrorCode::kZipOverlap,
+     edited([](auto& entries, EndFields&) { entries[1].central.offset -= 1; })},
+    {"SameRecordTwice", ErrorCode::kZipOverlap,
+     edited([](auto& entries, EndFields&) { entries[1].central.offset = 0; })},
+    {"Hole", ErrorCode::kZipHole, changed([](ZipImage& z) { z.entries[1].before = "x"; })},
+    {"HoleBeforeDirectory", ErrorCode::kZipHole,
+     changed([](ZipImage& z) { z.before_directory = "x"; })},
+    {"HiddenRecord", ErrorCode::kZipHole, edited([](auto& entries, EndFields& e) {
+       entries.erase(entries.begin() + 1);
+       e.records = e.records_here = 2;
+     })},
+    {"PickleCrc", ErrorCode::kZipCrc, with_both([](auto& f) { f.crc ^= 1; })},
+};
+
+const RejectCase kRecordCases[] = {
+    {"Constants", ErrorCode::kTorchScript, with_record("a/constants.pkl")},
+    {"Code", ErrorCode::kTorchScript, with_record("a/code/__torch__.py")},
+    {"UnknownRecord", ErrorCode::kUnknownRecord, with_record("a/extra/x")},
+    {"PayloadWithoutNumber", ErrorCode::kUnknownRecord, with_record("a/data/x")},
+    {"PayloadWithLeadingZero", ErrorCode::kUnknownRecord, with_record("a/data/00")},
+    {"PayloadNumberTooLong", ErrorCode::kUnknownRecord, with_record("a/data/1234567890123456789")},
+    {"NoPickle", ErrorCode::kMissingRecord, without_record(0)},
+    {"NoVersion", ErrorCode::kMissingRecord, without_record(2)},
+    {"NoPayload", ErrorCode::kMissingRecord,
+     archive_image(pkl::program(pkl::tensor(pkl::storage("FloatStorage", 1), {1}, {1}))).build()},
+    {"UnreferencedPayload", ErrorCode::kUnreferencedRecord, with_record("a/data/0")},
+    {"NewerVersion", ErrorCode::kArchiveVersion, version("11\n")},
+    {"OlderVersion", ErrorCode::kArchiveVersion, version("2\n")},
+    {"NoVersionNumber", ErrorCode::kArchiveVersion, version("")},
+    {"NewerFormatVersion", ErrorCode::kArchiveVersion, with_record("a/.format_version", "2")},
+    {"BigEndian", ErrorCode::kBigEndian, byteorder("big")},
+    {"NoByteOrder", ErrorCode::kBadRecord, byteorder("middle")},
+    {"NoAlignment", ErrorCode::kBadRecord, with_record("a/.storage_alignment", "x")},
+    {"NoId", ErrorCode::kBadRecord, with_record("a/.data/serialization_id", "")},
+    {"SmallRecordTooLarge", ErrorCode::kRecordTooLarge, byteorder(std::string(65, 'l'))},
+    {"PayloadTooShort", ErrorCode::kRecordSize,
+     archive_image(pkl::program(pkl::tensor(pkl::storage("FloatStorage", 1), {1}, {1})), {"123"})
+         .build()},
+    {"PayloadTooLong", ErrorCode::kRecordSize,
+     archive_image(pkl::program(pkl::tensor(pkl::storage("FloatStorage", 1), {1}, {1})), {"12345"})
+         .build()},
+};
+
+TEST_P(TorchArchiveRejects, WithTheCodeOfItsKind) { expect_rejected(GetParam()); }
+
+INSTANTIATE_TEST_SUITE_P(Front, TorchArchiveRejects, ::testing::ValuesIn(kFrontCases), case_name);
+INSTANTIATE_TEST_SUITE_P(End64, TorchArchiveRejects, ::testing::ValuesIn(kEnd64Cases), case_name);
+INSTANTIATE_TEST_SUITE_P(Directory, TorchArchiveRejects, ::testing::ValuesIn(kDirectoryCases),
+                         case_name);
+INSTANTIATE_TEST_SUITE_P(Local, TorchArchiveRejects, ::testing::ValuesIn(kLocalCases), case_name);
+INSTANTIATE_TEST_SUITE_P(Records, TorchArchiveRejects, ::testing::ValuesIn(kRecordCases),
+                         case_name);
+
+TEST(TorchArchiveAccepts, TheArchivesThatTheCasesStartFrom) {
+  EXPECT_EQ(open_code(archive_image(kPickle).build()), "Ok");
+  EXPECT_EQ(open_code(torch_changed([](ZipEntry&) {})), "Ok");
+  EXPECT_EQ(open_code(with_end64({})), "Ok");
+  EXPECT_EQ(open_code(with_end64({}, false)), "Ok");
+  EXPECT_EQ(open_code(version("3")), "Ok");
+}
+
+TEST(TorchArchiveRejects, PicklesOver64MiB) {
+  const std::string image = archive_image(std::string((64 << 20) + 1, 'N')).build();
+  EXPECT_EQ(open_code(image), "RecordTooLarge");
+}
+
+TEST(TorchArchiveMessage, SaysHowToSaveALegacyFileAgain) {
+  const Status status = open_status("\x80\x02");
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("weights_only=True"));
+}
+
+TEST(TorchArchiveMessage, NamesFileRecordAndBothValues) {
+  const Status status = open_status(byteorder("mid\ndle"));
+  EXPECT_EQ(status.message(), R"(in\"put: record "byteorder": "mid\x0adle" is no byte order)");
+}
+
+}  // namespace
+}  // namespace winnow
