@@ -52,6 +52,14 @@ std::optional<uint64_t> parse_number(std::string_view text) {
   return number;
 }
 
+// Where a tensor was when it was saved: "cpu", "cuda:0". It tells nothing about the payload.
+bool is_location(std::string_view text) {
+  constexpr std::string_view kDevices[] = {"cpu", "cuda", "xpu", "hpu", "mps", "xla", "mtia"};
+  const size_t colon = text.find(':');
+  if (std::ranges::find(kDevices, text.substr(0, colon)) == std::end(kDevices)) return false;
+  return colon == text.npos || parse_number(text.substr(colon + 1)).has_value();
+}
+
 }  // namespace
 
 const TorchNodeData* PickleMachine::data_of(PickleValue value, TorchKind kind) const {
@@ -297,7 +305,7 @@ Status PickleMachine::find_storage(Items id, PickleValue& out) {
   const bool is_class = id.size() == 5 && is_symbol(id[1]) &&
                         (symbol_of(id[1]) == PickleSymbol::kStorageClass ||
                          symbol_of(id[1]) == PickleSymbol::kUntypedStorage);
-  if (!is_class || text_of(id[0]) != "storage" || !text_of(id[3])) {
+  if (!is_class || text_of(id[0]) != "storage" || !is_location(text_of(id[3]).value_or(""))) {
     return {ErrorCode::kStorageId,
             "the persistent id is not (\"storage\", class, number, location, numel)"};
   }

@@ -14,6 +14,7 @@ namespace {
 
 // The fixed part of a central header.
 struct CentralHeader {
+  uint16_t version = 0;  // that a reader needs
   uint16_t flags = 0;
   uint16_t method = 0;
   uint32_t crc32 = 0;
@@ -23,13 +24,15 @@ struct CentralHeader {
   uint16_t extra_bytes = 0;
   uint16_t comment_bytes = 0;
   uint16_t disk = 0;
+  uint32_t attributes = 0;
   uint32_t offset = 0;
 };
 
 bool parse_central(std::span<const std::byte> bytes, CentralHeader& out) {
   ZipFields fields(bytes);
   if (fields.u32() != kCentralSignature) return false;
-  fields.skip(4);  // the versions that made it and that it needs
+  fields.skip(2);  // the version that made it
+  out.version = fields.u16();
   out.flags = fields.u16();
   out.method = fields.u16();
   fields.skip(4);  // time and date
@@ -40,7 +43,8 @@ bool parse_central(std::span<const std::byte> bytes, CentralHeader& out) {
   out.extra_bytes = fields.u16();
   out.comment_bytes = fields.u16();
   out.disk = fields.u16();
-  fields.skip(6);  // attributes
+  fields.skip(2);  // internal attributes
+  out.attributes = fields.u32();
   out.offset = fields.u32();
   return true;
 }
@@ -67,6 +71,13 @@ Status check_header(const CentralHeader& header) {
     return {ErrorCode::kZipFlags,
             concat("its flags are ", header.flags,
                    header.flags & 1 ? ": it is encrypted" : "; torch sets 8 and 2048 only")};
+  }
+  if (header.version > kMaxVersion) {
+    return {ErrorCode::kZipFlags, concat("it needs version ", header.version, " of the format")};
+  }
+  // torch 2.13 reads nothing of such a record, and loads what was in its memory before.
+  if ((header.attributes & kAttributeFolder) != 0) {
+    return {ErrorCode::kZipFlags, "its attributes say that it is a folder"};
   }
   if (header.comment_bytes != 0) return {ErrorCode::kZipExtra, "it has a comment"};
   if (header.disk != 0) return {ErrorCode::kZipDisks, "it is on another disk"};

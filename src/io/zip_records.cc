@@ -13,6 +13,7 @@ namespace winnow::io {
 namespace {
 
 struct LocalHeader {
+  uint16_t version = 0;
   uint16_t flags = 0;
   uint16_t method = 0;
   uint32_t crc32 = 0;
@@ -32,7 +33,7 @@ Status mismatch(std::string_view what) {
 bool parse_local(std::span<const std::byte> bytes, LocalHeader& out) {
   ZipFields fields(bytes);
   if (fields.u32() != kLocalSignature) return false;
-  fields.skip(2);  // the version that it needs
+  out.version = fields.u16();
   out.flags = fields.u16();
   out.method = fields.u16();
   fields.skip(4);  // time and date
@@ -153,6 +154,7 @@ class RecordCheck {
     if (!equal(name, std::as_bytes(std::span(record.name)))) return mismatch("name");
     if (local.flags != record.flags) return mismatch("set of flags");
     if (local.method != kMethodStored) return mismatch("method");
+    if (local.version > kMaxVersion) return mismatch("version");
     WINNOW_RETURN_IF_ERROR(
         parse_extra(bytes.subspan(kLocalBytes + local.name_bytes, local.extra_bytes),
                     /*is_local=*/true, extra));

@@ -57,6 +57,7 @@ inline uint32_t plain_crc32(std::string_view bytes) {
 /// A header's fields, wherever it stands. Unset sizes follow from the rest.
 struct HeaderFields {
   uint32_t signature = 0;
+  uint16_t version = 20;
   uint16_t flags = 0;
   uint16_t method = 0;
   uint32_t crc = 0;
@@ -66,6 +67,7 @@ struct HeaderFields {
   std::string extra = {};
   std::string comment = {};  // of the directory only, as what follows
   uint16_t disk = 0;
+  uint32_t attributes = 0;
   uint32_t offset = 0;
 };
 
@@ -146,11 +148,12 @@ struct ZipImage {
            le(f.stored_bytes, 4) + le(f.bytes, 4) + le(f.name.size(), 2) + le(f.extra.size(), 2);
   }
   static std::string local(const HeaderFields& f) {
-    return le(f.signature, 4) + le(20, 2) + common(f) + f.name + f.extra;
+    return le(f.signature, 4) + le(f.version, 2) + common(f) + f.name + f.extra;
   }
   static std::string central(const HeaderFields& f) {
-    return le(f.signature, 4) + le(20, 2) + le(20, 2) + common(f) + le(f.comment.size(), 2) +
-           le(f.disk, 2) + le(0, 6) + le(f.offset, 4) + f.name + f.extra + f.comment;
+    return le(f.signature, 4) + le(20, 2) + le(f.version, 2) + common(f) + le(f.comment.size(), 2) +
+           le(f.disk, 2) + le(0, 2) + le(f.attributes, 4) + le(f.offset, 4) + f.name + f.extra +
+           f.comment;
   }
   static std::string text(const EndFields& e) {
     return le(e.signature, 4) + le(e.disk, 2) + le(e.first_disk, 2) + le(e.records_here, 2) +

@@ -184,6 +184,8 @@ const RejectCase kDirectoryCases[] = {
     {"DuplicateName", ErrorCode::kZipDuplicate, with_record("a/data.pkl", kPickle)},
     {"Encrypted", ErrorCode::kZipFlags, with_both([](auto& f) { f.flags = 1; })},
     {"UnknownFlag", ErrorCode::kZipFlags, with_both([](auto& f) { f.flags = 1 << 13; })},
+    {"NewerVersionOfZip", ErrorCode::kZipFlags, with_central([](auto& f) { f.version = 46; })},
+    {"Folder", ErrorCode::kZipFlags, with_central([](auto& f) { f.attributes = 0x10; })},
     {"Deflated", ErrorCode::kZipCompressed, with_both([](auto& f) { f.method = 8; })},
     {"OtherStoredSize", ErrorCode::kZipCompressed, with_both([](auto& f) { f.stored_bytes += 1; })},
     {"UnknownExtra", ErrorCode::kZipExtra,
@@ -222,6 +224,8 @@ const RejectCase kLocalCases[] = {
     {"OtherMethod", ErrorCode::kZipLocalMismatch, with_local([](auto& f) { f.method = 8; })},
     {"OtherCrc", ErrorCode::kZipLocalMismatch, with_local([](auto& f) { f.crc ^= 1; })},
     {"OtherFlags", ErrorCode::kZipLocalMismatch, with_local([](auto& f) { f.flags = 0x800; })},
+    {"NewerVersionLocally", ErrorCode::kZipLocalMismatch,
+     with_local([](auto& f) { f.version = 46; })},
     {"OtherZip64", ErrorCode::kZip64Mismatch,
      with_local([](auto& f) { f.extra = le(1, 2) + le(8, 2) + le(0, 8); })},
     {"OtherZip64Size", ErrorCode::kZipLocalMismatch, with_local([](auto& f) {

@@ -92,11 +92,11 @@ enum class ErrorCode : uint16_t {
   kZipRecordCount = 206,  ///< the end record counts other records than there are, or too many
   kZipHeader = 207,       ///< a record's header has another signature, or is cut short
   kZipName = 208,  ///< empty, no UTF-8, a NUL, a backslash, a leading slash or dots as a directory
-  kZipPrefix = 209,         ///< a record outside the directory of the first one
-  kZipDuplicate = 210,      ///< two records of one name
-  kZipFlags = 211,          ///< encrypted, or flags that torch does not set
-  kZipCompressed = 212,     ///< a record that is not stored
-  kZipExtra = 213,          ///< a comment, or an extra field that torch does not write
+  kZipPrefix = 209,      ///< a record outside the directory of the first one
+  kZipDuplicate = 210,   ///< two records of one name
+  kZipFlags = 211,       ///< encrypted, or flags, attributes or a version that torch does not set
+  kZipCompressed = 212,  ///< a record that is not stored
+  kZipExtra = 213,       ///< a comment, or an extra field that torch does not write
   kZipLocalMismatch = 214,  ///< a record's own header differs from the directory's
   kZipPastEnd = 215,        ///< a record ends past the directory's start
   kZipOverlap = 216,        ///< two records share bytes
