@@ -1,10 +1,6 @@
 #include "winnow/torch/module_utils.h"
 
-#include <c10/util/Type.h>
 #include <torch/nn/modules/container/any.h>
-#include <torch/nn/modules/container/moduledict.h>
-#include <torch/nn/modules/container/modulelist.h>
-#include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/embedding.h>
 #include <torch/nn/modules/linear.h>
 
@@ -12,6 +8,7 @@
 #include <string_view>
 
 #include "torch/check.h"
+#include "torch/child_slot.h"
 #include "torch/parametrization_access.h"
 #include "winnow/torch/nn/embedding.h"
 #include "winnow/torch/nn/embedding_bag.h"
@@ -83,51 +80,6 @@ AnyModule make_replacement(const Module& module, const SwapMapping& mapping) {
   return replacement;
 }
 
-/// "winnow::nn::Linear" of a winnow::nn::LinearImpl: the holder, which is what code names.
-std::string holder_name(const std::type_info& type) {
-  std::string name = c10::demangle(type.name());
-  constexpr std::string_view kSuffix = "Impl";
-  if (name.ends_with(kSuffix)) name.resize(name.size() - kSuffix.size());
-  return name;
-}
-
-/// Replaces the module of a container's list at the place of its child `name`; false where the list
-/// holds another module there. Children are registered in the order of the list.
-template <typename List, typename Replacement>
-bool set_in_list(List& list, const std::string& name, Replacement replacement) {
-  const auto children = list.named_children();
-  const size_t position = static_cast<size_t>(
-      std::ranges::find(children, name, [](const auto& child) { return child.key(); }) -
-      children.begin());
-  if (position >= list.size() || list.ptr(position) != children[name]) return false;
-  *(list.begin() + static_cast<ptrdiff_t>(position)) = std::move(replacement);
-  return true;
-}
-
-bool set_in_dict(torch::nn::ModuleDictImpl& dict, const std::string& name,
-                 std::shared_ptr<Module> replacement) {
-  if (!dict.contains(name) || dict[name] != find_child(dict, name)) return false;
-  dict.update({{name, std::move(replacement)}});
-  return true;
-}
-
-/// Replaces what the code of a container runs through; its children stay.
-bool set_in_container(Module& parent, const std::string& name, const AnyModule& replacement) {
-  if (auto* sequential = parent.as<torch::nn::SequentialImpl>()) {
-    return set_in_list(*sequential, name, replacement);
-  }
-  if (auto* list = parent.as<torch::nn::ModuleListImpl>()) {
-    return set_in_list(*list, name, replacement.ptr());
-  }
-  if (auto* dict = parent.as<torch::nn::ModuleDictImpl>()) {
-    return set_in_dict(*dict, name, replacement.ptr());
-  }
-  TORCH_CHECK_VALUE(false, "cannot swap '", name, "' of ", parent.name(),
-                    ": its forward holds the module by a member of its own and would go on using "
-                    "it; declare the member as ",
-                    holder_name(replacement.type_info()));
-}
-
 template <typename From, typename To>
 AnyModule converted(const Module& module) {
   return AnyModule(std::make_shared<To>(dynamic_cast<const From&>(module)));
@@ -195,9 +147,8 @@ std::shared_ptr<Module> swap_child(Module& parent, const std::string& name,
   WINNOW_CHECK_KEY(child != nullptr, parent.name(), " has no child '", name, "'");
   const AnyModule replacement = make_replacement(*child, mapping);
   if (replacement.is_empty()) return child;
-  TORCH_CHECK_VALUE(set_in_container(parent, name, replacement), "cannot swap '", name, "' of ",
-                    parent.name(), ": its list holds another module than its children there");
-  return parent.replace_module(name, replacement.ptr());
+  ChildSlot(parent, name, replacement.type_info()).set(replacement);
+  return replacement.ptr();
 }
 
 }  // namespace winnow
