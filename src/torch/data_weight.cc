@@ -26,6 +26,13 @@ const at::Tensor* weight_of_module(torch::nn::Module& module) {
   return weight_in<nn::EmbeddingBagImpl>(module);
 }
 
+void check_not_quantized(const torch::nn::Module& module) {
+  const auto* quantizable = dynamic_cast<const nn::Quantizable*>(&module);
+  WINNOW_CHECK_ASSERTION(quantizable == nullptr || !quantizable->is_quantized(),
+                         "specified data type quantized ", module.name(), " is", kSupported,
+                         ". Sparsify it first, or see post_training_sparse_quantize");
+}
+
 void check_tensor(const at::Tensor& tensor, const std::string& owner) {
   WINNOW_CHECK_ASSERTION(tensor.defined(), "specified data type: ", owner,
                          "an undefined tensor or a null module is", kSupported);
@@ -48,6 +55,7 @@ DataWeight weight_of(const Data& data) {
   WINNOW_CHECK_ASSERTION(!is_parametrized(module, "weight"), "specified data type parametrized ",
                          module.name(), kSupported,
                          ". Remove its parametrizations first, or pass its `weight`");
+  check_not_quantized(module);
   check_tensor(*weight, "the weight of " + module.name() + ": ");
   return {*weight, true};
 }

@@ -31,19 +31,22 @@ EmbeddingImpl::EmbeddingImpl(const torch::nn::EmbeddingImpl& module) : options(m
   train(module.is_training());
 }
 
-// Runs in clones only, which then fill the tensor.
+// Runs in clones only, which then fill the tensors.
 void EmbeddingImpl::reset() {
+  if (is_quantized()) return register_placeholders();
   weight = register_parameter("weight", at::empty({0}, weight.options()), weight.requires_grad());
 }
 
 void EmbeddingImpl::reset_parameters() {
+  TORCH_CHECK_VALUE(!is_quantized(), "a quantized Embedding has no initial values to draw");
   auto module = libtorch_module(options);
   module.weight = weight;
   module.reset_parameters();
 }
 
 void EmbeddingImpl::pretty_print(std::ostream& stream) const {
-  stream << libtorch_text(libtorch_module(options));
+  const auto module = libtorch_module(options);
+  stream << (is_quantized() ? quantized_text(module) : libtorch_text(module));
 }
 
 at::Tensor EmbeddingImpl::forward(const at::Tensor& indices) {
@@ -51,6 +54,7 @@ at::Tensor EmbeddingImpl::forward(const at::Tensor& indices) {
 }
 
 std::shared_ptr<const WeightStorage> EmbeddingImpl::storage() const {
+  if (is_quantized()) return quantized_storage();
   return make_storage(weight, parametrizations("weight"));
 }
 

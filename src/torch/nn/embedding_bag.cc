@@ -33,19 +33,22 @@ EmbeddingBagImpl::EmbeddingBagImpl(const torch::nn::EmbeddingBagImpl& module)
   train(module.is_training());
 }
 
-// Runs in clones only, which then fill the tensor.
+// Runs in clones only, which then fill the tensors.
 void EmbeddingBagImpl::reset() {
+  if (is_quantized()) return register_placeholders();
   weight = register_parameter("weight", at::empty({0}, weight.options()), weight.requires_grad());
 }
 
 void EmbeddingBagImpl::reset_parameters() {
+  TORCH_CHECK_VALUE(!is_quantized(), "a quantized EmbeddingBag has no initial values to draw");
   auto module = libtorch_module(options);
   module.weight = weight;
   module.reset_parameters();
 }
 
 void EmbeddingBagImpl::pretty_print(std::ostream& stream) const {
-  stream << libtorch_text(libtorch_module(options));
+  const auto module = libtorch_module(options);
+  stream << (is_quantized() ? quantized_text(module) : libtorch_text(module));
 }
 
 at::Tensor EmbeddingBagImpl::forward(const at::Tensor& input, const at::Tensor& offsets,
@@ -54,6 +57,7 @@ at::Tensor EmbeddingBagImpl::forward(const at::Tensor& input, const at::Tensor& 
 }
 
 std::shared_ptr<const WeightStorage> EmbeddingBagImpl::storage() const {
+  if (is_quantized()) return quantized_storage();
   return make_storage(weight, parametrizations("weight"));
 }
 

@@ -16,4 +16,9 @@ inline std::string libtorch_text(const torch::nn::Module& module) {
   return "winnow" + text.str().substr(std::string_view("torch").size());
 }
 
+/// "torch::nn::Name(...)" as "QuantizedName(...)", as Python prints quantized modules.
+inline std::string quantized_text(const torch::nn::Module& module) {
+  return "Quantized" + libtorch_text(module).substr(std::string_view("winnow::nn::").size());
+}
+
 }  // namespace winnow::nn

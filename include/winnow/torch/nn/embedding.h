@@ -1,4 +1,4 @@
-// A drop-in for torch::nn::Embedding whose weight can be masked in place.
+// A drop-in for torch::nn::Embedding whose weight can be masked, or quantized, in place.
 //
 //   winnow::nn::Embedding embedding(winnow::nn::EmbeddingOptions(1000, 64).padding_idx(0));
 //   winnow::nn::Embedding converted(model->embedding);  // a torch::nn::Embedding: the same tensor
@@ -11,8 +11,8 @@
 #include <torch/nn/options/embedding.h>
 #include <torch/nn/pimpl.h>
 
+#include "winnow/torch/nn/quantizable.h"
 #include "winnow/torch/nn/storage.h"
-#include "winnow/torch/parametrization.h"
 
 namespace torch::nn {
 class EmbeddingImpl;
@@ -30,7 +30,7 @@ using torch::nn::EmbeddingOptions;
 ///
 /// Differs from LibTorch: a clone has tensors of its own also where the weight was handed in, and
 /// keeps requires_grad.
-class EmbeddingImpl : public ParametrizableModule<EmbeddingImpl> {
+class EmbeddingImpl : public QuantizableModule<EmbeddingImpl> {
  public:
   EmbeddingImpl(int64_t num_embeddings, int64_t embedding_dim);
   explicit EmbeddingImpl(EmbeddingOptions options);
@@ -41,7 +41,7 @@ class EmbeddingImpl : public ParametrizableModule<EmbeddingImpl> {
   explicit EmbeddingImpl(const torch::nn::Embedding& module);
 
   void reset() override;
-  /// Draws the original's initial values anew.
+  /// Draws the original's initial values anew. c10::ValueError where the module is quantized.
   void reset_parameters();
   void pretty_print(std::ostream& stream) const override;
 
@@ -49,13 +49,13 @@ class EmbeddingImpl : public ParametrizableModule<EmbeddingImpl> {
   at::Tensor forward(const at::Tensor& indices);
 
   /// How the weight is stored now.
-  std::shared_ptr<const WeightStorage> storage() const;
+  std::shared_ptr<const WeightStorage> storage() const override;
 
   /// What the module was made with, but for `_weight`: `weight` took its place.
   EmbeddingOptions options;
 
-  /// The original, always: [num_embeddings, embedding_dim]. The same tensor object before, while
-  /// and after it is masked; do not assign another while it is.
+  /// The original: [num_embeddings, embedding_dim]. The same tensor object before, while and after
+  /// it is masked; do not assign another while it is. Undefined once the module is quantized.
   at::Tensor weight;
 };
 

@@ -1,4 +1,4 @@
-// A drop-in for torch::nn::EmbeddingBag whose weight can be masked in place.
+// A drop-in for torch::nn::EmbeddingBag whose weight can be masked, or quantized, in place.
 //
 //   winnow::nn::EmbeddingBag bag(winnow::nn::EmbeddingBagOptions(1000, 64).mode(torch::kSum));
 //   winnow::nn::EmbeddingBag converted(model->bag);  // a torch::nn::EmbeddingBag: the same tensor
@@ -12,8 +12,8 @@
 #include <torch/nn/options/embedding.h>
 #include <torch/nn/pimpl.h>
 
+#include "winnow/torch/nn/quantizable.h"
 #include "winnow/torch/nn/storage.h"
-#include "winnow/torch/parametrization.h"
 
 namespace torch::nn {
 class EmbeddingBagImpl;
@@ -31,7 +31,7 @@ using torch::nn::EmbeddingBagOptions;
 ///
 /// Differs from LibTorch: a clone has tensors of its own also where the weight was handed in, and
 /// keeps requires_grad.
-class EmbeddingBagImpl : public ParametrizableModule<EmbeddingBagImpl> {
+class EmbeddingBagImpl : public QuantizableModule<EmbeddingBagImpl> {
  public:
   EmbeddingBagImpl(int64_t num_embeddings, int64_t embedding_dim);
   explicit EmbeddingBagImpl(EmbeddingBagOptions options);
@@ -42,7 +42,7 @@ class EmbeddingBagImpl : public ParametrizableModule<EmbeddingBagImpl> {
   explicit EmbeddingBagImpl(const torch::nn::EmbeddingBag& module);
 
   void reset() override;
-  /// Draws the original's initial values anew.
+  /// Draws the original's initial values anew. c10::ValueError where the module is quantized.
   void reset_parameters();
   void pretty_print(std::ostream& stream) const override;
 
@@ -55,13 +55,13 @@ class EmbeddingBagImpl : public ParametrizableModule<EmbeddingBagImpl> {
                      const at::Tensor& per_sample_weights = {});
 
   /// How the weight is stored now.
-  std::shared_ptr<const WeightStorage> storage() const;
+  std::shared_ptr<const WeightStorage> storage() const override;
 
   /// What the module was made with, but for `_weight`: `weight` took its place.
   EmbeddingBagOptions options;
 
-  /// The original, always: [num_embeddings, embedding_dim]. The same tensor object before, while
-  /// and after it is masked; do not assign another while it is.
+  /// The original: [num_embeddings, embedding_dim]. The same tensor object before, while and after
+  /// it is masked; do not assign another while it is. Undefined once the module is quantized.
   at::Tensor weight;
 
  protected:

@@ -30,7 +30,7 @@ class WeightStorage {
   virtual ~WeightStorage() = default;
 
   /// "dense"; "masked", where a FakeSparsity is among the parametrizations; "parametrized", where
-  /// there are only others.
+  /// there are only others; "quantized" (nn/quantizable.h).
   virtual std::string_view kind() const noexcept = 0;
 
   /// The weight as forward sees it, with gradient.

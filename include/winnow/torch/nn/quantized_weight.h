@@ -1,0 +1,68 @@
+// Tables in bytes: each row of a weight has a scale and a zero point, each value one code.
+//
+//   winnow::nn::QuantizedWeight quantized = winnow::nn::quantize_rows(embedding->weight);
+//   embedding->quantize(quantized);                       // see nn/quantizable.h
+//   at::Tensor values = winnow::nn::dequantize_rows(quantized);
+//
+// For a row x with codes c, scale s and zero point z, in F32:
+//
+//   c[j]     = clamp(round_half_even(x[j] * (1 / s) + z), 0, 255)      rounded after each operator
+//   value[j] = (c[j] - z) * s
+//
+// These are the formulas of LibTorch's `float_qparams` scheme, written out in plain tensors: no
+// quantized tensor of LibTorch, which are to leave it, is made.
+//
+// Memory: what is returned, and about 16 MiB. Thread-safety: functions of their arguments alone;
+// they run on the threads of LibTorch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace winnow::nn {
+
+/// Where the zero of a row is put.
+enum class ZeroPolicy {
+  /// 0 has a code of its own, so that what was pruned stays exactly 0, in the table and in lookups.
+  /// With lo = min(0, x...) and hi = max(0, x...): s = (hi - lo) / 255, or 1 where that is at most
+  /// 2^-23, rounded up to a mantissa of 16 bits; z = clamp(round_half_even(-lo / s), 0, 255). Then
+  /// z
+  /// and c are integers of 8 bits, and their products with s are floats without rounding.
+  /// An error of a value is at most s / 2 (and 2^-14 s for the roundings on the way).
+  kExact,
+  /// As torch.ao: lo and hi are the row's own, s = (hi - lo) / 255, or 1 where that is at most
+  /// 2^-23; z = -lo / s, no integer. 0 is off by up to s / 2, and where it lies outside the row's
+  /// range, by the distance to it. Rows with NaN or infinite values become NaN.
+  kUpstream,
+};
+
+/// A table of `rows` by `cols` values. A handle: copies share the tensors.
+struct QuantizedWeight {
+  at::Tensor codes;        ///< [rows, cols], uint8, strided in any way
+  at::Tensor scales;       ///< [rows], F32
+  at::Tensor zero_points;  ///< [rows], F32
+
+  /// A table of zeros, for a checkpoint to be loaded into.
+  static QuantizedWeight zeros(int64_t rows, int64_t cols);
+
+  /// c10::ValueError, naming the tensor, unless they are as above and on the CPU.
+  void check() const;
+};
+
+/// Quantizes `weight`, [rows, cols] of any floating dtype, strided in any way, on the CPU; F64, F16
+/// and BF16 are rounded to F32 first. `weight` is left as it is.
+///
+/// c10::ValueError: anything else; under kExact also a row that holds NaN or infinite values, or
+/// whose values are further apart than the largest float, naming the row.
+QuantizedWeight quantize_rows(const at::Tensor& weight, ZeroPolicy policy = ZeroPolicy::kExact);
+
+/// Encodes `weight`, as above, by the scales and zero points of `like`, which the result shares.
+/// Values outside a row's range become the nearest end of it. c10::ValueError where the shapes
+/// differ.
+QuantizedWeight requantize_rows(const at::Tensor& weight, const QuantizedWeight& like);
+
+/// The values: [rows, cols], F32.
+at::Tensor dequantize_rows(const QuantizedWeight& weight);
+
+}  // namespace winnow::nn

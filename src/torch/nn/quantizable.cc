@@ -1,0 +1,108 @@
+#include "winnow/torch/nn/quantizable.h"
+
+#include <torch/serialize/input-archive.h>
+#include <torch/serialize/output-archive.h>
+
+#include "torch/inference_mode.h"
+#include "torch/nn/quantized_storage.h"
+#include "torch/parametrization_access.h"
+
+namespace winnow::nn {
+namespace {
+
+constexpr const char* kWeight = "weight";
+constexpr const char* kCodes = "codes";
+constexpr const char* kScales = "scales";
+constexpr const char* kZeroPoints = "zero_points";
+
+/// Takes the weight out of the module, with its parametrizations.
+void remove_weight(Parametrizable& module) {
+  if (module.parametrizations(kWeight) != nullptr) {
+    ParametrizationAccess::discard(module, kWeight);
+  } else {
+    ParametrizationAccess::erase_tensor(module, kWeight);
+  }
+}
+
+void insert_buffers(Parametrizable& module, const QuantizedWeight& weight) {
+  ParametrizationAccess::insert_tensor(module, kCodes, weight.codes, /*as_parameter=*/false);
+  ParametrizationAccess::insert_tensor(module, kScales, weight.scales, /*as_parameter=*/false);
+  ParametrizationAccess::insert_tensor(module, kZeroPoints, weight.zero_points,
+                                       /*as_parameter=*/false);
+}
+
+}  // namespace
+
+void Quantizable::check_quantizable() const {
+  TORCH_CHECK_VALUE(!table_options().has_max_norm,
+                    "cannot quantize a module with max_norm, which scales rows at every lookup: "
+                    "scale them once, and take max_norm out of its options");
+}
+
+void Quantizable::check_shape(const QuantizedWeight& weight) const {
+  weight.check();
+  const TableOptions options = table_options();
+  const at::IntArrayRef sizes = weight.codes.sizes();
+  TORCH_CHECK_VALUE(sizes[0] == options.rows && sizes[1] == options.cols, "a module of ",
+                    options.rows, " x ", options.cols, " cannot have a quantized table of ",
+                    sizes[0], " x ", sizes[1]);
+}
+
+void Quantizable::quantize(const QuantizedWeight& weight) {
+  check_quantizable();
+  quantize(make_quantized_table(weight));
+}
+
+void Quantizable::quantize(std::shared_ptr<QuantizedTable> table) {
+  TORCH_CHECK_VALUE(table != nullptr, "cannot quantize a module by a table that is null");
+  check_quantizable();
+  check_shape(table->weight());
+  if (is_quantized()) return table_->assign(table->weight());
+  auto& module = dynamic_cast<Parametrizable&>(*this);
+  remove_weight(module);
+  insert_buffers(module, table->weight());
+  forget_weight();
+  table_ = std::move(table);
+}
+
+QuantizedWeight Quantizable::quantized_weight() const {
+  TORCH_CHECK_VALUE(is_quantized(), "the module is not quantized");
+  return table_->weight();
+}
+
+std::shared_ptr<const WeightStorage> Quantizable::quantized_storage() const {
+  return make_quantized_storage(table_);
+}
+
+void Quantizable::check_device(const at::Device& device) {
+  TORCH_CHECK_VALUE(device.is_cpu(), "a quantized module cannot go to ", device,
+                    ": LibTorch's kernels for it are for the CPU");
+}
+
+void Quantizable::register_placeholders() {
+  insert_buffers(dynamic_cast<Parametrizable&>(*this), make_placeholders());
+}
+
+void Quantizable::adopt_buffers(const torch::OrderedDict<std::string, at::Tensor>& buffers) {
+  const QuantizedWeight objects{buffers[kCodes], buffers[kScales], buffers[kZeroPoints]};
+  table_ = std::make_shared<QuantizedTable>(objects, objects);
+}
+
+void Quantizable::save_table(torch::serialize::OutputArchive& archive) const {
+  const QuantizedWeight& weight = table_->weight();
+  archive.write(kCodes, weight.codes.contiguous(), /*is_buffer=*/true);
+  archive.write(kScales, weight.scales, /*is_buffer=*/true);
+  archive.write(kZeroPoints, weight.zero_points, /*is_buffer=*/true);
+}
+
+void Quantizable::load_table(torch::serialize::InputArchive& archive) {
+  const OutOfInferenceMode normal;
+  QuantizedWeight read;
+  archive.read(kCodes, read.codes, /*is_buffer=*/true);
+  archive.read(kScales, read.scales, /*is_buffer=*/true);
+  archive.read(kZeroPoints, read.zero_points, /*is_buffer=*/true);
+  check_shape(read);
+  table_->assign(read);
+}
+
+}  // namespace winnow::nn
