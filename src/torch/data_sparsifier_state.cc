@@ -12,14 +12,19 @@ namespace {
 
 using TensorDict = torch::OrderedDict<std::string, at::Tensor>;
 
-at::Tensor dense_mask(const std::string& name, const NamedValues& values) {
-  const at::Tensor unpacked = unpacked_mask(name, values);
+/// The mask in `values` for data of `weight`'s shape.
+at::Tensor dense_mask(const std::string& name, const NamedValues& values,
+                      const at::Tensor& weight) {
+  const at::Tensor unpacked = unpacked_mask(name, values, weight.numel());
   TORCH_CHECK(!unpacked.defined() || !values.contains("mask"), "Error loading ", name,
               ": it has both a packed mask and a 'mask'");
   if (unpacked.defined()) return unpacked;
   WINNOW_CHECK_KEY(values.contains("mask"), "the state of '", name, "' has no 'mask'");
   const auto mask = values.get<at::Tensor>("mask");
   WINNOW_CHECK_ASSERTION(mask.defined(), "the mask of '", name, "' is undefined");
+  // Before it is made dense: its size costs nothing in a sparse form.
+  WINNOW_CHECK_ASSERTION(mask.numel() <= weight.numel(), "mask shape ", mask.sizes(),
+                         " must match x shape ", weight.sizes(), ", of '", name, "'");
   return mask.is_sparse() ? mask.to_dense() : mask.detach().clone();
 }
 
@@ -63,7 +68,7 @@ std::pair<const at::Tensor*, bool> stored_tensor(const std::string& name,
 /// The entry that `values` and `group` describe for `tensor`, checked.
 NewEntry entry_for(const std::string& name, const at::Tensor& tensor, bool masked,
                    const NamedValues& values, const NamedValues& group) {
-  const at::Tensor mask = dense_mask(name, values);
+  const at::Tensor mask = dense_mask(name, values, tensor);
   check_mask(mask, tensor);
   NewEntry entry{{tensor, mask, group.deep_copy(), without_mask(values), masked}, false, nullptr};
   if (masked) {
@@ -118,7 +123,8 @@ DataSparsifierState BaseDataSparsifier::Impl::state_dict(
   for (const auto& item : entries) {
     const DataEntry& entry = *item.value();
     NamedValues values = mask_values(entry.mask, mask_format);
-    values.update(without_mask(entry.state));
+    check_no_mask_names(item.key(), entry.state);
+    values.update(entry.state.deep_copy());
     dict.state.insert(item.key(), std::move(values));
     dict.data_groups.insert(item.key(), entry.group.deep_copy());
   }
@@ -189,6 +195,7 @@ NewEntries BaseDataSparsifier::Impl::entries_with_masks_of(const DataSparsifierS
     TORCH_CHECK(entries.contains(item.key()), "Error loading ", item.key(),
                 ": there is no data of that name");
   }
+  const TensorDict tensors = container->state();  // with those of the links, which stay
   NewEntries loaded;
   for (const auto& item : entries) {
     const std::string& name = item.key();
@@ -199,6 +206,7 @@ NewEntries BaseDataSparsifier::Impl::entries_with_masks_of(const DataSparsifierS
     check_group(name, *group);
     NewEntry entry = entry_for(name, item.value()->tensor, item.value()->masked, *values, *group);
     entry.as_parameter = container->is_parameter(name);
+    if (entry.link != nullptr) load_link(*entry.link, name, tensors);
     loaded.emplace_back(name, std::move(entry));
   }
   return loaded;

@@ -69,7 +69,7 @@ NamedValues packed_mask_values(const at::Tensor& mask) {
   return {{"mask", mask.clone()}};
 }
 
-at::Tensor unpacked_mask(const std::string& name, const NamedValues& values) {
+at::Tensor unpacked_mask(const std::string& name, const NamedValues& values, int64_t most) {
   if (!values.contains(kBits)) return {};
   const auto bits = values.get<at::Tensor>(kBits);
   const std::vector<int64_t> sizes = shape_in(name, values);
@@ -77,14 +77,22 @@ at::Tensor unpacked_mask(const std::string& name, const NamedValues& values) {
   int64_t numel = 1;
   bool fits = true;
   for (const int64_t size : sizes) fits &= !__builtin_mul_overflow(numel, size, &numel);
-  fits = fits && bits.defined() && bits.scalar_type() == at::kByte && bits.dim() == 1 &&
+  fits = fits && numel <= most && bits.defined() && bits.scalar_type() == at::kByte &&
+         bits.dim() == 1 &&
          static_cast<size_t>(bits.numel()) == packed_mask_bytes(static_cast<size_t>(numel));
   TORCH_CHECK(fits, "Error loading ", name, ": ", kBits, " does not fit ", kShape, " ",
-              to_text(values.at(kShape)));
+              to_text(values.at(kShape)), ", or that its data");
   const at::Tensor mask = at::empty(sizes, at::kChar);
   const at::Tensor packed = bits.to(at::kCPU).contiguous();
   unpack_mask(bytes_of(packed), bytes_of(mask));
   return mask.to(type);
+}
+
+void check_no_mask_names(const std::string& name, const NamedValues& state) {
+  for (const char* key : {"mask", kBits, kShape, kDtype}) {
+    TORCH_CHECK_VALUE(!state.contains(key), "the state of '", name, "' has a value named '", key,
+                      "', a name that states keep for the mask; call it otherwise");
+  }
 }
 
 void erase_mask(NamedValues& values) {

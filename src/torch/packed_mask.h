@@ -14,8 +14,12 @@ namespace winnow {
 NamedValues packed_mask_values(const at::Tensor& mask);
 
 /// The mask that `values` hold in that form; undefined where they hold none.
-/// c10::Error "Error loading NAME" where they do not fit together.
-at::Tensor unpacked_mask(const std::string& name, const NamedValues& values);
+/// c10::Error "Error loading NAME" where they do not fit together, or the mask has more than
+/// `most` values.
+at::Tensor unpacked_mask(const std::string& name, const NamedValues& values, int64_t most);
+
+/// c10::ValueError where `state`, what update_mask keeps for `name`, uses a name of this form.
+void check_no_mask_names(const std::string& name, const NamedValues& state);
 
 /// Takes all that says the mask out of `values`: in this form, dense or sparse.
 void erase_mask(NamedValues& values);

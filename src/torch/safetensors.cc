@@ -13,6 +13,7 @@
 
 #include "io/utf8.h"
 #include "torch/check_status.h"
+#include "torch/dense_tensor.h"
 #include "torch/dtype_map.h"
 #include "torch/module_tensors.h"
 #include "winnow/base/checked.h"
@@ -92,14 +93,6 @@ std::vector<size_t> lay_out(std::vector<TensorInfo>& tensors) {
     tensors[i].end = offset = *end;
   }
   return order;
-}
-
-/// `tensor` itself where its bytes are those of the file, else a copy.
-at::Tensor dense_on_cpu(const at::Tensor& tensor) {
-  const bool plain =
-      tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg() && !tensor._is_zerotensor();
-  if (plain && tensor.device().is_cpu()) return tensor;
-  return at::empty(tensor.sizes(), at::dtype(tensor.scalar_type())).copy_(tensor);
 }
 
 std::span<const std::byte> bytes_of(const at::Tensor& tensor) {

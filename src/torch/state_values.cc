@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/jit_type.h>
 
+#include "torch/dense_tensor.h"
 #include "winnow/torch/torch_file.h"
 
 namespace winnow {
@@ -25,16 +26,33 @@ c10::IValue dict_of(const torch::OrderedDict<std::string, Value>& items) {
   return dict;
 }
 
-/// The entries of a dictionary called `what` whose keys are strings.
-NamedValues entries_of(const c10::IValue& value, const std::string& what) {
+/// Calls function(key, value) for the entries of a dictionary called `what`.
+template <typename Function>
+void for_each_entry(const c10::IValue& value, const std::string& what, const Function& function) {
   TORCH_CHECK(value.isGenericDict(), "Error loading ", what, ": expected a dictionary, found ",
-              to_text(value));
-  NamedValues entries;
+              value.isString() ? "a string" : to_text(value));
   for (const auto& item : value.toGenericDict()) {
     TORCH_CHECK(item.key().isString(), "Error loading ", what, ": the key ", to_text(item.key()),
                 " is no string");
-    entries.set(item.key().toStringRef(), item.value());
+    // A few bytes of a file can be a view of any size; what takes it over would copy all of it.
+    TORCH_CHECK(!item.value().isTensor() || !is_expanded(item.value().toTensor()), "Error loading ",
+                what, ": '", item.key().toStringRef(),
+                "' is an expanded view, larger than what it is a view of");
+    function(item.key().toStringRef(), item.value());
   }
+}
+
+/// The entries of a dictionary that is a configuration or the like: NamedValues look names up one
+/// by one.
+NamedValues entries_of(const c10::IValue& value, const std::string& what) {
+  constexpr size_t kMost = 4096;
+  TORCH_CHECK(!value.isGenericDict() || value.toGenericDict().size() <= kMost, "Error loading ",
+              what, ": it has ", value.isGenericDict() ? value.toGenericDict().size() : 0,
+              " entries, expected at most ", kMost);
+  NamedValues entries;
+  for_each_entry(value, what, [&](const std::string& key, const c10::IValue& entry) {
+    entries.set(key, entry);
+  });
   return entries;
 }
 
@@ -49,15 +67,28 @@ c10::IValue take(NamedValues& entries, const std::string& key, const std::string
 torch::OrderedDict<std::string, NamedValues> groups_of(const c10::IValue& value,
                                                        const std::string& what) {
   torch::OrderedDict<std::string, NamedValues> groups("name");
-  for (const auto& entry : entries_of(value, what)) {
-    groups.insert(entry.name, entries_of(entry.value, what + " of " + entry.name));
-  }
+  for_each_entry(value, what, [&](const std::string& name, const c10::IValue& group) {
+    groups.insert(name, entries_of(group, what + " of " + name));
+  });
   return groups;
+}
+
+torch::OrderedDict<std::string, at::Tensor> tensors_in(const c10::IValue& value,
+                                                       const std::string& what) {
+  torch::OrderedDict<std::string, at::Tensor> tensors("name");
+  for_each_entry(value, what, [&](const std::string& name, const c10::IValue& tensor) {
+    TORCH_CHECK(tensor.isTensor(), "Error loading ", what, ": '", name, "' is no tensor but ",
+                to_text(tensor));
+    tensors.insert(name, tensor.toTensor());
+  });
+  return tensors;
 }
 
 ScheduleValues schedule_values_of(const c10::IValue& value, const std::string& what) {
   ScheduleValues values("name");
-  for (const auto& entry : entries_of(value, what)) values.insert(entry.name, entry.value);
+  for_each_entry(value, what, [&](const std::string& name, const c10::IValue& entry) {
+    values.insert(name, entry);
+  });
   return values;
 }
 
@@ -69,7 +100,15 @@ c10::IValue to_value(const NamedValues& values) {
   return dict;
 }
 
+c10::IValue to_value(const torch::OrderedDict<std::string, at::Tensor>& tensors) {
+  return dict_of(tensors);
+}
+
 NamedValues to_named_values(const c10::IValue& value) { return entries_of(value, "the values"); }
+
+torch::OrderedDict<std::string, at::Tensor> to_tensors(const c10::IValue& value) {
+  return tensors_in(value, "the tensors");
+}
 
 c10::IValue to_value(const DataSparsifierState& state) {
   return to_value(NamedValues{{"state", dict_of(state.state)},
@@ -83,12 +122,7 @@ DataSparsifierState to_sparsifier_state(const c10::IValue& value) {
   DataSparsifierState state;
   state.state = groups_of(take(entries, "state", what), "the state");
   state.data_groups = groups_of(take(entries, "data_groups", what), "the data group");
-  const c10::IValue container = take(entries, "_container", what);
-  for (const auto& entry : entries_of(container, "the container")) {
-    TORCH_CHECK(entry.value.isTensor(), "Error loading the container: '", entry.name,
-                "' is no tensor but ", to_text(entry.value));
-    state.container.insert(entry.name, entry.value.toTensor());
-  }
+  state.container = tensors_in(take(entries, "_container", what), "the container");
   return state;
 }
 

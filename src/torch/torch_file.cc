@@ -22,7 +22,7 @@ void save_torch_file(const std::string& path, const c10::IValue& value,
 
 c10::IValue load_torch_file(const std::string& path) {
   const TorchArchive archive = value_of(TorchArchive::open(Env::posix(), path));
-  c10::IValue value = value_of_tree(archive);
+  c10::IValue value = value_of_tree(archive, path);
   check_ok(archive.check_unchanged());
   return value;
 }

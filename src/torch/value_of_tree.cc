@@ -5,13 +5,14 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/sparse_coo_tensor.h>
 
-#include <optional>
 #include <unordered_map>
 
+#include "io/torch_payload.h"
 #include "torch/check_status.h"
 #include "torch/dtype_map.h"
 #include "torch/inference_mode.h"
 #include "torch/value_tree.h"
+#include "winnow/io/escape_name.h"
 
 namespace winnow {
 namespace {
@@ -20,16 +21,17 @@ std::vector<int64_t> signed_sizes(std::span<const uint64_t> sizes) {
   return {sizes.begin(), sizes.end()};
 }
 
-std::span<std::byte> bytes_of(const at::Tensor& tensor) {
-  return {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()};
-}
+/// A byte of a bool that is neither 0 nor 1 has no meaning in C++.
+at::Tensor normal_bools(const at::Tensor& bytes) { return bytes.ne(0); }
 
-/// Reads an archive's root with what it refers to.
+/// Makes what an archive's root refers to. What is used in several places is made once and shared,
+/// as in Python: a file of a few bytes must not become gigabytes.
 class ValueMaker {
  public:
-  explicit ValueMaker(const TorchArchive& archive) : archive_(archive) {}
+  ValueMaker(const TorchArchive& archive, const std::string& path)
+      : archive_(archive), path_(path) {}
 
-  c10::IValue make(TorchValue value, const std::string& place) {
+  c10::IValue make(TorchValue value) {
     switch (value.kind()) {
       case TorchKind::kNone:
         return {};
@@ -39,86 +41,93 @@ class ValueMaker {
         return *value.as_int();
       case TorchKind::kFloat:
         return *value.as_float();
-      case TorchKind::kString:
-        return std::string(*value.as_string());
-      case TorchKind::kTensor:
-      case TorchKind::kSparseTensor:
-        return shared_tensor(value);
-      case TorchKind::kTuple:
-      case TorchKind::kSize:
-        return c10::ivalue::Tuple::create(items_of(value, place));
-      case TorchKind::kList:
-        return list_of(value, place);
-      case TorchKind::kDict:
-        return dict_of(value, place);
       default:
-        refuse(place, "a " + std::string(torch_kind_name(value.kind())));
+        break;
     }
+    const auto known = made_.find(value.node());
+    if (known != made_.end()) return known->second;
+    return made_.emplace(value.node(), make_object(value)).first->second;
   }
 
  private:
-  [[noreturn]] static void refuse(const std::string& place, const std::string& what) {
-    TORCH_CHECK(false, "the file holds ", what, place.empty() ? "" : " at ", place,
+  c10::IValue make_object(TorchValue value) {
+    switch (value.kind()) {
+      case TorchKind::kString:
+        return std::string(*value.as_string());
+      case TorchKind::kTensor:
+        return view(*value.as_tensor());
+      case TorchKind::kSparseTensor:
+        return sparse_tensor(*value.as_sparse());
+      case TorchKind::kTuple:
+      case TorchKind::kSize:
+        return c10::ivalue::Tuple::create(items_of(value));
+      case TorchKind::kList:
+        return list_of(value);
+      case TorchKind::kDict:
+        return dict_of(value);
+      default:
+        refuse("a " + std::string(torch_kind_name(value.kind())));
+    }
+  }
+
+  [[noreturn]] void refuse(const std::string& what) const {
+    TORCH_CHECK(false, escape_path(path_), ": it holds ", what, place_.text(),
                 ", which a c10::IValue cannot hold");
   }
 
-  std::vector<c10::IValue> items_of(TorchValue value, const std::string& place) {
+  std::vector<c10::IValue> items_of(TorchValue value) {
     std::vector<c10::IValue> items;
     for (size_t i = 0; i < value.size(); ++i) {
-      items.push_back(make(value[i], place + "[" + std::to_string(i) + "]"));
+      place_.enter(i);
+      items.push_back(make(value[i]));
+      place_.leave();
     }
     return items;
   }
 
-  c10::IValue list_of(TorchValue value, const std::string& place) {
+  c10::IValue list_of(TorchValue value) {
     c10::impl::GenericList list(c10::AnyType::get());
-    for (c10::IValue& item : items_of(value, place)) list.push_back(std::move(item));
+    for (c10::IValue& item : items_of(value)) list.push_back(std::move(item));
     return list;
   }
 
-  static c10::IValue key_of(TorchValue key, TorchKind kind, const std::string& place) {
-    if (key.kind() != kind) refuse(place, "a dictionary with keys of several kinds");
-    if (kind == TorchKind::kString) return std::string(*key.as_string());
-    if (kind == TorchKind::kInt) return *key.as_int();
-    refuse(place, "a dictionary with keys of kind " + std::string(torch_kind_name(kind)));
-  }
-
-  c10::IValue dict_of(TorchValue value, const std::string& place) {
+  c10::IValue dict_of(TorchValue value) {
     const TorchKind kind = value.size() == 0 ? TorchKind::kString : value.key(0).kind();
+    if (kind != TorchKind::kString && kind != TorchKind::kInt) {
+      refuse("a dictionary with keys of kind " + std::string(torch_kind_name(kind)));
+    }
     const c10::TypePtr key_type =
         kind == TorchKind::kInt ? c10::TypePtr(c10::IntType::get()) : c10::StringType::get();
     c10::impl::GenericDict dict(key_type, c10::AnyType::get());
     for (size_t i = 0; i < value.size(); ++i) {
-      const c10::IValue key = key_of(value.key(i), kind, place);
-      const std::string name =
-          key.isString() ? "'" + key.toStringRef() + "'" : std::to_string(key.toInt());
-      dict.insert(key, make(value.value(i), place + "[" + name + "]"));
+      const TorchValue key = value.key(i);
+      if (key.kind() != kind) refuse("a dictionary with keys of several kinds");
+      kind == TorchKind::kInt ? place_.enter_key(*key.as_int()) : place_.enter(*key.as_string());
+      dict.insert(make(key), make(value.value(i)));
+      place_.leave();
     }
     return dict;
   }
 
-  at::Tensor shared_tensor(TorchValue value) {
-    at::Tensor& tensor = tensors_[value.node()];
-    if (tensor.defined()) return tensor;
-    return tensor = value.as_sparse() != nullptr ? sparse_tensor(*value.as_sparse())
-                                                 : view(*value.as_tensor());
-  }
-
-  at::Tensor sparse_tensor(const TorchSparseTensor& sparse) const {
-    const at::Tensor indices = at::empty(signed_sizes(sparse.indices.shape), at::kLong);
-    const at::Tensor values =
-        at::empty(signed_sizes(sparse.values.shape), *scalar_type_of(sparse.values.dtype));
-    const std::span<int64_t> index_values{indices.data_ptr<int64_t>(),
-                                          static_cast<size_t>(indices.numel())};
-    check_ok(archive_.read_sparse(sparse, index_values, bytes_of(values)));
+  at::Tensor sparse_tensor(const TorchSparseTensor& sparse) {
+    const at::Tensor indices = view(sparse.indices).contiguous();
+    const at::Tensor values = view(sparse.values).contiguous();
+    const std::span<const int64_t> index_values{indices.const_data_ptr<int64_t>(),
+                                                static_cast<size_t>(indices.numel())};
+    check_ok(io::check_indices(sparse, index_values).with_context(escape_path(path_)));
     return at::sparse_coo_tensor(indices, values, signed_sizes(sparse.shape)).coalesce();
   }
 
   at::Tensor view(const TorchTensor& tensor) {
-    const at::Tensor view = at::empty({0}, *scalar_type_of(tensor.dtype));
+    const at::ScalarType type = *scalar_type_of(tensor.dtype);
+    const at::Tensor view = at::empty({0}, type == at::kBool ? at::kByte : type);
     view.set_(storage(tensor.storage), static_cast<int64_t>(tensor.offset),
               signed_sizes(tensor.shape), signed_sizes(tensor.strides));
-    return view;
+    if (type != at::kBool) return view;
+    if (archive_.storages()[tensor.storage].dtype != DType::kBool) return normal_bools(view);
+    const at::Tensor bools = at::empty({0}, at::kBool);  // its storage has been normalised
+    bools.set_(view.storage(), view.storage_offset(), view.sizes(), view.strides());
+    return bools;
   }
 
   at::Storage storage(uint32_t index) {
@@ -126,23 +135,25 @@ class ValueMaker {
     if (known != storages_.end()) return known->second;
     const TorchStorage& stored = archive_.storages()[index];
     const at::Tensor bytes = at::empty({static_cast<int64_t>(stored.bytes())}, at::kByte);
-    check_ok(archive_.read_storage(index, bytes_of(bytes)));
-    // A byte of a bool that is neither 0 nor 1 has no meaning in C++.
-    if (stored.dtype == DType::kBool) bytes.copy_(bytes.ne(0));
+    check_ok(archive_.read_storage(
+        index, {static_cast<std::byte*>(bytes.mutable_data_ptr()), bytes.nbytes()}));
+    if (stored.dtype == DType::kBool) bytes.copy_(normal_bools(bytes));
     return storages_.emplace(index, bytes.storage()).first->second;
   }
 
   const TorchArchive& archive_;
-  std::unordered_map<TorchNode, at::Tensor> tensors_;
+  const std::string& path_;
+  Place place_;
+  std::unordered_map<TorchNode, c10::IValue> made_;
   std::unordered_map<uint32_t, at::Storage> storages_;
 };
 
 }  // namespace
 
-c10::IValue value_of_tree(const TorchArchive& archive) {
+c10::IValue value_of_tree(const TorchArchive& archive, const std::string& path) {
   const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
-  return ValueMaker(archive).make(archive.root(), "");
+  return ValueMaker(archive, path).make(archive.root());
 }
 
 }  // namespace winnow

@@ -4,12 +4,32 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
 
+#include <string>
+#include <string_view>
+#include <variant>
 #include <vector>
 
 #include "winnow/io/torch_archive.h"
 #include "winnow/io/torch_value.h"
 
 namespace winnow {
+
+/// Where in a nested value a walk is, for messages; its text is made only when it is asked for.
+class Place {
+ public:
+  void enter(size_t index) { steps_.emplace_back(static_cast<int64_t>(index)); }
+  /// The key has to outlive the step.
+  void enter(std::string_view key) { steps_.emplace_back(key); }
+  void enter_key(int64_t key) { steps_.emplace_back(key); }
+  void leave() { steps_.pop_back(); }
+  size_t depth() const { return steps_.size(); }
+
+  /// " at ['state'][0]"; empty at the root.
+  std::string text() const;
+
+ private:
+  std::vector<std::variant<int64_t, std::string_view>> steps_;
+};
 
 /// A tree with the storages that its tensors are views of, and for each the tensor that fills it:
 /// contiguous, on the CPU.
@@ -22,8 +42,8 @@ struct ValueTree {
 /// c10::ValueError naming the place of what cannot be in an archive.
 ValueTree tree_of(const c10::IValue& value);
 
-/// The archive's root, with all storages read. c10::Error of the reader, or naming the place of
-/// what no c10::IValue can hold.
-c10::IValue value_of_tree(const TorchArchive& archive);
+/// The root of the archive in `path`, with all storages read, each node made once. c10::Error of
+/// the reader, or naming the place of what no c10::IValue can hold.
+c10::IValue value_of_tree(const TorchArchive& archive, const std::string& path);
 
 }  // namespace winnow

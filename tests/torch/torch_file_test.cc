@@ -8,6 +8,7 @@
 
 #include "io/temp_dir.h"
 #include "torch/sparsifiers.h"
+#include "winnow/io/torch_archive_writer.h"
 #include "winnow/torch/data_norm_sparsifier.h"
 #include "winnow/torch/schedules.h"
 
@@ -123,6 +124,65 @@ TEST(TorchFile, LeavesAFileThatIsNotToBeReplaced) {
               HasSubstr("y.pt"));
 }
 
+TEST(TorchFile, WritesWhatAConjugateShows) {
+  const at::Tensor tensor = torch::complex(counting({3}), -counting({3}));
+  EXPECT_TRUE(round_trip(tensor.conj()).toTensor().equal(tensor.conj().resolve_conj()));
+  EXPECT_TRUE(round_trip(at::_neg_view(counting({3}))).toTensor().equal(-counting({3})));
+}
+
+/// The value in a file with this tree and these payloads.
+c10::IValue load_tree(const TorchTree& tree, const std::vector<TorchStorage>& storages,
+                      const std::vector<std::string>& payloads) {
+  const TempDir dir;
+  const std::string path = dir.path("tree.pt");
+  auto writer = TorchArchiveWriter::create(Env::posix(), path, tree, storages);
+  EXPECT_TRUE(writer.ok()) << writer.status().message();
+  for (const std::string& payload : payloads) {
+    EXPECT_TRUE(writer->append_storage(testing::bytes(payload)).ok());
+  }
+  EXPECT_TRUE(writer->commit().ok());
+  return load_torch_file(path);
+}
+
+// A string of a mebibyte that is used twenty thousand times must not take twenty gibibytes.
+TEST(TorchFile, MakesWhatIsSharedOnce) {
+  TorchTree tree;
+  const TorchNode text = tree.add_string(std::string(1 << 20, 'x'));
+  const TorchNode inner = tree.add_list(std::vector<TorchNode>{text});
+  tree.set_root(tree.add_list(std::vector<TorchNode>(20'000, inner)));
+  const c10::IValue value = load_tree(tree, {}, {});
+  ASSERT_EQ(value.toListRef().size(), 20'000U);
+  EXPECT_TRUE(value.toListRef().front().is(value.toListRef().back()));
+}
+
+// C++ may take a bool of 2 for true and for false at once.
+TEST(TorchFile, MakesEveryByteOfABoolZeroOrOne) {
+  const std::string bytes("\2\0\377", 3);
+  const TorchTensor whole{.storage = 0, .dtype = DType::kBool, .shape = {3}, .strides = {1}};
+  const auto expect_normal = [](const at::Tensor& tensor) {
+    EXPECT_EQ(tensor.scalar_type(), at::kBool);
+    EXPECT_TRUE(tensor.view(at::kByte).equal(torch::tensor({1, 0, 1}, at::kByte)));
+  };
+  for (const TorchStorage& storage :
+       {TorchStorage{.dtype = DType::kBool, .numel = 3},
+        TorchStorage{.dtype = DType::kU8, .numel = 3, .untyped = true}}) {
+    TorchTree tree;
+    tree.set_root(tree.add_tensor(whole));
+    expect_normal(load_tree(tree, {storage}, {bytes}).toTensor());
+  }
+  TorchTree tree;
+  const TorchTensor indices{.storage = 1, .dtype = DType::kI64, .shape = {1, 3}, .strides = {3, 1}};
+  tree.set_root(
+      tree.add_sparse({.indices = indices, .values = whole, .shape = {3}, .is_coalesced = true}));
+  const std::vector<int64_t> order{0, 1, 2};
+  const std::string order_bytes(reinterpret_cast<const char*>(order.data()), 24);
+  const at::Tensor sparse =
+      load_tree(tree, {{.dtype = DType::kBool, .numel = 3}, {.dtype = DType::kI64, .numel = 3}},
+                {bytes, order_bytes})
+          .toTensor();
+  expect_normal(sparse.values());
+}
+
 DataSparsifierState stepped_state(const StateDictOptions& options) {
   DataNormSparsifier sparsifier({.sparsity_level = 0.75, .sparse_block_shape = {1, 3}});
   sparsifier.add_data("users", counting({5, 7}));
@@ -159,6 +219,32 @@ TEST(StateValues, AreRefusedWherePartsAreMissing) {
     EXPECT_THAT(message_of<c10::Error>([&] { to_sparsifier_state(to_value(parts)); }),
                 HasSubstr("expected a dictionary, found 7"));
   }
+}
+
+// A few bytes of a file can be a view of any size, and loading a state copies.
+TEST(StateValues, RefuseExpandedTensors) {
+  DataSparsifierState state = stepped_state({});
+  state.container["parametrizations.users.original"] = torch::ones({1}).expand({5, 7});
+  EXPECT_THAT(message_of<c10::Error>([&] { to_sparsifier_state(to_value(state)); }),
+              HasSubstr("'parametrizations.users.original' is an expanded view"));
+}
+
+TEST(StateValues, RefuseMasksThatAreLargerThanTheirData) {
+  DataSparsifierState state = stepped_state({.mask_format = MaskFormat::kTorchAo});
+  state.state["users"].set(
+      "mask", torch::sparse_coo_tensor(torch::empty({1, 0}, at::kLong),
+                                       torch::empty({0}, at::kChar), {int64_t{1} << 40}));
+  DataNormSparsifier loaded;
+  EXPECT_THAT(message_of<c10::Error>([&] { loaded.load_state_dict(state); }),
+              HasSubstr("must match x shape [5, 7]"));
+}
+
+TEST(StateValues, KeepNamesOfMasksForThemselves) {
+  testing::FirstRowSparsifier sparsifier;
+  sparsifier.add_data("x", counting({2, 2}));
+  sparsifier.state("x").set("mask_shape", 7);
+  EXPECT_THAT(message_of<c10::ValueError>([&] { sparsifier.state_dict(); }),
+              HasSubstr("'x' has a value named 'mask_shape'"));
 }
 
 TEST(StateValues, KeepSchedules) {
@@ -222,6 +308,8 @@ TEST(PackedMasks, AreRefusedWhereTheirPartsDoNotFit) {
   };
   EXPECT_THAT(refused("mask_bits", torch::zeros({4}, at::kByte)),
               HasSubstr("mask_bits does not fit mask_shape (5, 7)"));
+  EXPECT_THAT(refused("mask_shape", c10::ivalue::Tuple::create(std::vector<c10::IValue>{5, 8})),
+              HasSubstr("mask_bits does not fit mask_shape (5, 8), or that its data"));
   EXPECT_THAT(refused("mask_bits", torch::zeros({5}, at::kInt)), HasSubstr("does not fit"));
   EXPECT_THAT(refused("mask_shape", 7), HasSubstr("mask_shape is no tuple"));
   EXPECT_THAT(refused("mask", torch::ones({5, 7})), HasSubstr("both a packed mask and a 'mask'"));
@@ -249,6 +337,18 @@ TEST(LoadMasks, KeepsTheDataAndTheirOrder) {
             std::vector<std::string>{"parametrizations.y.original"});
   EXPECT_TRUE(loaded.get_data("x", false).equal(saved.get_mask("x").to(at::kFloat)));
   EXPECT_EQ(loaded.data_group("y").get<double>("sparsity_level"), 0.75);
+}
+
+TEST(LoadMasks, KeepsTheTensorsOfAParametrization) {
+  testing::register_doubling();
+  testing::FirstRowSparsifier sparsifier;
+  sparsifier.add_data("x", counting({2, 2}), {.config = {{"parametrization", "doubling"}}});
+  DataSparsifierState state = sparsifier.state_dict();
+  state.container.clear();
+  const auto buffers = sparsifier.container()->named_buffers();
+  buffers["parametrizations.x.0.factor"].fill_(3);
+  sparsifier.load_masks(state);
+  EXPECT_TRUE(sparsifier.get_data("x", false).equal(3 * counting({2, 2})));
 }
 
 TEST(LoadMasks, RefusesOtherNamesAndShapes) {

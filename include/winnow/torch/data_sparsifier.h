@@ -223,6 +223,9 @@ class BaseDataSparsifier {
 
   const NamedValues& defaults() const noexcept;
 
+  /// The fields of the class, for example {"norm", "L1"}; what getstate holds as `fields`.
+  NamedValues class_fields() const { return fields(); }
+
   /// Whether step computes. A scheduler's step turns it on again, as upstream's does.
   bool enable_mask_update() const noexcept;
   void set_enable_mask_update(bool enable) noexcept;

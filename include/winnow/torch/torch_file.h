@@ -8,7 +8,9 @@
 // docs/torch_archive.md has the format and what is refused. Thread-safety: as torch/safetensors.h.
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
+#include <torch/ordered_dict.h>
 
 #include <string>
 
@@ -55,10 +57,14 @@ c10::IValue to_value(const DataSparsifierState& state);
 /// `_step_count`, `_last_param`, and the fields of the class.
 c10::IValue to_value(const DataSchedulerState& state);
 
-/// As a dictionary; and back, as are the two below. Those share the value's tensors and throw
-/// c10::Error "Error loading" naming what is missing or of the wrong kind.
+/// As dictionaries; and back, as are the two below. Those share the value's tensors and throw
+/// c10::Error "Error loading" naming what is missing or of the wrong kind, dictionaries for
+/// NamedValues with more than 4096 entries, and expanded tensors: a few bytes of a file can be a
+/// view of any size, which whoever takes it over would copy.
 c10::IValue to_value(const NamedValues& values);
+c10::IValue to_value(const torch::OrderedDict<std::string, at::Tensor>& tensors);
 NamedValues to_named_values(const c10::IValue& value);
+torch::OrderedDict<std::string, at::Tensor> to_tensors(const c10::IValue& value);
 DataSparsifierState to_sparsifier_state(const c10::IValue& value);
 DataSchedulerState to_scheduler_state(const c10::IValue& value);
 

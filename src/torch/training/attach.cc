@@ -1,9 +1,12 @@
 #include "winnow/torch/training/attach.h"
 
+#include <ATen/MemoryOverlap.h>
 #include <ATen/ops/sum.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -52,18 +55,65 @@ double dropped_share(const at::Tensor& mask) {
   return 1 - at::sum(mask, at::kDouble).item<double>() / static_cast<double>(mask.numel());
 }
 
-/// The names of each parameter, in the model's order.
-std::vector<std::vector<std::string>> names_of_parameters(const torch::nn::Module& model) {
-  torch::OrderedDict<std::string, at::Tensor> parameters = model.named_parameters();
+using Parameters = torch::OrderedDict<std::string, at::Tensor>;
+
+bool share_memory(const at::Tensor& a, const at::Tensor& b) {
+  return a.is_same(b) || at::get_overlap_status(a, b) != at::MemOverlapStatus::No;
+}
+
+/// The names of the parameters in each storage, in the model's order.
+std::vector<std::vector<std::string>> names_by_storage(const Parameters& parameters) {
+  std::unordered_map<const void*, size_t> group_of;
   std::vector<std::vector<std::string>> groups;
-  std::unordered_map<const at::TensorImpl*, size_t> group_of;
   for (const auto& item : parameters) {
-    const auto [found, added] = group_of.emplace(item.value().unsafeGetTensorImpl(), groups.size());
+    if (!item.value().has_storage()) continue;
+    const auto [group, added] =
+        group_of.emplace(item.value().storage().unsafeGetStorageImpl(), groups.size());
     if (added) groups.emplace_back();
-    groups[found->second].push_back(item.key());
+    groups[group->second].push_back(item.key());
   }
   return groups;
 }
+
+void check_tied(const std::string& a, const std::string& b, const Parameters& originals,
+                const Parameters& copies) {
+  if (!share_memory(originals[a], originals[b])) return;
+  const bool one_tensor = originals[a].is_same(originals[b]);
+  const bool tied = one_tensor ? copies[a].is_same(copies[b]) : copies[a].is_alias_of(copies[b]);
+  TORCH_CHECK_VALUE(tied, "the parameters '", a, "' and '", b,
+                    "' are tied: the copy has two tensors for them. Pass a copy_model that ties "
+                    "them again");
+}
+
+void check_copies(const Parameters& originals, const Parameters& copies) {
+  TORCH_CHECK_VALUE(copies.size() == originals.size(), "the copy of the model has ", copies.size(),
+                    " parameters, the model ", originals.size());
+  for (const auto& item : originals) {
+    const at::Tensor* tensor = copies.find(item.key());
+    TORCH_CHECK_VALUE(tensor != nullptr && tensor->sizes() == item.value().sizes(),
+                      "the copy of the model has no parameter '", item.key(), "' of shape ",
+                      item.value().sizes());
+    TORCH_CHECK_VALUE(!tensor->is_alias_of(item.value()), "the copy of the model shares the '",
+                      item.key(), "' of the model");
+  }
+  for (const std::vector<std::string>& names : names_by_storage(originals)) {
+    for (size_t i = 1; i < names.size(); ++i) {
+      for (size_t j = 0; j < i; ++j) check_tied(names[j], names[i], originals, copies);
+    }
+  }
+}
+
+/// Puts LibTorch's random generator back when it goes.
+class KeptRandomState {
+ public:
+  KeptRandomState() : state_(random_state()) {}
+  ~KeptRandomState() { set_random_state(state_); }
+  KeptRandomState(const KeptRandomState&) = delete;
+  KeptRandomState& operator=(const KeptRandomState&) = delete;
+
+ private:
+  at::Tensor state_;
+};
 
 }  // namespace
 
@@ -107,30 +157,12 @@ std::shared_ptr<torch::nn::Module> clone_model(const torch::nn::Module& model) {
 
 std::shared_ptr<torch::nn::Module> checked_copy(const torch::nn::Module& model,
                                                 const CopyModel& copy_model) {
-  // clone() draws first values for every module, only to replace them.
-  const at::Tensor random = random_state();
+  const KeptRandomState kept;  // clone() draws first values for every module, to replace them
   std::shared_ptr<torch::nn::Module> copy = copy_model(model);
-  set_random_state(random);
   TORCH_CHECK_VALUE(copy != nullptr && copy.get() != &model,
                     "copy_model has to return another module than the model, found ",
                     copy == nullptr ? "null" : "the model itself");
-  const auto originals = model.named_parameters();
-  const auto copies = copy->named_parameters();
-  for (const std::vector<std::string>& names : names_of_parameters(model)) {
-    const at::Tensor* first = copies.find(names.front());
-    for (const std::string& name : names) {
-      const at::Tensor* tensor = copies.find(name);
-      TORCH_CHECK_VALUE(tensor != nullptr && tensor->sizes() == originals[name].sizes(),
-                        "the copy of the model has no parameter '", name, "' of shape ",
-                        originals[name].sizes());
-      TORCH_CHECK_VALUE(!tensor->is_alias_of(originals[name]), "the copy of the model shares the '",
-                        name, "' of the model");
-      TORCH_CHECK_VALUE(
-          tensor->is_same(*first), "the parameters '", names.front(), "' and '", name,
-          "' are tied: the copy has two tensors for them. Pass a copy_model that ties "
-          "them again");
-    }
-  }
+  check_copies(model.named_parameters(), copy->named_parameters());
   return copy;
 }
 

@@ -1,5 +1,6 @@
 #include "torch/training/checkpoint.h"
 
+#include <ATen/MemoryOverlap.h>
 #include <ATen/core/Dict.h>
 #include <ATen/core/List.h>
 #include <ATen/core/grad_mode.h>
@@ -57,12 +58,6 @@ c10::IValue parameter_shapes(const torch::optim::Optimizer& optimizer) {
   return groups;
 }
 
-c10::IValue tensors_value(const Tensors& tensors) {
-  NamedValues values;
-  for (const auto& item : tensors) values.set(item.key(), item.value());
-  return to_value(values);
-}
-
 c10::IValue callbacks_value(const std::vector<std::shared_ptr<Callback>>& callbacks) {
   c10::impl::GenericList list(c10::AnyType::get());
   for (const auto& callback : callbacks) {
@@ -93,9 +88,11 @@ class Reader {
     return parts_.at(key);
   }
 
-  NamedValues dict(const std::string& key) const {
-    check(part(key).isGenericDict(), "'", key, "' is no dictionary");
-    return to_named_values(part(key));
+  NamedValues dict(const std::string& key) const { return dict_of(part(key), key); }
+
+  NamedValues dict_of(const c10::IValue& value, const std::string& key) const {
+    check(value.isGenericDict(), "'", key, "' is no dictionary");
+    return to_named_values(value);
   }
 
   /// A flat tensor of bytes.
@@ -131,24 +128,30 @@ TrainingProgress read_progress(const Reader& reader, int64_t batches) {
   return progress;
 }
 
+using Copies = std::vector<std::pair<at::Tensor, at::Tensor>>;
+
+bool can_be_copied(const at::Tensor& from, const at::Tensor& to) {
+  return from.layout() == at::kStrided && from.sizes() == to.sizes() && from.dtype() == to.dtype();
+}
+
 /// Where each tensor of the file goes.
-std::vector<std::pair<at::Tensor, at::Tensor>> match_model(const Reader& reader,
-                                                           const torch::nn::Module& model) {
-  const NamedValues saved = reader.dict("model");
+Copies match_model(const Reader& reader, const torch::nn::Module& model) {
+  const Tensors saved = to_tensors(reader.part("model"));
   const Tensors tensors = serializable_tensors(model);
-  for (const auto& entry : saved) {
-    reader.check(tensors.contains(entry.name), "the model has no '", entry.name, "'");
+  for (const auto& item : saved) {
+    reader.check(tensors.contains(item.key()), "the model has no '", item.key(), "'");
   }
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies;
+  Copies copies;
   for (const auto& item : tensors) {
-    const c10::IValue* value = saved.find(item.key());
-    reader.check(value != nullptr && value->isTensor(), "it has no tensor '", item.key(), "'");
-    const at::Tensor& tensor = value->toTensor();
-    reader.check(tensor.sizes() == item.value().sizes() && tensor.dtype() == item.value().dtype(),
-                 "'", item.key(), "' has shape ", tensor.sizes(), " and dtype ", tensor.dtype(),
-                 " in the file, ", item.value().sizes(), " and ", item.value().dtype(),
-                 " in the model");
-    copies.emplace_back(item.value(), tensor);
+    const at::Tensor& to = item.value();
+    const at::Tensor* from = saved.find(item.key());
+    reader.check(from != nullptr, "it has no tensor '", item.key(), "'");
+    reader.check(can_be_copied(*from, to), "'", item.key(), "' is a ", from->toString(),
+                 " of shape ", from->sizes(), " in the file, a ", to.toString(), " of shape ",
+                 to.sizes(), " in the model");
+    reader.check(at::has_internal_overlap(to) != at::MemOverlap::Yes, "'", item.key(),
+                 "' of the model is expanded");
+    copies.emplace_back(to, *from);
   }
   return copies;
 }
@@ -166,28 +169,40 @@ void check_optimizer(const Reader& reader, const NamedValues& saved,
                shapes == nullptr ? "nothing" : to_text(*shapes), " and has ", shapes_now, " now");
 }
 
-void load_callbacks(const Reader& reader, const std::vector<std::shared_ptr<Callback>>& callbacks) {
+/// The state of each callback, checked.
+std::vector<NamedValues> callback_states(const Reader& reader, torch::nn::Module& model,
+                                         const std::vector<std::shared_ptr<Callback>>& callbacks) {
   const c10::IValue& part = reader.part("callbacks");
   reader.check(part.isList() && part.toListRef().size() == callbacks.size(),
                "there were other callbacks than the ", callbacks.size(), " of now");
+  std::vector<NamedValues> states;
   for (size_t i = 0; i < callbacks.size(); ++i) {
-    const Callback& object = *callbacks[i];
-    const NamedValues saved = to_named_values(part.toListRef()[i]);
-    const std::string now = class_name(typeid(object));
+    const Callback& callback = *callbacks[i];
+    const NamedValues saved = reader.dict_of(part.toListRef()[i], "callbacks");
+    const std::string now = class_name(typeid(callback));
     reader.check(saved.contains("class") && saved.at("class") == c10::IValue(now), "callback ", i,
-                 " was ", to_text(saved.at("class")), " and is ", now, " now");
-    callbacks[i]->load_state_dict(to_named_values(saved.at("state")));
+                 " was another one; it is a ", now, " now");
+    reader.check(saved.contains("state"), "the callback ", now, " has no 'state'");
+    states.push_back(reader.dict_of(saved.at("state"), "state"));
+    callback.check_state_dict(states.back(), model);
   }
+  return states;
 }
 
-/// Loads the optimizer; one that fails halfway is put back.
+/// Loads the optimizer, in the place of all that it had; one that fails halfway is put back.
 void restore_optimizer(const Reader& reader, torch::optim::Optimizer& optimizer,
                        const std::string& bytes) {
-  const std::string before = optimizer_bytes(optimizer);
+  std::vector<std::unique_ptr<torch::optim::OptimizerOptions>> options;
+  for (const auto& group : optimizer.param_groups()) options.push_back(group.options().clone());
+  auto state = std::move(optimizer.state());
+  optimizer.state().clear();  // LibTorch's load only adds
   try {
     load_optimizer(optimizer, bytes);
   } catch (const std::exception& error) {
-    load_optimizer(optimizer, before);
+    optimizer.state() = std::move(state);
+    for (size_t i = 0; i < options.size(); ++i) {
+      optimizer.param_groups()[i].set_options(std::move(options[i]));
+    }
     reader.check(false, "LibTorch cannot load the optimizer: ", error.what());
   }
 }
@@ -207,7 +222,7 @@ void save_checkpoint(const std::string& path, const torch::nn::Module& model,
                                     {"archive", bytes_tensor(optimizer_bytes(optimizer))}};
   save_torch_file(path, to_value(NamedValues{{"format", kFormat},
                                              {"progress", to_value(place)},
-                                             {"model", tensors_value(serializable_tensors(model))},
+                                             {"model", to_value(serializable_tensors(model))},
                                              {"optimizer", to_value(saved_optimizer)},
                                              {"rng_state", random_state()},
                                              {"callbacks", callbacks_value(callbacks)}}));
@@ -227,11 +242,12 @@ Checkpoint load_checkpoint(const std::string& path, torch::nn::Module& model,
   reader.check(rng.isTensor() && rng.toTensor().sizes() == random_state().sizes() &&
                    rng.toTensor().scalar_type() == at::kByte,
                "'rng_state' is no state of LibTorch's generator");
-  load_callbacks(reader, callbacks);
-  restore_optimizer(reader, optimizer, archive);
+  const std::vector<NamedValues> states = callback_states(reader, model, callbacks);
+  restore_optimizer(reader, optimizer, archive);  // the last that may fail
 
+  for (size_t i = 0; i < callbacks.size(); ++i) callbacks[i]->load_state_dict(states[i]);
   const at::NoGradGuard no_grad;
-  for (auto [to, from] : copies) to.copy_(from);
+  for (const auto& [to, from] : copies) to.copy_(from);
   return {progress, rng.toTensor()};
 }
 

@@ -1,5 +1,8 @@
 #include "winnow/torch/training/held_masks.h"
 
+#include <ATen/core/List.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/index.h>
 #include <c10/util/Type.h>
 #include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
@@ -41,6 +44,16 @@ std::vector<at::Tensor> momenta_in(const OptimizerParamState& state) {
                    " are not known: pass HeldMasks a function that returns them");
 }
 
+/// The same for a momentum of sparse gradients, entry by entry; coalesced or not.
+void apply_mask_to_sparse(const at::Tensor& momentum, const at::Tensor& mask) {
+  TORCH_CHECK_VALUE(momentum.sizes() == mask.sizes(), "mask: expected the data's shape ",
+                    momentum.sizes(), ", found ", mask.sizes());
+  const at::NoGradGuard no_grad;
+  c10::List<std::optional<at::Tensor>> index;
+  for (const at::Tensor& dimension : momentum._indices().unbind(0)) index.push_back(dimension);
+  momentum._values().masked_fill_(at::index(mask, index).eq(0), 0);
+}
+
 }  // namespace
 
 std::vector<at::Tensor> momenta_of(const torch::optim::Optimizer& optimizer,
@@ -58,14 +71,16 @@ void HeldMasks::apply(const torch::optim::Optimizer* optimizer) const {
   for (const std::string& name : sparsifier_.names()) {
     if (!sparsifier_.is_parametrized(name)) continue;
     const at::Tensor weight = sparsifier_.get_data(name);
-    std::vector<at::Tensor> tensors{weight};
+    std::vector<at::Tensor> tensors{weight}, sparse;
     if (optimizer != nullptr) {
       for (at::Tensor& momentum : momenta_of_(*optimizer, weight)) {
-        tensors.push_back(std::move(momentum));
+        (momentum.is_sparse() ? sparse : tensors).push_back(std::move(momentum));
       }
     }
     try {
-      apply_mask_to_all(tensors, sparsifier_.get_mask(name));
+      const at::Tensor mask = sparsifier_.get_mask(name);
+      for (const at::Tensor& momentum : sparse) apply_mask_to_sparse(momentum, mask);
+      apply_mask_to_all(tensors, mask);
     } catch (const c10::ValueError& error) {
       TORCH_CHECK_VALUE(false, "the mask of '", name,
                         "' cannot be applied: ", error.what_without_backtrace());

@@ -46,6 +46,7 @@ void Trainer::fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, 
   model_ = &model;
   optimizer_ = &optimizer;
   should_stop_ = false;
+  between_batches_ = false;
   pending_checkpoint_.clear();
   const Raised fitting(fitting_);
   model.train();
@@ -53,6 +54,7 @@ void Trainer::fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, 
   for_each(&Callback::on_fit_start);
   for_each(&Callback::on_train_start);
   if (from.rng_state.defined()) set_random_state(from.rng_state);
+  between_batches_ = true;
   while (!should_stop_ && progress_.epoch < options_.max_epochs) fit_epoch(training_step);
   if (progress_.epoch < options_.max_epochs) return;
   for_each(&Callback::on_train_end);
@@ -66,14 +68,17 @@ void Trainer::fit_epoch(const TrainingStep& training_step) {
     fit_batch(training_step);
     if (should_stop_) return;
   }
+  between_batches_ = false;
   for_each(&Callback::on_train_epoch_end);
   ++progress_.epoch;
   progress_.next_batch = 0;
+  between_batches_ = true;
   save_pending();
 }
 
 void Trainer::fit_batch(const TrainingStep& training_step) {
   const int64_t batch_idx = progress_.next_batch;
+  between_batches_ = false;
   for_each(&Callback::on_train_batch_start, batch_idx);
   const at::Tensor loss = training_step(progress_.epoch, batch_idx);
   for_each(&Callback::on_before_zero_grad, *optimizer_);
@@ -86,11 +91,16 @@ void Trainer::fit_batch(const TrainingStep& training_step) {
   ++progress_.global_step;
   for_each(&Callback::on_train_batch_end, batch_idx);
   ++progress_.next_batch;
+  between_batches_ = true;
   save_pending();
 }
 
 void Trainer::save_checkpoint(const std::string& path) {
   TORCH_CHECK(model_ != nullptr, "save_checkpoint was called before fit: there is no run to save");
+  TORCH_CHECK(
+      fitting_ || between_batches_,
+      "fit was ended by an exception in the middle of a batch: a run that goes on from here "
+      "would not be the same; save checkpoints while it runs");
   pending_checkpoint_ = path;
   if (!fitting_) save_pending();
 }

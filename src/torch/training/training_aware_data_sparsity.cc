@@ -20,13 +20,6 @@ void check(const TrainingAwareOptions& options) {
                     "epoch only");
 }
 
-std::unique_ptr<BaseDataScheduler> made_scheduler(const MakeScheduler& make,
-                                                  BaseDataSparsifier& sparsifier) {
-  auto scheduler = make(sparsifier);
-  TORCH_CHECK_VALUE(scheduler != nullptr, "make_scheduler returned null");
-  return scheduler;
-}
-
 bool has_first_masks(const BaseDataSparsifier& sparsifier) {
   return std::ranges::any_of(sparsifier.names(), [&](const std::string& name) {
     return sparsifier.data_group(name).contains("mask");
@@ -39,6 +32,13 @@ std::unique_ptr<BaseDataSparsifier> made_sparsifier(const MakeSparsifier& make) 
   auto sparsifier = make();
   TORCH_CHECK_VALUE(sparsifier != nullptr, "make_sparsifier returned null");
   return sparsifier;
+}
+
+std::unique_ptr<BaseDataScheduler> made_scheduler(const MakeScheduler& make,
+                                                  BaseDataSparsifier& sparsifier) {
+  auto scheduler = make(sparsifier);
+  TORCH_CHECK_VALUE(scheduler != nullptr, "make_scheduler returned null");
+  return scheduler;
 }
 
 void log_levels(const torch::nn::Module& model, const BaseDataSparsifier& sparsifier,
@@ -66,7 +66,7 @@ void TrainingAwareDataSparsity::on_train_start(torch::nn::Module& model) {
 
   holding_ = resumed_ ? resumed_->get<bool>("holding") : has_first_masks(*sparsifier);
   batches_ = resumed_ ? resumed_->get<int64_t>("batches") : 0;
-  saved_ = resumed_ ? saved_state(*resumed_) : std::nullopt;
+  saved_ = resumed_ && copy != nullptr ? saved_state(*resumed_) : std::nullopt;
   resumed_.reset();
   data_scheduler_ = std::move(scheduler);  // first: the old one refers to the old sparsifier
   data_sparsifier_ = std::move(sparsifier);

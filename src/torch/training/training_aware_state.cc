@@ -3,46 +3,78 @@
 #include <string>
 
 #include "torch/class_name.h"
+#include "torch/training/callback_parts.h"
+#include "winnow/torch/schedules.h"
 #include "winnow/torch/torch_file.h"
 
 namespace winnow {
 namespace {
 
+constexpr const char* kWhat = "Error loading TrainingAwareDataSparsity: ";
+
 const char* interval_name(StepInterval interval) {
   return interval == StepInterval::kEpoch ? "epoch" : "step";
 }
 
-void check_same(const NamedValues& state, const std::string& key, const c10::IValue& expected) {
-  TORCH_CHECK(state.contains(key), "Error loading TrainingAwareDataSparsity: the state has no '",
-              key, "'");
-  TORCH_CHECK(state.at(key) == expected, "Error loading TrainingAwareDataSparsity: ", key, " was ",
-              to_text(state.at(key)), " and is ", to_text(expected),
-              " now; construct it as it was when the state was saved");
-}
-
-void check_kind(const NamedValues& state, const std::string& key, bool fits) {
-  TORCH_CHECK(state.contains(key) && fits, "Error loading TrainingAwareDataSparsity: '", key,
-              "' is missing or of the wrong kind");
-}
-
-/// What no run has saved: it has not started.
-bool is_empty(const NamedValues& state) { return state.empty(); }
-
-bool has_int(const NamedValues& state, const char* key) {
+const c10::IValue& part(const NamedValues& state, const std::string& key) {
   const c10::IValue* value = state.find(key);
-  return value != nullptr && value->isInt();
+  TORCH_CHECK(value != nullptr, kWhat, "the state has no '", key, "'");
+  return *value;
 }
 
-bool has_bool(const NamedValues& state, const char* key) {
-  const c10::IValue* value = state.find(key);
-  return value != nullptr && value->isBool();
+/// `was` as text is `is`, or the error says both.
+void check_same(const std::string& what, const c10::IValue& was, const c10::IValue& is) {
+  TORCH_CHECK(to_text(was) == to_text(is), kWhat, what, " was ", to_text(was), " and is ",
+              to_text(is), " now; construct it as it was when the state was saved");
+}
+
+/// The same names with the same values, but for `but`.
+void check_same_values(const std::string& what, const NamedValues& was, const NamedValues& is,
+                       const std::string& but) {
+  for (const auto& entry : is) {
+    if (entry.name == but || entry.name == "mask") continue;
+    const c10::IValue* before = was.find(entry.name);
+    check_same(what + entry.name, before != nullptr ? *before : c10::IValue(), entry.value);
+  }
+}
+
+/// What `sparsifier` and `scheduler`, both new, were constructed with is what they were then.
+void check_same_configuration(const NamedValues& state, const BaseDataSparsifier& sparsifier,
+                              const BaseDataScheduler& scheduler,
+                              const DataSchedulerState& saved_schedule) {
+  check_same("the class of the sparsifier", part(state, "sparsifier_class"),
+             class_name(typeid(sparsifier)));
+  check_same("the class of the scheduler", part(state, "scheduler_class"),
+             class_name(typeid(scheduler)));
+  check_same_values("the sparsifier's ", to_named_values(part(state, "sparsifier_fields")),
+                    sparsifier.class_fields(), "");
+  const DataSchedulerState schedule = scheduler.state_dict();
+  check_same("schedule_param", saved_schedule.schedule_param, schedule.schedule_param);
+  for (const auto& item : schedule.base_param) {
+    const c10::IValue* before = saved_schedule.base_param.find(item.key());
+    check_same(schedule.schedule_param + " of " + item.key(),
+               before != nullptr ? *before : c10::IValue(), item.value());
+  }
+  // Fields of a schedule of the user's own may change from step to step.
+  if (dynamic_cast<const FormulaDataScheduler*>(&scheduler) == nullptr) return;
+  check_same_values("the schedule's ", saved_schedule.fields, schedule.fields, "");
+}
+
+void check_same_groups(const DataSparsifierState& saved, const BaseDataSparsifier& sparsifier,
+                       const std::string& schedule_param) {
+  for (const std::string& name : sparsifier.names()) {
+    const NamedValues* group = saved.data_groups.find(name);
+    TORCH_CHECK(group != nullptr, kWhat, "the parameter '", name,
+                "' was not sparsified; attach what was attached when the state was saved");
+    check_same_values(name + ": ", *group, sparsifier.data_group(name), schedule_param);
+  }
 }
 
 }  // namespace
 
 std::optional<DataSparsifierState> saved_state(const NamedValues& state) {
-  if (state.get<bool>("apply_to_model") || state.at("sparsifier").isNone()) return std::nullopt;
-  return to_sparsifier_state(state.at("sparsifier"));
+  if (part(state, "sparsifier").isNone()) return std::nullopt;
+  return to_sparsifier_state(part(state, "sparsifier"));
 }
 
 c10::IValue TrainingAwareDataSparsity::sparsifier_value() const {
@@ -60,6 +92,7 @@ NamedValues TrainingAwareDataSparsity::state_dict() const {
           {"interval", interval_name(options_.interval)},
           {"frequency", options_.frequency},
           {"sparsifier_class", class_name(typeid(sparsifier))},
+          {"sparsifier_fields", to_value(sparsifier.class_fields())},
           {"scheduler_class", class_name(typeid(scheduler))},
           {"batches", batches_},
           {"holding", holding_},
@@ -67,34 +100,46 @@ NamedValues TrainingAwareDataSparsity::state_dict() const {
           {"scheduler", to_value(scheduler.state_dict())}};
 }
 
+void TrainingAwareDataSparsity::check_options(const NamedValues& state) const {
+  check_same("apply_to_model", part(state, "apply_to_model"), options_.apply_to_model);
+  check_same("interval", part(state, "interval"), interval_name(options_.interval));
+  check_same("frequency", part(state, "frequency"), options_.frequency);
+  TORCH_CHECK(part(state, "batches").isInt() && part(state, "batches").toInt() >= 0, kWhat,
+              "'batches' is no count");
+  TORCH_CHECK(part(state, "holding").isBool(), kWhat, "'holding' is no bool");
+  const bool has_masks = saved_state(state).has_value();
+  TORCH_CHECK(has_masks || !options_.apply_to_model, kWhat, "'sparsifier' is None");
+  to_scheduler_state(part(state, "scheduler"));
+}
+
 void TrainingAwareDataSparsity::load_state_dict(const NamedValues& state) {
-  if (is_empty(state)) {
-    resumed_.reset();
-    return;
-  }
-  check_same(state, "apply_to_model", options_.apply_to_model);
-  check_same(state, "interval", interval_name(options_.interval));
-  check_same(state, "frequency", options_.frequency);
-  check_kind(state, "batches", has_int(state, "batches") && state.get<int64_t>("batches") >= 0);
-  check_kind(state, "holding", has_bool(state, "holding"));
-  check_kind(state, "sparsifier", true);
-  check_kind(state, "scheduler", true);
-  const c10::IValue& sparsifier = state.at("sparsifier");
-  if (options_.apply_to_model || !sparsifier.isNone()) to_sparsifier_state(sparsifier);
-  to_scheduler_state(state.at("scheduler"));
-  resumed_ = state;
+  if (!state.empty()) check_options(state);
+  resumed_ = state.empty() ? std::nullopt : std::optional(state);  // empty: saved before the start
+}
+
+void TrainingAwareDataSparsity::check_state_dict(const NamedValues& state,
+                                                 torch::nn::Module& model) const {
+  if (state.empty()) return;
+  check_options(state);
+  const auto sparsifier = made_sparsifier(options_.make_sparsifier);
+  attach_model(model, *sparsifier, options_.attach);
+  const auto scheduler = made_scheduler(options_.make_scheduler, *sparsifier);
+  restore(state, *sparsifier, *scheduler);
 }
 
 void TrainingAwareDataSparsity::restore(const NamedValues& state, BaseDataSparsifier& sparsifier,
                                         BaseDataScheduler& scheduler) const {
-  check_same(state, "sparsifier_class", class_name(typeid(sparsifier)));
-  check_same(state, "scheduler_class", class_name(typeid(scheduler)));
-  if (options_.apply_to_model) {
-    sparsifier.load_masks(to_sparsifier_state(state.at("sparsifier")));
-  } else if (const auto saved = saved_state(state)) {
-    sparsifier.load_state_dict(*saved);
+  const DataSchedulerState schedule = to_scheduler_state(part(state, "scheduler"));
+  check_same_configuration(state, sparsifier, scheduler, schedule);
+  if (const auto saved = saved_state(state)) {
+    check_same_groups(*saved, sparsifier, schedule.schedule_param);
+    if (options_.apply_to_model) {
+      sparsifier.load_masks(*saved);
+    } else {
+      sparsifier.load_state_dict(*saved);
+    }
   }
-  scheduler.load_state_dict(to_scheduler_state(state.at("scheduler")));
+  scheduler.load_state_dict(schedule);
 }
 
 }  // namespace winnow

@@ -1,7 +1,7 @@
 // PRIVATE. What TrainingAwareDataSparsity saves.
 //
 //   apply_to_model, interval, frequency   of the options: another configuration is refused
-//   sparsifier_class, scheduler_class     likewise
+//   sparsifier_class, sparsifier_fields, scheduler_class   likewise
 //   batches, holding
 //   sparsifier   without apply_to_model: its state as of the last epoch's end, or None; else its
 //                masks and configurations, with an empty `_container`: the model has the data
@@ -14,7 +14,7 @@
 
 namespace winnow {
 
-/// The sparsifier's state in `state`, where it was saved without apply_to_model and there is one.
+/// The sparsifier's state in `state`; nothing where it is None.
 std::optional<DataSparsifierState> saved_state(const NamedValues& state);
 
 }  // namespace winnow

@@ -139,6 +139,25 @@ TEST(CloneModel, KeepsWhatResetTies) {
   EXPECT_TRUE(copy->named_parameters()["encoder"].is_same(copy->named_parameters()["decoder"]));
 }
 
+/// A parameter that is a view of another.
+struct ViewImpl : torch::nn::Cloneable<ViewImpl> {
+  ViewImpl() { reset(); }
+  void reset() override {
+    encoder = register_parameter("encoder", torch::ones({4, 6}));
+    if (decoder.defined()) {
+      decoder = register_parameter("decoder", torch::ones({6, 4}));
+    } else {
+      decoder = register_parameter("decoder", encoder.detach().t());
+    }
+  }
+  at::Tensor encoder, decoder;
+};
+
+TEST(CloneModel, RefusesToUntieViews) {
+  EXPECT_THAT(message_of<c10::ValueError>([] { clone_model(ViewImpl()); }),
+              HasSubstr("the parameters 'encoder' and 'decoder' are tied"));
+}
+
 TEST(CloneModel, RefusesToUntieParameters) {
   torch::nn::Linear shared(4, 4);
   torch::nn::Sequential model(shared, shared);

@@ -105,6 +105,29 @@ TEST(HeldMasks, AreAsTensorsOfOtherLayoutsAndTypesNeedIt) {
   }
 }
 
+// The gradients of a sparse embedding, and with them the momentum, have entries for rows alone.
+TEST(HeldMasks, MaskMomentaOfSparseGradients) {
+  torch::nn::Embedding table(torch::nn::EmbeddingOptions(16, 8).sparse(true));
+  torch::optim::SGD optimizer(table->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
+  DataNormSparsifier sparsifier({.sparsity_level = 0.5});
+  sparsifier.add_data("table", table);
+  sparsifier.step();
+  const HeldMasks held(sparsifier);
+  const at::Tensor dropped = sparsifier.get_mask("table").eq(0);
+  for (const int64_t row : {3, 7, 3}) {
+    optimizer.zero_grad();
+    table(torch::tensor({row, row + 1})).sum().backward();
+    optimizer.step();
+    held.apply(&optimizer);
+    const at::Tensor momentum = momenta_of(optimizer, table->weight)[0];
+    ASSERT_TRUE(momentum.is_sparse());
+    EXPECT_GT(momentum.to_dense().count_nonzero().item<int64_t>(), 0);
+    for (const at::Tensor& tensor : {momentum.to_dense(), table->weight.detach()}) {
+      EXPECT_EQ(tensor.masked_select(dropped).count_nonzero().item<int64_t>(), 0);
+    }
+  }
+}
+
 TEST(HeldMasks, LeaveSquashedDataAlone) {
   const at::Tensor weight = torch::randn({4, 4});
   DataNormSparsifier sparsifier;

@@ -5,7 +5,7 @@
 
 #include "io/temp_dir.h"
 #include "torch/sparsifiers.h"
-#include "torch/training/models.h"
+#include "torch/training/runs.h"
 #include "winnow/torch/data_norm_sparsifier.h"
 #include "winnow/torch/schedules.h"
 #include "winnow/torch/torch_file.h"
@@ -14,15 +14,17 @@
 namespace winnow {
 namespace {
 
+using testing::batch_of;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::kBatches;
+using testing::kEpochs;
 using testing::Linears;
 using testing::message_of;
+using testing::options_of;
 using testing::TempDir;
+using testing::TrainingRun;
 using testing::zeros_in;
-
-constexpr int64_t kBatches = 4;
-constexpr int64_t kEpochs = 3;
 
 /// Writes down the hooks as they come.
 class Recorder final : public Callback {
@@ -57,52 +59,6 @@ class Recorder final : public Callback {
  private:
   void add(std::string hook) { hooks.push_back(std::move(hook)); }
 };
-
-at::Tensor batch_of(int64_t epoch, int64_t batch_idx) {
-  return torch::arange(16, at::kFloat).reshape({2, 8}) * 0.01 +
-         0.1 * static_cast<double>(epoch * kBatches + batch_idx);
-}
-
-/// A run that uses all that a checkpoint has to bring back: momentum, random numbers, masks.
-struct TrainingRun {
-  explicit TrainingRun(TrainingAwareOptions options, int64_t max_epochs = kEpochs)
-      : sparsity(std::make_shared<TrainingAwareDataSparsity>(std::move(options))),
-        trainer({.max_epochs = max_epochs, .callbacks = {sparsity}}) {}
-
-  void fit(const std::string& ckpt_path = "") {
-    trainer.fit(
-        *model, optimizer, kBatches,
-        [&](int64_t epoch, int64_t batch_idx) {
-          if (before_step) before_step(epoch, batch_idx);
-          const at::Tensor noise = 0.1 * torch::randn({2, 8});
-          return model->forward(batch_of(epoch, batch_idx) + noise).square().sum();
-        },
-        ckpt_path);
-  }
-
-  Linears model{/*bias=*/true};
-  torch::optim::Adam optimizer{model->parameters(),
-                               torch::optim::AdamOptions(0.01).weight_decay(0.01)};
-  std::shared_ptr<TrainingAwareDataSparsity> sparsity;
-  Trainer trainer;
-  std::function<void(int64_t, int64_t)> before_step;
-};
-
-TrainingAwareOptions options_of(bool apply_to_model, StepInterval interval) {
-  return {.make_sparsifier =
-              [] {
-                return std::make_unique<DataNormSparsifier>(DataNormSparsifierOptions{
-                    .sparsity_level = 0.75, .sparse_block_shape = {1, 2}});
-              },
-          .make_scheduler =
-              [](BaseDataSparsifier& sparsifier) {
-                return std::make_unique<CubicDataScheduler>(
-                    sparsifier, CubicDataSchedulerOptions{.end_step = 2});
-              },
-          .apply_to_model = apply_to_model,
-          .interval = interval,
-          .frequency = 3};
-}
 
 void expect_same_end(const TrainingRun& a, const TrainingRun& b) {
   for (const auto& item : a.model->named_parameters()) {
@@ -206,125 +162,76 @@ INSTANTIATE_TEST_SUITE_P(Modes, ResumeTest,
                                            std::tuple(true, StepInterval::kEpoch),
                                            std::tuple(true, StepInterval::kStep)));
 
-/// Saves the run at the end of its second epoch and stops it.
+/// Saves the run at the end of an epoch and stops it.
 class SaveAndStop final : public Callback {
  public:
-  SaveAndStop(Trainer* trainer, std::string path) : trainer_(trainer), path_(std::move(path)) {}
   void on_train_epoch_end(torch::nn::Module&) override {
-    if (trainer_ == nullptr || trainer_->current_epoch() != 1) return;
-    trainer_->save_checkpoint(path_);
-    trainer_->stop();
+    if (trainer == nullptr || trainer->current_epoch() != epoch) return;
+    trainer->save_checkpoint(path);
+    trainer->stop();
   }
-
- private:
-  Trainer* trainer_;  // null: does nothing
-  std::string path_;
+  Trainer* trainer = nullptr;  // null: does nothing
+  int64_t epoch = 0;
+  std::string path;
 };
 
-TEST(Trainer, ResumesAtTheEndOfAnEpoch) {
+TEST_P(ResumeTest, GoesOnFromTheEndOfEveryEpoch) {
+  const auto options = options_of(std::get<0>(GetParam()), std::get<1>(GetParam()));
   const TempDir dir;
-  const auto options = options_of(true, StepInterval::kEpoch);
-  const auto run_with = [&](TrainingRun& run, Trainer* saved, const std::string& ckpt_path) {
-    const auto save = std::make_shared<SaveAndStop>(saved, dir.path("run.pt"));
+  const auto train = [&](TrainingRun& run, const std::shared_ptr<SaveAndStop>& save,
+                         const std::string& ckpt_path) {
     // First in the list: the file is written when the masks have advanced all the same.
     run.trainer = Trainer({.max_epochs = kEpochs, .callbacks = {save, run.sparsity}});
     run.fit(ckpt_path);
   };
   torch::manual_seed(7);
   TrainingRun whole(options);
-  run_with(whole, nullptr, "");
+  train(whole, std::make_shared<SaveAndStop>(), "");
+  for (int64_t epoch = 0; epoch + 1 < kEpochs; ++epoch) {
+    torch::manual_seed(7);
+    TrainingRun stopped(options);
+    const auto save = std::make_shared<SaveAndStop>();
+    save->trainer = &stopped.trainer;
+    save->epoch = epoch;
+    save->path = dir.path("run.pt");
+    train(stopped, save, "");
+    EXPECT_EQ(stopped.trainer.current_epoch(), epoch + 1);
+    TrainingRun resumed(options);
+    train(resumed, std::make_shared<SaveAndStop>(), save->path);
+    expect_same_end(whole, resumed);
+  }
+}
+
+TEST(Trainer, ResumesWithAnOptimizerThatHasStepped) {
+  const TempDir dir;
+  const auto options = options_of(true, StepInterval::kStep);
+  torch::manual_seed(7);
+  TrainingRun whole(options);
+  whole.fit();
   torch::manual_seed(7);
   TrainingRun stopped(options);
-  run_with(stopped, &stopped.trainer, "");
-  EXPECT_EQ(stopped.trainer.current_epoch(), 2);
+  stopped.before_step = [&](int64_t, int64_t) {
+    stopped.trainer.save_checkpoint(dir.path("run.pt"));
+    stopped.trainer.stop();
+  };
+  stopped.fit();
   TrainingRun resumed(options);
-  run_with(resumed, nullptr, dir.path("run.pt"));
+  resumed.fit();
+  resumed.fit(dir.path("run.pt"));
   expect_same_end(whole, resumed);
 }
 
-std::string saved_run(const TempDir& dir) {
-  const std::string path = dir.path("run.pt");
+// What fails in the middle of a batch leaves nothing that could be gone on from exactly.
+TEST(Trainer, SavesNothingAfterAnException) {
+  const TempDir dir;
   TrainingRun run(options_of(true, StepInterval::kEpoch));
-  run.before_step = [&](int64_t epoch, int64_t) {
-    if (epoch == 1) run.trainer.stop();
+  run.before_step = [](int64_t, int64_t batch_idx) {
+    if (batch_idx == 2) throw std::runtime_error("no more data");
   };
-  run.fit();
-  run.trainer.save_checkpoint(path);
-  return path;
-}
-
-std::string refused_resume(TrainingRun& run, const std::string& path) {
-  const auto before = run.model->parameters();
-  std::vector<at::Tensor> copies;
-  for (const at::Tensor& tensor : before) copies.push_back(tensor.detach().clone());
-  const std::string message = message_of<c10::Error>([&] { run.fit(path); });
-  for (size_t i = 0; i < copies.size(); ++i) EXPECT_TRUE(before[i].equal(copies[i]));
-  EXPECT_TRUE(run.optimizer.state().empty());
-  return message;
-}
-
-TEST(Checkpoint, IsRefusedByAnotherConfiguration) {
-  const TempDir dir;
-  const std::string path = saved_run(dir);
-  TrainingRun by_step(options_of(true, StepInterval::kStep));
-  EXPECT_THAT(refused_resume(by_step, path), HasSubstr("interval was epoch and is step now"));
-  TrainingRun copies(options_of(false, StepInterval::kEpoch));
-  EXPECT_THAT(refused_resume(copies, path), HasSubstr("apply_to_model was True and is False now"));
-  TrainingRun alone(options_of(true, StepInterval::kEpoch));
-  alone.trainer = Trainer({.max_epochs = kEpochs});
-  EXPECT_THAT(refused_resume(alone, path), HasSubstr("other callbacks"));
-}
-
-TEST(Checkpoint, IsRefusedByAnotherModelOrOptimizer) {
-  const TempDir dir;
-  const std::string path = saved_run(dir);
-  TrainingRun run(options_of(true, StepInterval::kEpoch));
-  run.model = Linears(/*bias=*/false);
-  EXPECT_THAT(refused_resume(run, path), HasSubstr("the model has no 'linears.0.bias'"));
-
-  TrainingRun other(options_of(true, StepInterval::kEpoch));
-  torch::optim::SGD sgd(other.model->parameters(), 0.1);
-  EXPECT_THAT(message_of<c10::Error>([&] {
-                other.trainer.fit(
-                    *other.model, sgd, kBatches, [](int64_t, int64_t) { return at::Tensor(); },
-                    path);
-              }),
-              HasSubstr("the optimizer was Adam and is SGD now"));
-  EXPECT_THAT(message_of<c10::Error>([&] {
-                other.trainer.fit(
-                    *other.model, other.optimizer, kBatches + 1,
-                    [](int64_t, int64_t) { return at::Tensor(); }, path);
-              }),
-              HasSubstr("an epoch had 4 batches then, and has 5 now"));
-}
-
-TEST(Checkpoint, IsRefusedWhereItIsDamaged) {
-  const TempDir dir;
-  const std::string path = saved_run(dir);
-  const std::string whole = testing::read_file(path);
-  const auto refused = [&](const std::string& bytes) {
-    testing::write_file(path, bytes);
-    TrainingRun run(options_of(true, StepInterval::kEpoch));
-    return refused_resume(run, path);
-  };
-  for (const size_t size : {size_t{0}, size_t{100}, whole.size() / 2, whole.size() - 1}) {
-    EXPECT_THAT(refused(whole.substr(0, size)), HasSubstr("run.pt")) << size;
-  }
-  for (size_t place = 64; place < whole.size() / 2; place += whole.size() / 16) {
-    std::string flipped = whole;
-    flipped[place] = static_cast<char>(flipped[place] ^ 0x10);
-    testing::write_file(path, flipped);
-    TrainingRun run(options_of(true, StepInterval::kEpoch));
-    try {
-      run.fit(path);
-    } catch (const c10::Error&) {
-      continue;
-    }
-    ADD_FAILURE() << "a flipped bit at " << place << " went unseen";
-  }
-  save_torch_file(path, to_value(NamedValues{{"weights", torch::ones({2})}}));
-  TrainingRun run(options_of(true, StepInterval::kEpoch));
-  EXPECT_THAT(refused_resume(run, path), HasSubstr("it is no checkpoint of a Trainer"));
+  EXPECT_THROW(run.fit(), std::runtime_error);
+  EXPECT_THAT(message_of<c10::Error>([&] { run.trainer.save_checkpoint(dir.path("run.pt")); }),
+              HasSubstr("ended by an exception"));
+  EXPECT_TRUE(dir.names().empty());
 }
 
 TEST(Trainer, RefusesWhatCannotBeRun) {

@@ -67,6 +67,12 @@ class Callback {
   /// that is resumed calls load_state_dict before setup.
   virtual NamedValues state_dict() const { return {}; }
   virtual void load_state_dict(const NamedValues& state) { (void)state; }
+
+  /// Throws where `state` cannot be gone on from with `model` and the options of this object, and
+  /// changes nothing. Who resumes a run asks all callbacks before anything is loaded.
+  virtual void check_state_dict(const NamedValues& state, torch::nn::Module& model) const {
+    (void)state, (void)model;
+  }
 };
 
 }  // namespace winnow

@@ -47,6 +47,7 @@ class HeldMasks {
   /// Sets every dropped value of the data that are not squashed, and of the optimizer's momenta of
   /// them, to +0, in place and in one pass over each mask; all others keep their bits. For after
   /// optimizer.step(). Weight decay and momentum then find zeros and leave zeros.
+  /// Momenta of sparse gradients are masked entry by entry.
   ///
   /// Allocates nothing of a tensor's size where weights and momenta are contiguous on the CPU and
   /// the masks have one byte a value, as they have from the sparsifier's first step on.

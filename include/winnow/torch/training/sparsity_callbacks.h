@@ -103,7 +103,8 @@ class TrainingAwareDataSparsity final : public Callback {
   /// Without apply_to_model, puts the sparsifier back to the state of the last epoch's end, as
   /// upstream does.
   void on_train_epoch_start(torch::nn::Module& model) override;
-  /// Remembers the optimizer, whose momenta are masked too. A loop of your own that leaves this out
+  /// Remembers the optimizer, whose momenta are masked too; it has to live until another takes its
+  /// place here, or on_train_end has returned. A loop of your own that leaves this out
   /// still gets zeros, but momentum keeps pushing at them.
   void on_before_optimizer_step(torch::nn::Module& model,
                                 torch::optim::Optimizer& optimizer) override;
@@ -116,9 +117,14 @@ class TrainingAwareDataSparsity final : public Callback {
 
   /// The sparsifier's masks, configurations and state, the scheduler's counters, batches seen; and
   /// back, before on_train_start.
-  /// c10::Error naming what is missing, or what another configuration has saved.
+  /// c10::Error naming what is missing, or of the wrong kind.
   NamedValues state_dict() const override;
   void load_state_dict(const NamedValues& state) override;
+
+  /// Makes sparsifier and scheduler, attaches the model and loads the state into them, for a trial.
+  /// c10::Error naming what another configuration has saved: options, classes, parameters, values
+  /// of their configurations, the schedule.
+  void check_state_dict(const NamedValues& state, torch::nn::Module& model) const override;
 
   /// The sparse copy; with apply_to_model null: the model is it.
   const std::shared_ptr<torch::nn::Module>& sparsified() const noexcept { return sparsified_; }
@@ -136,6 +142,7 @@ class TrainingAwareDataSparsity final : public Callback {
   void hold();
   void require_started(const char* hook) const;
   c10::IValue sparsifier_value() const;
+  void check_options(const NamedValues& state) const;
   void restore(const NamedValues& state, BaseDataSparsifier& sparsifier,
                BaseDataScheduler& scheduler) const;
 

@@ -65,7 +65,8 @@ class Trainer {
   /// @param batches of each epoch
   /// c10::ValueError for a negative number of batches or a step that is missing. c10::Error where
   /// the checkpoint cannot be read, is damaged, or is that of another model, optimizer, number of
-  /// batches or list of callbacks; model and optimizer are unchanged then. The optimizer's part of
+  /// batches, or of callbacks with another configuration; model, optimizer and callbacks are
+  /// unchanged then. What the optimizer was constructed with comes from the file. That part of
   /// a checkpoint is read by LibTorch: resume from files that you trust.
   void fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, int64_t batches,
            const TrainingStep& training_step, const std::string& ckpt_path = "");
@@ -79,7 +80,9 @@ class Trainer {
   /// reads it in Python. Called from a hook or a training step, the file is written once the hooks
   /// of that batch, or of the epoch's end, have all run; after fit, at once. Model and optimizer
   /// have to live then.
-  /// c10::Error where nothing was fitted yet or the file cannot be written.
+  /// c10::Error where nothing was fitted yet, where an exception ended fit in the middle of a batch
+  /// or of an epoch's end, from where nothing could be resumed exactly, or where the file cannot be
+  /// written.
   void save_checkpoint(const std::string& path);
 
   /// From 0.
@@ -102,6 +105,7 @@ class Trainer {
   torch::optim::Optimizer* optimizer_ = nullptr;
   std::string pending_checkpoint_;
   bool fitting_ = false;
+  bool between_batches_ = false;  // false after an exception
   bool should_stop_ = false;
 };
 
