@@ -41,9 +41,11 @@ std::shared_ptr<QuantizedTable> make_quantized_table(const QuantizedWeight& weig
 ///   - the module stays on the CPU, and to(dtype) leaves it as it is;
 ///   - it prints as QuantizedEmbedding or QuantizedEmbeddingBag, and clones with tensors of its
 ///     own.
-/// Bags are computed as a bag of floats would: sums and means, without weights for the indices, by
-/// LibTorch's quantized kernel; maxima and weighted sums from the rows that are looked up, which
-/// takes their memory in F32. There an exact 0 stays exact for any weight.
+/// Bags are computed as a bag of floats would be. Sums and means, where indices have no weights,
+/// are those of LibTorch's quantized kernel, which adds fma(scale, code, sum + bias) for each row:
+/// what is pruned in all rows of a bag is exactly 0, other sums may differ in their last bits from
+/// those of floats. Maxima and weighted sums are computed from the rows that are looked up, which
+/// takes their memory in F32.
 class Quantizable {
  public:
   virtual ~Quantizable() = default;
