@@ -84,6 +84,19 @@ std::vector<std::string> Parametrizable::parametrized_names() const {
   return {names.begin(), names.end()};
 }
 
+bool ParametrizationAccess::has_name(const Parametrizable& target, const std::string& name) {
+  if (target.parametrizations(name) != nullptr) return true;
+  torch::nn::Module copy(target.module());
+  if (copy.named_children().contains(name)) return true;
+  try {  // LibTorch lists no undefined tensors, but refuses their names
+    copy.register_parameter(name, at::Tensor(), /*requires_grad=*/false);
+    copy.register_buffer(name, at::Tensor());
+  } catch (const c10::Error&) {
+    return true;
+  }
+  return false;
+}
+
 void ParametrizationAccess::append(Parametrizable& target, const std::string& name,
                                    std::shared_ptr<Parametrization> link) {
   if (const auto chain = target.parametrizations(name)) {

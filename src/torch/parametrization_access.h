@@ -15,6 +15,10 @@ FoundTensor find_tensor(const torch::nn::Module& module, const std::string& name
 
 class ParametrizationAccess {
  public:
+  /// Whether the module has a parameter, buffer (undefined ones included), child or chain of that
+  /// name.
+  static bool has_name(const Parametrizable& target, const std::string& name);
+
   /// Appends `link` to the chain of `name`, which starts with the tensor of that name.
   static void append(Parametrizable& target, const std::string& name,
                      std::shared_ptr<Parametrization> link);

@@ -206,7 +206,14 @@ void quantize_then_sparsify(std::vector<Target>& targets, BaseDataSparsifier& sp
   }
 }
 
-/// Nothing here can fail but for want of memory for a few names.
+/// The weight of a module need not have the shape that its options say, for forward to work.
+void check_tables(const std::vector<Target>& targets) {
+  for (const Target& target : targets) {
+    naming(target.name, [&] { target.quantizable->check_quantizable(*target.table); });
+  }
+}
+
+/// Nothing here can fail after check_tables, but for want of memory for a few names.
 void put_in_place(const std::vector<Target>& targets) {
   for (const Target& target : targets) {
     target.quantizable->quantize(target.table);
@@ -240,6 +247,7 @@ void post_training_sparse_quantize(Module& model, const SparsifierFactory& make_
   } else {
     quantize_then_sparsify(targets, *sparsifier, options.zero_policy);
   }
+  check_tables(targets);
   put_in_place(targets);
 }
 

@@ -233,6 +233,36 @@ TEST(PostTrainingSparseQuantize, RefusesMaxNormBeforeItTouchesTheModel) {
               ::testing::AllOf(HasSubstr("max_norm"), HasSubstr("of '1'")));
 }
 
+/// Has a tensor by the name of one that a quantized module has.
+struct ScaledEmbedding : nn::EmbeddingImpl {
+  ScaledEmbedding() : EmbeddingImpl(4, 3) { register_buffer("scales", torch::ones({4})); }
+};
+
+TEST(PostTrainingSparseQuantize, RefusesANameThatIsTakenBeforeItTouchesTheModel) {
+  torch::nn::Sequential model(nn::Embedding(4, 3), std::make_shared<ScaledEmbedding>());
+  EXPECT_THAT(refusal<c10::ValueError>(*model),
+              ::testing::AllOf(HasSubstr("'scales'"), HasSubstr("of '1'")));
+}
+
+template <typename Module>
+void expect_outgrown_table_is_refused(Module module) {
+  const at::Tensor weight = module->weight;
+  weight.set_data(torch::cat({weight.detach(), torch::ones({1, 3})}));
+  EXPECT_TRUE(holds(module(torch::tensor({4})).eq(1)));  // forward takes it
+  torch::nn::Sequential model(nn::Embedding(4, 3), module);
+  for (const bool sparsify_first : {true, false}) {
+    EXPECT_THAT(
+        refusal<c10::ValueError>(*model, {.sparsify_first = sparsify_first}),
+        ::testing::AllOf(HasSubstr("a module of 4 x 3 cannot have a quantized table of 5 x 3"),
+                         HasSubstr("of '1'")));
+  }
+}
+
+TEST(PostTrainingSparseQuantize, RefusesATableThatOutgrewItsOptionsBeforeItTouchesTheModel) {
+  expect_outgrown_table_is_refused(nn::Embedding(4, 3));
+  expect_outgrown_table_is_refused(torch::nn::Embedding(4, 3));
+}
+
 TEST(PostTrainingSparseQuantize, RefusesRowsWithoutAnExactZeroNamingModuleAndRow) {
   at::Tensor weight = torch::ones({4, 3});
   weight[2][1] = INFINITY;

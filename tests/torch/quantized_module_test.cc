@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <filesystem>
+#include <functional>
 #include <sstream>
 #include <thread>
 
@@ -294,6 +295,56 @@ TYPED_TEST(QuantizedModule, RefusesWhatDoesNotFitAndChangesNothing) {
   testing::FirstRowSparsifier sparsifier;
   EXPECT_THAT(message_of<AssertionError>([&] { sparsifier.add_data("x", quantized); }),
               HasSubstr("specified data type quantized"));
+}
+
+/// The ways in which a name of a module can be taken.
+std::vector<std::function<void(torch::nn::Module&, const std::string&)>> ways_to_take_a_name() {
+  using torch::nn::Module;
+  return {
+      [](Module& module, const std::string& name) { module.register_buffer(name, at::Tensor()); },
+      [](Module& module, const std::string& name) {
+        module.register_parameter(name, at::Tensor(), /*requires_grad=*/false);
+      },
+      [](Module& module, const std::string& name) {
+        module.register_buffer(name, torch::ones({2}));
+      },
+      [](Module& module, const std::string& name) {
+        module.register_parameter(name, torch::ones({2}));
+      },
+      [](Module& module, const std::string& name) {
+        module.register_module(name, torch::nn::Identity());
+      },
+      [](Module& module, const std::string& name) {
+        module.register_buffer(name, torch::ones({2}));
+        register_parametrization(module, name, std::make_shared<FakeSparsity>(torch::ones({2})));
+      }};
+}
+
+TYPED_TEST(QuantizedModule, RefusesWhereANameIsTakenAndChangesNothing) {
+  for (const auto& take : ways_to_take_a_name()) {
+    for (const std::string name : {"codes", "scales", "zero_points"}) {
+      typename TypeParam::Holder module(TypeParam::options());
+      const at::Tensor weight = module->weight;
+      take(*module, name);
+      const auto buffers = module->named_buffers().keys();
+      EXPECT_THAT(message_of<c10::ValueError>([&] { module->quantize(quarters(kRows, kCols)); }),
+                  HasSubstr("'" + name + "'"));
+      EXPECT_FALSE(module->is_quantized());
+      EXPECT_TRUE(module->weight.is_same(weight));
+      EXPECT_TRUE(module->named_parameters()["weight"].is_same(weight));
+      EXPECT_EQ(module->named_buffers().keys(), buffers);
+    }
+  }
+}
+
+TYPED_TEST(QuantizedModule, RefusesWhereItsWeightOutgrewItsOptionsAndChangesNothing) {
+  typename TypeParam::Holder module(TypeParam::options());
+  const at::Tensor weight = module->weight;
+  weight.set_data(torch::cat({weight.detach(), torch::ones({1, kCols})}));
+  EXPECT_THAT(message_of<c10::ValueError>([&] { module->quantize(quantize_rows(weight)); }),
+              HasSubstr("a module of 9 x 5 cannot have a quantized table of 10 x 5"));
+  EXPECT_FALSE(module->is_quantized());
+  EXPECT_TRUE(module->named_parameters()["weight"].is_same(weight));
 }
 
 TYPED_TEST(QuantizedModule, ManyThreadsMayLookUpAtTheSameTime) {

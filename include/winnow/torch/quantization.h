@@ -58,7 +58,8 @@ using SparsifierFactory = std::function<std::unique_ptr<BaseDataSparsifier>()>;
 /// factory throws passes through. AssertionError: an element of select_embeddings is no such module
 /// ("must be an embedding or embedding bags"), or no part of the model ("must be part of input
 /// model"). KeyError: the model itself is an embedding to be converted: it has no name; use its
-/// quantize. c10::ValueError naming the module: it has a max_norm; it is a typed member of
+/// quantize. c10::ValueError naming the module: its quantize would refuse it (a max_norm, a name
+/// that is taken, a weight of another shape than its options say); it is a typed member of
 /// torch::nn (the message names the type to declare); its weight is not on the CPU, not of a
 /// floating dtype, or, under kExact, not finite.
 ///

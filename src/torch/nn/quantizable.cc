@@ -15,6 +15,14 @@ constexpr const char* kCodes = "codes";
 constexpr const char* kScales = "scales";
 constexpr const char* kZeroPoints = "zero_points";
 
+void check_names(const Parametrizable& module) {
+  for (const char* name : {kCodes, kScales, kZeroPoints}) {
+    TORCH_CHECK_VALUE(!ParametrizationAccess::has_name(module, name),
+                      "cannot quantize a module that has a '", name,
+                      "' of its own: it would be in the place of a buffer of the table");
+  }
+}
+
 /// Takes the weight out of the module, with its parametrizations.
 void remove_weight(Parametrizable& module) {
   if (module.parametrizations(kWeight) != nullptr) {
@@ -37,6 +45,12 @@ void Quantizable::check_quantizable() const {
   TORCH_CHECK_VALUE(!table_options().has_max_norm,
                     "cannot quantize a module with max_norm, which scales rows at every lookup: "
                     "scale them once, and take max_norm out of its options");
+  if (!is_quantized()) check_names(dynamic_cast<const Parametrizable&>(*this));
+}
+
+void Quantizable::check_quantizable(const QuantizedTable& table) const {
+  check_quantizable();
+  check_shape(table.weight());
 }
 
 void Quantizable::check_shape(const QuantizedWeight& weight) const {
@@ -55,8 +69,7 @@ void Quantizable::quantize(const QuantizedWeight& weight) {
 
 void Quantizable::quantize(std::shared_ptr<QuantizedTable> table) {
   TORCH_CHECK_VALUE(table != nullptr, "cannot quantize a module by a table that is null");
-  check_quantizable();
-  check_shape(table->weight());
+  check_quantizable(*table);
   if (is_quantized()) return table_->assign(table->weight());
   auto& module = dynamic_cast<Parametrizable&>(*this);
   remove_weight(module);

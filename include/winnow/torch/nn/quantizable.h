@@ -53,15 +53,18 @@ class Quantizable {
   /// Puts a copy of `weight` in the place of the weight and its parametrizations, or of what it was
   /// quantized to before: then the buffers stay the same tensor objects. The old weight's tensor is
   /// left as it is. The training flag stays.
-  /// c10::ValueError where the module has a max_norm, which would have to scale rows; where the
+  /// c10::ValueError where the module has a max_norm, which would have to scale rows; where a
+  /// derived class has a tensor or a child of its own by the name of one of the buffers; where the
   /// shape is not [num_embeddings, embedding_dim]; where weight.check() fails. Nothing is changed.
   void quantize(const QuantizedWeight& weight);
   /// The same without a copy, and without what could fail for want of memory: for all or nothing
   /// over several modules. Modules that get the same table share its tensors.
   void quantize(std::shared_ptr<QuantizedTable> table);
 
-  /// Throws what quantize throws for the options of the module.
+  /// Throws what quantize throws for the module, whatever the table, and changes nothing.
   void check_quantizable() const;
+  /// Throws what quantize(table) throws, and changes nothing.
+  void check_quantizable(const QuantizedTable& table) const;
 
   bool is_quantized() const noexcept { return table_ != nullptr; }
 
