@@ -174,6 +174,23 @@ TYPED_TEST(QuantizedModule, CanBeQuantizedAgainInTheSameTensors) {
       module(TestFixture::indices()).equal(TestFixture::quantized(2)(TestFixture::indices())));
 }
 
+TYPED_TEST(QuantizedModule, SharesATableUnlessItHasOneAlready) {
+  typename TypeParam::Holder first(TypeParam::options()), second(TypeParam::options());
+  auto again = TestFixture::quantized();
+  const QuantizedWeight buffers = again->quantized_weight();
+  const auto table = make_quantized_table(quarters(kRows, kCols, 2));
+  for (const auto& module : {first, second, again}) module->quantize(table);
+  EXPECT_TRUE(first->quantized_weight().codes.is_same(second->quantized_weight().codes));
+  EXPECT_TRUE(again->quantized_weight().codes.is_same(buffers.codes));
+  expect_same_tables(*again, *first);
+
+  first->quantize(quarters(kRows, kCols, 3));
+  expect_same_tables(*second, *TestFixture::quantized(3));
+  EXPECT_TRUE(
+      second(TestFixture::indices()).equal(TestFixture::quantized(3)(TestFixture::indices())));
+  expect_same_tables(*again, *TestFixture::quantized(2));
+}
+
 TYPED_TEST(QuantizedModule, ClonesWithATableOfItsOwn) {
   for (const bool inference : {false, true}) {
     auto module = TestFixture::quantized();

@@ -57,8 +57,11 @@ class Quantizable {
   /// derived class has a tensor or a child of its own by the name of one of the buffers; where the
   /// shape is not [num_embeddings, embedding_dim]; where weight.check() fails. Nothing is changed.
   void quantize(const QuantizedWeight& weight);
-  /// The same without a copy, and without what could fail for want of memory: for all or nothing
-  /// over several modules. Modules that get the same table share its tensors.
+  /// The same by `table` itself, without a copy, and without what could fail for want of memory:
+  /// for all or nothing over several modules. Modules that get the same table share its tensors:
+  /// what one of them is quantized to afterwards, or loads, the others are too. A module that is
+  /// quantized already keeps its buffers, so it gets a copy of the table's values, as above, and
+  /// shares nothing with `table`.
   void quantize(std::shared_ptr<QuantizedTable> table);
 
   /// Throws what quantize throws for the module, whatever the table, and changes nothing.
