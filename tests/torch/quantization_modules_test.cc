@@ -10,6 +10,7 @@
 #include "torch/quantized_tables.h"
 #include "torch/sparsifiers.h"
 #include "winnow/torch/error.h"
+#include "winnow/torch/fake_sparsity.h"
 #include "winnow/torch/nn/embedding.h"
 #include "winnow/torch/nn/embedding_bag.h"
 #include "winnow/torch/quantization.h"
@@ -147,6 +148,33 @@ TEST(PostTrainingSparseQuantize, ConvertsClassesThatDeriveFromOursAlone) {
                                               {.select_embeddings = {{theirs}}});
               }),
               HasSubstr("must be an embedding or embedding bags"));
+}
+
+/// Keeps the data that it saw.
+class DataRecorder : public FirstRowSparsifier {
+ public:
+  explicit DataRecorder(std::vector<at::Tensor>& data) : data_(data) {}
+
+ protected:
+  void update_mask(const std::string&, const at::Tensor& data, const NamedValues&) override {
+    data_.push_back(data);
+  }
+
+ private:
+  std::vector<at::Tensor>& data_;
+};
+
+TEST(PostTrainingSparseQuantize, CopiesNoWeightForTheSparsifierThatIsNotComputed) {
+  torch::nn::Sequential model(nn::Embedding(4, 3), torch::nn::Embedding(4, 3), nn::Embedding(4, 3));
+  const auto parameters = model->parameters();
+  register_parametrization(*model->ptr(2), "weight",
+                           std::make_shared<FakeSparsity>(torch::ones({4, 3})));
+  std::vector<at::Tensor> data;
+  post_training_sparse_quantize(*model, [&] { return std::make_unique<DataRecorder>(data); });
+  ASSERT_EQ(data.size(), 3u);
+  EXPECT_TRUE(data[0].is_alias_of(parameters[0]));
+  EXPECT_TRUE(data[1].is_alias_of(parameters[1]));
+  EXPECT_FALSE(data[2].is_alias_of(parameters[2]));
 }
 
 // ---- what is refused

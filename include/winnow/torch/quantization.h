@@ -63,8 +63,10 @@ using SparsifierFactory = std::function<std::unique_ptr<BaseDataSparsifier>()>;
 /// torch::nn (the message names the type to declare); its weight is not on the CPU, not of a
 /// floating dtype, or, under kExact, not finite.
 ///
-/// Memory, besides the tables: the masks, and the float values of one table at a time; of all
-/// tables where quantization comes first.
+/// Memory, besides the tables: the masks, and the float values of one table at a time. The
+/// sparsifier sees all data at once, which are the model's own weights. Where it needs others, they
+/// are held until the end: the float values of all modules that are parametrized, whose reads are
+/// computed; where quantization comes first, the rounded values and the codes of all modules.
 ///
 /// Differs from torch.ao: the default zero_policy; all or nothing; a padding_idx and the mode of a
 /// bag are kept; float weights are not masked; the sparsifier comes from a function.
