@@ -5,7 +5,6 @@
 #include <torch/nn/modules/embedding.h>
 
 #include <algorithm>
-#include <deque>
 #include <set>
 #include <string>
 #include <utility>
