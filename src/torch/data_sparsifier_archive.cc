@@ -18,7 +18,7 @@ namespace {
 using torch::serialize::InputArchive;
 using torch::serialize::OutputArchive;
 
-constexpr const char* kFormat = "winnow data sparsifier 1";
+constexpr const char* kArchiveFormat = "winnow data sparsifier 1";
 
 void write_values(OutputArchive& archive, const std::string& key, const NamedValues& values) {
   c10::List<std::string> names;
@@ -99,7 +99,7 @@ void read_container(InputArchive& archive, torch::OrderedDict<std::string, at::T
 void BaseDataSparsifier::save(OutputArchive& archive) const {
   const DataSparsifierState state =
       impl_->state_dict(/*clone=*/false, /*mask_format=*/std::nullopt);
-  archive.write("format", std::string(kFormat));
+  archive.write("format", std::string(kArchiveFormat));
   archive.write("made_by", class_name(typeid(*this)));
   c10::List<std::string> names;
   for (size_t i = 0; i < state.state.size(); ++i) {
@@ -121,7 +121,7 @@ void BaseDataSparsifier::save(OutputArchive& archive) const {
 }
 
 void BaseDataSparsifier::load(InputArchive& archive) {
-  TORCH_CHECK(read_value(archive, "format").toStringRef() == kFormat,
+  TORCH_CHECK(read_value(archive, "format").toStringRef() == kArchiveFormat,
               "a file of a data sparsifier in an unknown format");
   const std::string written = read_value(archive, "made_by").toStringRef();
   TORCH_CHECK(written == class_name(typeid(*this)), "a file of a ", written, ", not of a ",

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "torch/dtype_map.h"
+#include "torch/tensor_bytes.h"
 #include "winnow/base/dtype.h"
 #include "winnow/core/packed_mask.h"
 
@@ -14,10 +15,6 @@ namespace {
 constexpr const char* kBits = "mask_bits";
 constexpr const char* kShape = "mask_shape";
 constexpr const char* kDtype = "mask_dtype";
-
-std::span<uint8_t> bytes_of(const at::Tensor& tensor) {
-  return {static_cast<uint8_t*>(tensor.data_ptr()), static_cast<size_t>(tensor.numel())};
-}
 
 /// At one byte a value, 1 where it is kept; undefined where a value is neither 0 nor 1.
 at::Tensor byte_mask(const at::Tensor& mask) {
@@ -60,7 +57,7 @@ NamedValues packed_mask_values(const at::Tensor& mask) {
   if (kept.defined()) {
     const auto size = static_cast<int64_t>(packed_mask_bytes(static_cast<size_t>(kept.numel())));
     const at::Tensor bits = at::empty({size}, at::kByte);
-    if (pack_mask(bytes_of(kept), bytes_of(bits))) {
+    if (pack_mask(tensor_bytes<uint8_t>(kept), mutable_tensor_bytes<uint8_t>(bits))) {
       return {{kBits, bits},
               {kShape, shape_tuple(mask.sizes())},
               {kDtype, std::string(dtype_name(*dtype))}};
@@ -84,7 +81,7 @@ at::Tensor unpacked_mask(const std::string& name, const NamedValues& values, int
               to_text(values.at(kShape)), ", or that its data");
   const at::Tensor mask = at::empty(sizes, at::kChar);
   const at::Tensor packed = bits.to(at::kCPU).contiguous();
-  unpack_mask(bytes_of(packed), bytes_of(mask));
+  unpack_mask(tensor_bytes<uint8_t>(packed), mutable_tensor_bytes<uint8_t>(mask));
   return mask.to(type);
 }
 

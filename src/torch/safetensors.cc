@@ -16,6 +16,7 @@
 #include "torch/dense_tensor.h"
 #include "torch/dtype_map.h"
 #include "torch/module_tensors.h"
+#include "torch/tensor_bytes.h"
 #include "winnow/base/checked.h"
 #include "winnow/io/env.h"
 #include "winnow/io/escape_name.h"
@@ -95,10 +96,6 @@ std::vector<size_t> lay_out(std::vector<TensorInfo>& tensors) {
   return order;
 }
 
-std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
-  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
-}
-
 // ---- loading
 
 std::vector<int64_t> sizes_of(const TensorInfo& info) {
@@ -126,8 +123,7 @@ SafetensorsFile open(const std::string& path) {
 
 at::Tensor read(const SafetensorsFile& file, const TensorInfo& info) {
   at::Tensor tensor = at::empty(sizes_of(info), at::dtype(*scalar_type_of(info.dtype)));
-  const std::span<std::byte> bytes = {static_cast<std::byte*>(tensor.mutable_data_ptr()),
-                                      tensor.nbytes()};
+  const std::span<std::byte> bytes = mutable_tensor_bytes(tensor);
   check_ok(file.read(info, 0, bytes));
   if (info.dtype == DType::kBool) {  // any other value would be no bool of C++
     for (std::byte& byte : bytes) byte = byte == std::byte{0} ? byte : std::byte{1};
@@ -230,7 +226,7 @@ void save_safetensors(const std::string& path, const Tensors& tensors,
       SafetensorsWriter::create(Env::posix(), path, header, data_bytes, options.overwrite));
   for (const size_t i : order) {
     const at::Tensor dense = dense_on_cpu(tensors[i].value());
-    check_ok(writer.append(bytes_of(dense)));
+    check_ok(writer.append(tensor_bytes(dense)));
   }
   check_ok(writer.commit());
 }

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "torch/check_status.h"
+#include "torch/tensor_bytes.h"
 #include "torch/value_tree.h"
 #include "winnow/io/torch_archive_writer.h"
 
@@ -14,8 +15,7 @@ void save_torch_file(const std::string& path, const c10::IValue& value,
   TorchArchiveWriter writer = value_of(TorchArchiveWriter::create(
       Env::posix(), path, made.tree, made.storages, {.overwrite = options.overwrite}));
   for (const at::Tensor& payload : made.payloads) {
-    const auto* bytes = static_cast<const std::byte*>(payload.const_data_ptr());
-    check_ok(writer.append_storage({bytes, payload.nbytes()}));
+    check_ok(writer.append_storage(tensor_bytes(payload)));
   }
   check_ok(writer.commit());
 }

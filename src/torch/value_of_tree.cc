@@ -11,6 +11,7 @@
 #include "torch/check_status.h"
 #include "torch/dtype_map.h"
 #include "torch/inference_mode.h"
+#include "torch/tensor_bytes.h"
 #include "torch/value_tree.h"
 #include "winnow/io/escape_name.h"
 
@@ -135,8 +136,7 @@ class ValueMaker {
     if (known != storages_.end()) return known->second;
     const TorchStorage& stored = archive_.storages()[index];
     const at::Tensor bytes = at::empty({static_cast<int64_t>(stored.bytes())}, at::kByte);
-    check_ok(archive_.read_storage(
-        index, {static_cast<std::byte*>(bytes.mutable_data_ptr()), bytes.nbytes()}));
+    check_ok(archive_.read_storage(index, mutable_tensor_bytes(bytes)));
     if (stored.dtype == DType::kBool) bytes.copy_(normal_bools(bytes));
     return storages_.emplace(index, bytes.storage()).first->second;
   }

@@ -19,7 +19,7 @@
 namespace winnow {
 namespace {
 
-constexpr const char* kFormat = "winnow checkpoint 1";
+constexpr const char* kCheckpointFormat = "winnow checkpoint 1";
 
 using Tensors = torch::OrderedDict<std::string, at::Tensor>;
 
@@ -74,8 +74,8 @@ class Reader {
   explicit Reader(const std::string& path) : path_(path) {
     parts_ = to_named_values(load_torch_file(path));
     const c10::IValue* format = parts_.find("format");
-    check(format != nullptr && format->isString() && format->toStringRef() == kFormat,
-          "it is no checkpoint of a Trainer (", kFormat, ")");
+    check(format != nullptr && format->isString() && format->toStringRef() == kCheckpointFormat,
+          "it is no checkpoint of a Trainer (", kCheckpointFormat, ")");
   }
 
   template <typename... Message>
@@ -220,7 +220,7 @@ void save_checkpoint(const std::string& path, const torch::nn::Module& model,
   const NamedValues saved_optimizer{{"class", class_name(typeid(optimizer))},
                                     {"parameters", parameter_shapes(optimizer)},
                                     {"archive", bytes_tensor(optimizer_bytes(optimizer))}};
-  save_torch_file(path, to_value(NamedValues{{"format", kFormat},
+  save_torch_file(path, to_value(NamedValues{{"format", kCheckpointFormat},
                                              {"progress", to_value(place)},
                                              {"model", to_value(serializable_tensors(model))},
                                              {"optimizer", to_value(saved_optimizer)},
