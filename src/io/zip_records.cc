@@ -49,7 +49,7 @@ bool equal(std::span<const std::byte> a, std::span<const std::byte> b) {
   return std::ranges::equal(a, b);
 }
 
-// The zip64 field beside sizes that are in place, or that follow the payload: torch copies that of
+// A zip64 field without sizes in it, or with sizes that follow the payload: torch copies that of
 // the directory.
 Status compare_zip64(const ZipRecord& record, const ZipExtra& extra) {
   if (extra.has_zip64 == (record.zip64_bytes > 0) && equal(extra.zip64, record.zip64_field())) {
@@ -67,6 +67,8 @@ Status compare_plain(const ZipRecord& record, const LocalHeader& local, const Zi
     return same ? Status() : mismatch("size");
   }
   if (local.bytes != record.bytes || local.stored_bytes != record.bytes) return mismatch("size");
+  // With sizes in place, the directory's field holds the offset, which no header needs.
+  if (!extra.has_zip64 && local.bytes != kFull32) return {};
   return compare_zip64(record, extra);
 }
 
