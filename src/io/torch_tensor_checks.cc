@@ -53,8 +53,13 @@ Status check_strides(const TorchTensor& tensor) {
   return {ErrorCode::kTensorStride, "a stride or an offset is negative"};
 }
 
+// How many elements of the tensor's type the storage has room for.
+uint64_t elements_of(const TorchTensor& tensor, const TorchStorage& storage) {
+  return storage.bytes() / (dtype_bits(tensor.dtype) / 8);
+}
+
 Status check_bounds(const TorchTensor& tensor, const TorchStorage& storage) {
-  const uint64_t elements = storage.bytes() / (dtype_bits(tensor.dtype) / 8);
+  const uint64_t elements = elements_of(tensor, storage);
   const std::optional<uint64_t> last = last_index(tensor);
   if (last && *last < elements) return {};
   return {ErrorCode::kTensorBounds,
@@ -81,6 +86,12 @@ Status sparse_error(const TorchSparseTensor& tensor, std::string_view what) {
           concat("a sparse tensor of shape ", shown_shape(tensor.shape), ", indices ",
                  shown_shape(tensor.indices.shape), " and values ",
                  shown_shape(tensor.values.shape), ": ", what)};
+}
+
+// Whoever reads the tensor takes memory for all elements, so a payload has to have as many: a view
+// that repeats some (a stride of 0) would cost far more than the file is large.
+bool is_expanded(const TorchTensor& tensor, std::span<const TorchStorage> storages) {
+  return tensor.numel() > elements_of(tensor, storages[tensor.storage]);
 }
 
 bool dense_part_fits(const TorchSparseTensor& tensor) {
@@ -142,6 +153,9 @@ Status check_sparse(const TorchSparseTensor& tensor, std::span<const TorchStorag
   if (tensor.indices.shape.size() != 2) return sparse_error(tensor, "indices are no matrix");
   if (tensor.values.shape.empty() || tensor.values.shape[0] != tensor.indices.shape[1]) {
     return sparse_error(tensor, "not as many values as indices");
+  }
+  if (is_expanded(tensor.indices, storages) || is_expanded(tensor.values, storages)) {
+    return sparse_error(tensor, "more indices or values than their storage has elements");
   }
   if (!dense_part_fits(tensor)) return sparse_error(tensor, "the dimensions do not add up");
   return {};

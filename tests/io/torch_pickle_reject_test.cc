@@ -326,6 +326,14 @@ const RejectCase kSparseCases[] = {
     {"MoreDimensions", ErrorCode::kSparseShape, sparse(kIndices, kTwo, {3, 3, 3})},
     {"OtherDenseSize", ErrorCode::kSparseShape,
      sparse(kIndices, pkl::tensor(kValues, {2, 1}, {1, 1}), {3, 3, 2})},
+    {"IndicesExpanded", ErrorCode::kSparseShape,
+     sparse(pkl::tensor(kLongs, {1, int64_t{1} << 31}, {0, 0}),
+            pkl::tensor(kValues, {int64_t{1} << 31}, {0}), {9})},
+    {"IndicesOneMoreThanStored", ErrorCode::kSparseShape,
+     sparse(pkl::tensor(kLongs, {1, 5}, {0, 0}), pkl::tensor(kValues, {5, 0}, {1, 1}), {9, 0})},
+    {"ValuesExpanded", ErrorCode::kSparseShape,
+     sparse(kIndices, pkl::tensor(kValues, {2, int64_t{1} << 31}, {0, 0}),
+            {3, 3, int64_t{1} << 31})},
     {"NegativeSize", ErrorCode::kTensorShape, sparse(kIndices, kTwo, {3, -3})},
     {"SizeOverflow", ErrorCode::kTensorShape,
      sparse(kIndices, kTwo, {int64_t{1} << 32, int64_t{1} << 32})},
@@ -349,6 +357,7 @@ TEST(TorchArchiveAccepts, TheValuesThatTheCasesStartFrom) {
   EXPECT_EQ(open_code(body(repeat("]", 500) + repeat("a", 499))), "Ok");
   EXPECT_EQ(open_code(rebuild("_rebuild_parameter", {kTensor, kTrue, kHooks})), "Ok");
   EXPECT_EQ(open_code(sparse(kIndices, kTwo, {3, 3})), "Ok");
+  EXPECT_EQ(open_code(sparse(kIndices, pkl::tensor(kValues, {2}, {0}), {3, 3})), "Ok");
 }
 
 TEST(TorchPickleMessage, NamesOpcodeAndOffset) {
