@@ -155,12 +155,14 @@ Status check_front(const SizedFile& file) {
   constexpr std::string_view kTarMagic = "ustar";
   std::string front(std::min<uint64_t>(file.size(), kTarMagicAt + kTarMagic.size()), '\0');
   WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(front))));
-  if (front.starts_with('\x80') || front.ends_with(kTarMagic)) {
+  // First: any bytes may stand at the tar's magic, the name of a parameter among them.
+  if (front.starts_with("PK\x03\x04")) return {};
+  const bool is_tar = front.size() == kTarMagicAt + kTarMagic.size() && front.ends_with(kTarMagic);
+  if (front.starts_with('\x80') || is_tar) {
     return {ErrorCode::kLegacyArchive,
             "this was saved in the format before torch 1.6; save it again with "
             "torch.save(torch.load(path, weights_only=True), path)"};
   }
-  if (front.starts_with("PK\x03\x04")) return {};
   return {ErrorCode::kNotZip, "the file is no torch archive: it does not start as a zip file does"};
 }
 

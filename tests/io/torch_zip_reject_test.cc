@@ -112,6 +112,7 @@ std::string with_end64(const End64& f, bool full = true) {
 const RejectCase kFrontCases[] = {
     {"EmptyFile", ErrorCode::kNotZip, ""},
     {"Text", ErrorCode::kNotZip, "no archive at all"},
+    {"TextThatEndsAsATarBegins", ErrorCode::kNotZip, "a jar of mustard is no ustar"},
     {"BytesInFront", ErrorCode::kNotZip, "x" + archive_image(kPickle).build()},
     {"EmptyZip", ErrorCode::kNotZip, ZipImage{}.build()},
     {"LegacyPickle", ErrorCode::kLegacyArchive, "\x80\x02\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19."},
@@ -311,6 +312,20 @@ TEST(TorchArchiveAccepts, TheArchivesThatTheCasesStartFrom) {
   EXPECT_EQ(open_code(with_end64({})), "Ok");
   EXPECT_EQ(open_code(with_end64({}, false)), "Ok");
   EXPECT_EQ(open_code(version("3")), "Ok");
+}
+
+// Symptom: such an archive was taken for a tar file.
+TEST(TorchArchiveAccepts, ParametersCalledMustard) {
+  constexpr size_t kTarMagicAt = 257;
+  for (size_t padding = 0; padding < kTarMagicAt; ++padding) {
+    const std::string pickle =
+        pkl::program("}" + pkl::text(std::string(padding, 'm') + "ustard") + "Ns");
+    const std::string image = archive_image(pickle).build();
+    if (image.substr(kTarMagicAt, 5) != "ustar") continue;
+    EXPECT_EQ(open_code(image), "Ok");
+    return;
+  }
+  FAIL() << "no name was put there";
 }
 
 TEST(TorchArchiveRejects, PicklesOver64MiB) {
