@@ -6,6 +6,7 @@
 #include "base/status_macros.h"
 #include "io/concat.h"
 #include "io/pickle_machine.h"
+#include "io/storage_number.h"
 #include "io/torch_dtypes.h"
 #include "io/torch_tensor_checks.h"
 #include "winnow/io/escape_name.h"
@@ -34,22 +35,9 @@ constexpr KnownName kKnownNames[] = {
 
 // Of one dimension, in units (four bytes each): 8 bytes of shape, 8 of strides.
 constexpr uint64_t kDimensionUnits = 4;
-constexpr size_t kNumberDigits = 18;  // of data/N; such numbers fit into 64 bits
 
 Status call_error(std::string_view name, std::string_view expected) {
   return {ErrorCode::kPickleCall, concat(name, " is called with other arguments than ", expected)};
-}
-
-// The N of data/N as torch writes it: decimal, without leading zeros.
-std::optional<uint64_t> parse_number(std::string_view text) {
-  if (text.empty() || text.size() > kNumberDigits) return std::nullopt;
-  if (text.size() > 1 && text[0] == '0') return std::nullopt;
-  uint64_t number = 0;
-  for (const char c : text) {
-    if (c < '0' || c > '9') return std::nullopt;
-    number = number * 10 + static_cast<uint64_t>(c - '0');
-  }
-  return number;
 }
 
 // Where a tensor was when it was saved: "cpu", "cuda:0". It tells nothing about the payload.
@@ -57,7 +45,7 @@ bool is_location(std::string_view text) {
   constexpr std::string_view kDevices[] = {"cpu", "cuda", "xpu", "hpu", "mps", "xla", "mtia"};
   const size_t colon = text.find(':');
   if (std::ranges::find(kDevices, text.substr(0, colon)) == std::end(kDevices)) return false;
-  return colon == text.npos || parse_number(text.substr(colon + 1)).has_value();
+  return colon == text.npos || parse_storage_number(text.substr(colon + 1)).has_value();
 }
 
 }  // namespace
@@ -309,7 +297,7 @@ Status PickleMachine::find_storage(Items id, PickleValue& out) {
     return {ErrorCode::kStorageId,
             "the persistent id is not (\"storage\", class, number, location, numel)"};
   }
-  const auto number = text_of(id[2]) ? parse_number(*text_of(id[2])) : std::nullopt;
+  const auto number = text_of(id[2]) ? parse_storage_number(*text_of(id[2])) : std::nullopt;
   const auto numel = int_of(id[4]);
   if (!number || !numel || *numel < 0) {
     return {ErrorCode::kStorageId, "the storage's number or its elements are no number"};

@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "io/concat.h"
 #include "io/crc32.h"
+#include "io/storage_number.h"
 #include "io/zip_format.h"
 #include "winnow/io/escape_name.h"
 
@@ -16,7 +17,6 @@ namespace winnow::io {
 namespace {
 
 constexpr size_t kMaxSmallBytes = 64;
-constexpr size_t kMaxNumberDigits = 18;
 
 // A chunk stays in the second-level cache between the read and its CRC.
 constexpr size_t kChunkBytes = 256 << 10;
@@ -29,13 +29,10 @@ bool is_digits(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// N of "data/N", without leading zeros.
+// N of "data/N".
 std::optional<uint64_t> payload_number(std::string_view name) {
   if (!name.starts_with(kPayloadFolder)) return std::nullopt;
-  const std::string_view digits = name.substr(kPayloadFolder.size());
-  if (!is_digits(digits) || digits.size() > kMaxNumberDigits) return std::nullopt;
-  if (digits.size() > 1 && digits[0] == '0') return std::nullopt;
-  return std::stoull(std::string(digits));
+  return parse_storage_number(name.substr(kPayloadFolder.size()));
 }
 
 Status check_version(std::string_view text) {

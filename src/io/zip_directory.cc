@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <functional>
-#include <new>
 
 #include "base/status_macros.h"
 #include "io/concat.h"
