@@ -179,7 +179,7 @@ TYPED_TEST(QuantizedModule, SharesATableUnlessItHasOneAlready) {
   auto again = TestFixture::quantized();
   const QuantizedWeight buffers = again->quantized_weight();
   const auto table = make_quantized_table(quarters(kRows, kCols, 2));
-  for (const auto& module : {first, second, again}) module->quantize(table);
+  for (auto module : {first, second, again}) module->quantize(table);
   EXPECT_TRUE(first->quantized_weight().codes.is_same(second->quantized_weight().codes));
   EXPECT_TRUE(again->quantized_weight().codes.is_same(buffers.codes));
   expect_same_tables(*again, *first);
