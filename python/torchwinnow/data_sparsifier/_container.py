@@ -9,6 +9,7 @@ has already as attributes (`forward`, `training`) get a slot with a prefix.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ _PREFIX = "winnow:"
 _ATTRIBUTES = frozenset(dir(nn.ModuleDict()))
 
 
+@functools.lru_cache(maxsize=65536)  # a step asks for each name
 def slot_of(name: str) -> str:
     """The container's attribute for the data `name`; no two names have the same."""
     if name in _ATTRIBUTES or name.startswith(_PREFIX):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import operator
 from collections.abc import Mapping
@@ -31,9 +30,10 @@ def checked_level(value: Any) -> float:
 
 def checked_block(value: Any) -> tuple[int, int]:
     """TypeError: no integers. ValueError: not two of them, each at least 1."""
-    if isinstance(value, (str, bytes)):
-        raise TypeError(f"sparse_block_shape: expected two integers, got {value!r}")
-    sides = tuple(operator.index(side) for side in value)
+    try:
+        sides = tuple(operator.index(side) for side in value)
+    except TypeError:
+        raise TypeError(f"sparse_block_shape: expected two integers, got {value!r}") from None
     if len(sides) != 2 or min(sides) < 1:
         raise ValueError(
             f"sparse_block_shape: expected rows and columns, each at least 1, got {value!r}"
@@ -45,7 +45,10 @@ def checked_zeros(value: Any) -> int | None:
     """None is the whole block. TypeError: no integer. ValueError: negative."""
     if value is None:
         return None
-    zeros = operator.index(value)
+    try:
+        zeros = operator.index(value)
+    except TypeError:
+        raise TypeError(f"zeros_per_block: expected an integer or None, got {value!r}") from None
     if zeros < 0:
         raise ValueError(f"zeros_per_block: should be positive or 0, got {value!r}")
     return zeros
@@ -61,25 +64,15 @@ def check_fields(config: Mapping[str, Any]) -> None:
             check(config[field])
 
 
-def _settings(level: Any, block: Any, zeros: Any) -> Settings:
-    rows, cols = checked_block(block)
-    count = checked_zeros(zeros)
-    if count is not None and count > rows * cols:
-        raise ValueError(
-            f"zeros_per_block = {zeros} cannot be more than the total number of elements in a "
-            f"block, sparse_block_shape = {tuple(block)} has {rows * cols}; data with a block of "
-            "its own inherits zeros_per_block as a number: set it too, or to None"
-        )
-    whole = count is None or count == rows * cols
-    return Settings(checked_level(level), rows, cols, WHOLE_BLOCK if whole else count)
-
-
-# A step asks for every name's; few differ.
-_cached_settings = functools.lru_cache(maxsize=1024, typed=True)(_settings)
-
-
 def settings_of(sparsity_level: Any, sparse_block_shape: Any, zeros_per_block: Any) -> Settings:
     """TypeError and ValueError, naming the field; zeros_per_block may not exceed the block."""
-    if type(sparse_block_shape) is tuple and type(sparsity_level) is float:
-        return _cached_settings(sparsity_level, sparse_block_shape, zeros_per_block)
-    return _settings(sparsity_level, sparse_block_shape, zeros_per_block)
+    rows, cols = checked_block(sparse_block_shape)
+    zeros = checked_zeros(zeros_per_block)
+    if zeros is not None and zeros > rows * cols:
+        raise ValueError(
+            f"zeros_per_block = {zeros} cannot be more than the total number of elements in a "
+            f"block, sparse_block_shape = {tuple(sparse_block_shape)} has {rows * cols}; data with "
+            "a block of its own inherits zeros_per_block as a number: set it too, or to None"
+        )
+    whole = zeros is None or zeros == rows * cols
+    return Settings(checked_level(sparsity_level), rows, cols, WHOLE_BLOCK if whole else zeros)

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,14 +32,33 @@ class Entry:
     links: list[nn.Module]  # none: squashed
 
 
-def sparse_state(state: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A deep copy whose masks are sparse COO, coalesced, in row-major order."""
+def _sparse_mask(entries: Mapping[str, Any]) -> Tensor:
+    return entries["mask"].detach().to_sparse().coalesce()
+
+
+def _dense_mask(entries: Mapping[str, Any]) -> Tensor:
+    mask = entries["mask"]
+    return mask.to_dense() if mask.layout is not torch.strided else mask.detach().clone()
+
+
+def _with_masks(
+    state: Mapping[str, Mapping[str, Any]], convert: Callable[[Mapping[str, Any]], Tensor]
+) -> dict[str, dict[str, Any]]:
     result = {}
     for name, entries in state.items():
         others = {key: value for key, value in entries.items() if key != "mask"}
-        mask = entries["mask"].detach().to_sparse().coalesce()
-        result[name] = {"mask": mask, **copy.deepcopy(others)}
+        result[name] = {"mask": convert(entries), **copy.deepcopy(others)}
     return result
+
+
+def sparse_state(state: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A deep copy whose masks are sparse COO, coalesced, in row-major order."""
+    return _with_masks(state, _sparse_mask)
+
+
+def dense_state(state: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The inverse of sparse_state, a deep copy too. KeyError 'mask' where one is missing."""
+    return _with_masks(state, _dense_mask)
 
 
 def container_state(container: nn.Module, clone: bool) -> dict[str, Tensor]:
@@ -58,11 +77,6 @@ def _error(what: object, why: str) -> RuntimeError:
     return RuntimeError(f"Error loading {what}: {why}")
 
 
-def _dense_mask(entries: Mapping[str, Any]) -> Tensor:
-    mask = entries["mask"]
-    return mask.to_dense() if mask.layout is not torch.strided else mask.detach().clone()
-
-
 def _links(name: str, tensor: Tensor, mask: Tensor, group: Mapping[str, Any]) -> list[nn.Module]:
     make = group.get("parametrization", FakeSparsity)
     containers.check_parametrization(make, tensor, mask)
@@ -77,13 +91,13 @@ def _load_link(link: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> N
         link.load_state_dict(own, strict=False)
 
 
-def _entry(name: str, parts: Mapping[str, Mapping[str, Any]], copy_tensors: bool) -> Entry:
+def _entry(
+    name: str, state: dict[str, Any], parts: Mapping[str, Mapping[str, Any]], copy_tensors: bool
+) -> Entry:
     tensors, slot = parts["_container"], containers.slot_of(name)
     if name not in parts["data_groups"]:
         raise _error(name, "data_groups does not have it")
     group = dict(parts["data_groups"][name])
-    state = dict(parts["state"][name])
-    state["mask"] = _dense_mask(state)
     masked_key = f"parametrizations.{slot}.original"
     if slot not in tensors and masked_key not in tensors:
         raise _error(name, "the container does not have it")
@@ -110,22 +124,21 @@ def read(
     extra = [name for name in parts["data_groups"] if name not in parts["state"]]
     if strict and extra:
         raise _error(", ".join(map(str, extra)), "state does not have it")
-    names = [name for name in parts["state"] if name not in skip]
-    for name in names:
-        entry = _entry(name, parts, copy_tensors=True)
-        others = {key: value for key, value in entry.state.items() if key != "mask"}
-        entry.state = {"mask": entry.state["mask"], **copy.deepcopy(others)}
+    state = {name: entries for name, entries in parts["state"].items() if name not in skip}
+    for name, entries in dense_state(state).items():
+        entry = _entry(name, entries, parts, copy_tensors=True)
         entry.group = copy.deepcopy(entry.group)
         yield entry
 
 
 def unpickled(parts: Mapping[str, Any]) -> Iterator[Entry]:
     """The entries of what __getstate__ made, whose tensors belong to the new object already."""
-    for name in parts["state"]:
-        yield _entry(name, parts, copy_tensors=False)
+    for name, entries in parts["state"].items():
+        own = {**entries, "mask": _dense_mask(entries)}
+        yield _entry(name, own, parts, copy_tensors=False)
 
 
-def build(entries: Iterator[Entry] | list[Entry]) -> tuple[nn.Module, dict, dict]:
+def build(entries: Iterable[Entry]) -> tuple[nn.Module, dict, dict]:
     """A container, the state and the data_groups of `entries`, in their order."""
     container, state, groups = nn.Module(), {}, {}
     for entry in entries:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .. import _ops
 from . import _container as containers
-from ._settings import FIELDS, check_fields, checked_block, settings_of
+from ._settings import FIELDS, Settings, check_fields, checked_block, settings_of
 from .base_data_sparsifier import BaseDataSparsifier
 
 __all__ = ["DataNormSparsifier"]
@@ -91,13 +91,8 @@ class DataNormSparsifier(BaseDataSparsifier):
         **kwargs: Any,
     ) -> None:
         """Writes the mask of `name` as the rule says for `data`; for calls from outside a step."""
-        batch = _Batch()
-        batch.add(
-            self.state[name]["mask"],
-            data,
-            settings_of(sparsity_level, sparse_block_shape, zeros_per_block),
-        )
-        batch.run(self.norm)
+        settings = settings_of(sparsity_level, sparse_block_shape, zeros_per_block)
+        _write_masks([self.state[name]["mask"]], [data], [settings], self.norm)
 
     def _update_masks(self) -> None:
         if type(self).update_mask is not DataNormSparsifier.update_mask or (
@@ -105,24 +100,27 @@ class DataNormSparsifier(BaseDataSparsifier):
         ):
             super()._update_masks()
             return
-        batch, state = _Batch(), self.state
-        lists, slot_of, original_in = (
-            containers.masked_lists(self._container),
-            containers.slot_of,
-            containers.original_in,
-        )
+        # A thousand small tables are usual: this loop is to cost less than their masks do.
+        masks, data, settings = [], [], []
+        lists, state = containers.masked_lists(self._container), self.state
+        slot_of, original_in = containers.slot_of, containers.original_in
+        level = block = zeros = current = None
         for name, group in self.data_groups.items():
             masked = lists.get(slot_of(name))
             if masked is None:
                 self._check_masked(name)
-            try:
-                settings = settings_of(
-                    group["sparsity_level"], group["sparse_block_shape"], group["zeros_per_block"]
-                )
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"'{name}': {error}") from None
-            batch.add(state[name]["mask"], original_in(masked), settings)
-        batch.run(self.norm)
+            if (
+                current is None
+                or group["sparsity_level"] is not level
+                or group["sparse_block_shape"] is not block
+                or group["zeros_per_block"] is not zeros
+            ):
+                level, block, zeros = (group[field] for field in FIELDS)
+                current = _settings_for(name, level, block, zeros)
+            masks.append(state[name]["mask"])
+            data.append(original_in(masked))
+            settings.append(current)
+        _write_masks(masks, data, settings, self.norm)
 
     def _check_data(self, name: str, weight: Tensor) -> None:
         if not weight.is_floating_point():
@@ -140,35 +138,33 @@ class DataNormSparsifier(BaseDataSparsifier):
                 )
 
 
-class _Batch:
-    """The masks of one call of the library. Nothing is written where it raises."""
+def _settings_for(name: str, *values: Any) -> Settings:
+    try:
+        return settings_of(*values)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"'{name}': {error}") from None
 
-    def __init__(self) -> None:
-        self.masks: list[Tensor] = []
-        self.data: list[Tensor] = []
-        self.levels: list[float] = []
-        self.blocks: list[int] = []
-        self.zeros: list[int] = []
-        self.fresh: list[tuple[Tensor, Tensor]] = []  # a mask of another dtype, and its int8 values
 
-    def add(self, mask: Tensor, data: Tensor, settings: tuple[float, int, int, int]) -> None:
-        level, rows, cols, zeros = settings
+def _write_masks(
+    masks: list[Tensor], data: list[Tensor], settings: list[Settings], norm: str
+) -> None:
+    """One call of the library. Masks become int8, the same objects; where it raises, none is changed."""
+    if not masks:
+        return
+    fresh = []
+    for i, mask in enumerate(masks):
         if mask.dtype is not torch.int8 or not mask.is_contiguous():
-            values = torch.empty(data.shape, dtype=torch.int8, device=data.device)
-            self.fresh.append((mask, values))
-            mask = values
-        self.masks.append(mask)
-        self.data.append(data)
-        self.levels.append(level)
-        self.blocks.append(rows)
-        self.blocks.append(cols)
-        self.zeros.append(zeros)
-
-    def run(self, norm: str) -> None:
-        if not self.masks:
-            return
-        _ops.compute_masks_(
-            self.masks, self.data, self.levels, self.blocks, self.zeros, norm
-        )
-        for mask, values in self.fresh:
-            mask.data = values
+            masks[i] = torch.empty(data[i].shape, dtype=torch.int8, device=data[i].device)
+            fresh.append((mask, masks[i]))
+    _ops.compute_masks_(
+        masks,
+        data,
+        [each.level for each in settings],
+        [side for each in settings for side in (each.rows, each.cols)],
+        [each.zeros for each in settings],
+        norm,
+    )
+    for mask, values in fresh:
+        mask.data = values
+    # A read from before this step must not go backward through the masks of now.
+    torch.autograd.graph.increment_version([mask for mask, _ in fresh])
