@@ -47,7 +47,11 @@ def quantized_module(float_module: nn.Module, codes: Tensor, scales: Tensor, zer
             include_last_offset=float_module.include_last_offset,
             _weight=weight,
         )
-        if float_module.mode != "sum" or float_module.padding_idx is not None:
+        if (
+            float_module.mode != "sum"
+            or float_module.padding_idx is not None
+            or float_module.include_last_offset
+        ):
             module.register_forward_hook(_pool_as_float_bag, with_kwargs=True)
     else:
         module = modules.Embedding(*sizes, _weight=weight)
@@ -67,7 +71,10 @@ def _arguments(
 def _pool_as_float_bag(
     module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
 ) -> Tensor:
-    """A forward hook: torch's quantized bag sums, whatever its mode, and knows no padding_idx."""
+    """A forward hook: torch's quantized bag sums, whatever its mode, and knows no padding_idx.
+
+    With include_last_offset it loses the last row of indices of two dimensions.
+    """
     named = {"input" if key == "indices" else key: value for key, value in kwargs.items()}
     named.pop("compressed_indices_mapping", None)
     indices, offsets, weights = _arguments(*args, **named)
@@ -75,9 +82,12 @@ def _pool_as_float_bag(
         raise NotImplementedError(
             f"per_sample_weights is supported for mode='sum' only, not for '{module.mode}'"
         )
-    if module.mode == "mean" and module.padding_idx is None:
+    loses_row = indices.dim() == 2 and module.include_last_offset
+    if module.mode == "max" or module.padding_idx is not None or loses_row:
+        return _pooled_rows(module, indices, offsets, weights)
+    if module.mode == "mean":
         return output / _bag_sizes(indices, offsets, module.include_last_offset)
-    return _pooled_rows(module, indices, offsets, weights)
+    return output
 
 
 def _bag_sizes(indices: Tensor, offsets: Tensor | None, last_offset: bool) -> Tensor | int:
