@@ -2,7 +2,7 @@
 
     apply_to_model, interval, frequency   of the options: another configuration is refused
     sparsifier_class, scheduler_class     likewise
-    batches, holding
+    batches, next_epoch, holding
     sparsifier   without apply_to_model: its state as of the last epoch's end, or None; else its
                  masks and configurations without data: the model has those
     scheduler    its state
@@ -22,6 +22,7 @@ KEYS = (
     "sparsifier_class",
     "scheduler_class",
     "batches",
+    "next_epoch",
     "holding",
     "sparsifier",
     "scheduler",

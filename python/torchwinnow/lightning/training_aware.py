@@ -94,6 +94,7 @@ class TrainingAwareDataSparsity(Callback):
         self._momentum_keys, self._prog_bar = tuple(momentum_keys), prog_bar
         self._resumed: Mapping[str, Any] | None = None  # until on_train_start
         self._batches = 0
+        self._next_epoch = 0  # whose end is the next to come
         self._holding = False  # whether a mask can drop anything yet
 
     # ---- hooks
@@ -108,12 +109,17 @@ class TrainingAwareDataSparsity(Callback):
             **copy.deepcopy(self.data_scheduler_args), data_sparsifier=sparsifier
         )
         self._batches, self.data_sparsifier_state_dict = 0, None
+        self._next_epoch = epoch = getattr(trainer, "current_epoch", 0)
         self._holding = any("mask" in group for group in sparsifier.data_groups.values())
         if self._resumed is not None:
             self._restore(self._resumed, sparsifier, scheduler)
         self._resumed = None
         self.data_sparsifier, self.data_scheduler = sparsifier, scheduler
         self.sparsified = sparsified
+        # Lightning leaves out the epoch's end where a checkpoint was written after its last batch.
+        if self._next_epoch < epoch:
+            self.on_train_epoch_end(trainer, pl_module)
+            self._next_epoch = epoch
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Without apply_to_model, puts the sparsifier back to the last epoch's end."""
@@ -137,6 +143,7 @@ class TrainingAwareDataSparsity(Callback):
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Steps the sparsifier, then the scheduler; without apply_to_model on a fresh copy."""
         self._require_started("on_train_epoch_end")
+        self._next_epoch = getattr(trainer, "current_epoch", 0) + 1
         if self.interval == "step":
             return
         if self.apply_to_model:
@@ -167,6 +174,7 @@ class TrainingAwareDataSparsity(Callback):
         return {
             **self._options(),
             "batches": self._batches,
+            "next_epoch": self._next_epoch,
             "holding": self._holding,
             "sparsifier": masks_of(self.data_sparsifier) if self.apply_to_model else saved,
             "scheduler": self.data_scheduler.state_dict(),
@@ -195,6 +203,7 @@ class TrainingAwareDataSparsity(Callback):
             self.data_sparsifier_state_dict = state["sparsifier"]
         scheduler.load_state_dict(state["scheduler"])
         self._batches, self._holding = state["batches"], state["holding"]
+        self._next_epoch = state["next_epoch"]
 
     # ---- steps
 

@@ -176,16 +176,17 @@ def test_masks_advance_every_few_batches(pl, tmp_path):
     assert callback.data_scheduler.last_epoch == 5 and zeros(module.net.table.weight) == 0.75
 
 
-def stop_at(pl, path, step):
-    """A callback that saves and interrupts: after a batch, at an epoch's end after its hooks."""
+def stop_at(pl, path, step, hook):
+    """A callback that saves and interrupts in a hook, after the callback under test."""
 
     class Stop(pl.Callback):
         def on_train_batch_end(self, trainer, *_):
-            if step % 8 != 0:
+            if hook == "batch":
                 self.stop(trainer)
 
         def on_train_epoch_end(self, trainer, pl_module):
-            self.stop(trainer)
+            if hook == "epoch":
+                self.stop(trainer)
 
         def stop(self, trainer):
             if trainer.global_step == step:
@@ -196,8 +197,8 @@ def stop_at(pl, path, step):
 
 
 @pytest.mark.parametrize("interval", ["epoch", "step"])
-@pytest.mark.parametrize("batch", [11, 16, 30])
-def test_an_interrupted_run_ends_as_if_it_had_not_been(pl, tmp_path, interval, batch):
+@pytest.mark.parametrize("batch, hook", [(11, "batch"), (16, "batch"), (16, "epoch"), (40, "batch")])
+def test_an_interrupted_run_ends_as_if_it_had_not_been(pl, tmp_path, interval, batch, hook):
     def callback():
         return held(model="net", interval=interval, frequency=5)
 
@@ -206,7 +207,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(pl, tmp_path, interval, b
     fit(pl, whole, uninterrupted, 5, tmp_path)
     path = tmp_path / "stopped.ckpt"
     try:
-        fit(pl, make_module(pl), callback(), 5, tmp_path, more=[stop_at(pl, path, batch)])
+        fit(pl, make_module(pl), callback(), 5, tmp_path, more=[stop_at(pl, path, batch, hook)])
     except (KeyboardInterrupt, SystemExit):
         pass
     resumed, again = make_module(pl), callback()
