@@ -1,6 +1,7 @@
 #include "strided_tensor.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -190,6 +191,7 @@ bool is_contiguous(const StridedTensor& tensor) noexcept {
 }
 
 bool is_expanded(const StridedTensor& tensor) noexcept {
+  if (std::ranges::count(tensor.sizes, 0) > 0) return false;
   for (size_t d = 0; d < tensor.sizes.size(); ++d) {
     if (tensor.sizes[d] > 1 && tensor.strides[d] == 0) return true;
   }

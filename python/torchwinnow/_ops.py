@@ -141,9 +141,42 @@ _register("compute_mask", _fake_compute_mask, _compute_mask_by_copy)
 _register("compute_masks_", _fake_nothing, _compute_masks_by_copy)
 _register("prune_", _fake_nothing, _prune_by_copy)
 _register("apply_mask_", _fake_nothing, _apply_mask_by_copy)
+_register("quantize_rows", _fake_quantize_rows, _quantize_rows_by_copy)
+_register("requantize_rows", _fake_requantize_rows, _requantize_rows_by_copy)
 
 
 # --- What other modules call ----------------------------------------------------------------------
+
+
+def compute_mask(
+    data: torch.Tensor,
+    sparsity_level: float,
+    sparse_block_shape: Sequence[int],
+    zeros_per_block: int | None,
+    norm: str,
+) -> torch.Tensor:
+    """The mask of a tensor; see tensors.compute_mask. TypeError for anything but a tensor."""
+    _check_tensor("tensor", data)
+    settings = (sparsity_level, sparse_block_shape, zeros_per_block, norm)
+    mask: torch.Tensor = torch.ops.winnow.compute_mask(data, *settings)
+    return mask
+
+
+def prune_(
+    data: torch.Tensor,
+    sparsity_level: float,
+    sparse_block_shape: Sequence[int],
+    zeros_per_block: int | None,
+    norm: str,
+) -> None:
+    """Prunes a tensor in place; see tensors.prune_. TypeError for anything but a tensor."""
+    _check_tensor("tensor", data)
+    torch.ops.winnow.prune_(data, sparsity_level, sparse_block_shape, zeros_per_block, norm)
+
+
+def _check_tensor(name: str, value: Any) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, found {type(value).__name__}")
 
 
 def compute_masks_(
@@ -188,8 +221,61 @@ def apply_mask_(data: torch.Tensor, mask: torch.Tensor) -> None:
         mask: of data's shape and device, of any dtype; shares no memory with `data`.
 
     Raises:
-        ValueError: for anything else, naming it; nothing was written.
+        TypeError: for anything but tensors.
+        ValueError: for other dtypes, shapes and layouts, naming them; nothing was written.
     """
+    _check_tensor("tensor", data)
+    _check_tensor("mask", mask)
     if mask.dtype is not torch.int8:
         mask = mask.ne(0).to(torch.int8)
     torch.ops.winnow.apply_mask_(data, mask.contiguous())
+
+
+def quantize_rows(
+    weight: torch.Tensor, zero_policy: str = "exact"
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Encodes each row of a weight in bytes.
+
+    Args:
+        weight: [rows, cols], of any floating dtype (rounded to float32) and any strides.
+        zero_policy: "exact" gives 0 a code of its own; "upstream" computes as torch.ao does, where 0
+            may be off by half a step, or by more where it lies outside the row's range.
+
+    Returns:
+        codes, uint8 [rows, cols]; scales, float32 [rows]; zero_points, float32 [rows]. The value of a
+        code is `(code - zero_point) * scale`.
+
+    Raises:
+        ValueError: for another weight or policy; under "exact" also for a row that holds NaN or
+            infinite values, naming it.
+    """
+    codes, scales, zero_points = torch.ops.winnow.quantize_rows(_as_float(weight), zero_policy)
+    return codes, scales, zero_points
+
+
+def requantize_rows(
+    weight: torch.Tensor, scales: torch.Tensor, zero_points: torch.Tensor
+) -> torch.Tensor:
+    """Encodes each row of a weight by the scale and the zero point that are given.
+
+    Args:
+        weight: [rows, cols], of any floating dtype (rounded to float32) and any strides.
+        scales: float32 [rows].
+        zero_points: float32 [rows].
+
+    Returns:
+        codes, uint8 [rows, cols]. Values outside a row's range become the nearest end of it.
+
+    Raises:
+        ValueError: for other shapes or dtypes.
+    """
+    parameters = (scales.detach().contiguous(), zero_points.detach().contiguous())
+    codes: torch.Tensor = torch.ops.winnow.requantize_rows(_as_float(weight), *parameters)
+    return codes
+
+
+def _as_float(weight: torch.Tensor) -> torch.Tensor:
+    _check_tensor("weight", weight)
+    if not weight.is_floating_point():
+        raise ValueError(f"weight: expected a floating dtype, found {weight.dtype}")
+    return weight.detach().to(torch.float32)
