@@ -12,6 +12,13 @@ Tensors of torch and arrays of NumPy:
     prune_(tensor, sparsity_level=0.8)            in place
     apply_mask_(tensor, mask)                     in place
 
+Data sparsifiers, in the place of those of torch.ao.pruning (docs/python.md):
+
+    DataNormSparsifier, BaseDataSparsifier        named tensors, their masks, and what is done with both
+    CubicDataScheduler, BaseDataScheduler, ...    one value of every data's configuration by epochs
+    post_training_sparse_quantize                 prunes embeddings and turns them into bytes
+    lightning                                     callbacks, a module of its own
+
 `import torchwinnow` imports neither torch nor NumPy; what needs them imports them when it is used.
 `python -m torchwinnow`, or `winnow`, is the command-line tool.
 """
@@ -23,6 +30,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._core import version as __version__
+    from .data_scheduler import (
+        BaseDataScheduler,
+        CubicDataScheduler,
+        FormulaDataScheduler,
+        LambdaDataScheduler,
+        LinearDataScheduler,
+        StepDataScheduler,
+    )
+    from .data_sparsifier import BaseDataSparsifier, DataNormSparsifier, FakeSparsity
+    from .data_sparsifier.quantization_utils import post_training_sparse_quantize
     from .errors import UnknownTensorError, VerificationError, WinnowError
     from .files import (
         DTypeTotal,
@@ -41,6 +58,16 @@ if TYPE_CHECKING:
 # Where each public name stands. A name is imported when it is first asked for.
 _HOMES = {
     "_core": ("__version__",),
+    "data_scheduler": (
+        "BaseDataScheduler",
+        "CubicDataScheduler",
+        "FormulaDataScheduler",
+        "LambdaDataScheduler",
+        "LinearDataScheduler",
+        "StepDataScheduler",
+    ),
+    "data_sparsifier": ("BaseDataSparsifier", "DataNormSparsifier", "FakeSparsity"),
+    "data_sparsifier.quantization_utils": ("post_training_sparse_quantize",),
     "errors": ("UnknownTensorError", "VerificationError", "WinnowError"),
     "files": (
         "DTypeTotal",
@@ -58,11 +85,22 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
+_SUBMODULES = ("data_scheduler", "data_sparsifier", "lightning")
+
 __all__ = [
+    "BaseDataScheduler",
+    "BaseDataSparsifier",
+    "CubicDataScheduler",
     "DTypeTotal",
+    "DataNormSparsifier",
+    "FakeSparsity",
+    "FormulaDataScheduler",
     "Inspection",
     "InspectedTensor",
+    "LambdaDataScheduler",
+    "LinearDataScheduler",
     "PruneReport",
+    "StepDataScheduler",
     "TensorReport",
     "UnknownTensorError",
     "ValueStats",
@@ -73,6 +111,7 @@ __all__ = [
     "apply_mask_",
     "compute_mask",
     "inspect_file",
+    "post_training_sparse_quantize",
     "prune_",
     "prune_file",
     "verify_file",
@@ -80,6 +119,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f".{_HOME_OF[name]}", __name__)
@@ -89,4 +130,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_SUBMODULES})

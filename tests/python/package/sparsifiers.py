@@ -1,16 +1,10 @@
-"""Data, sparsifiers and golden cases that the tests share."""
-
-import json
-import pathlib
+"""Data, sparsifiers and schedulers that the tests share."""
 
 import torch
 from torch import nn
 
 from torchwinnow.data_scheduler import BaseDataScheduler
 from torchwinnow.data_sparsifier import BaseDataSparsifier
-
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-GOLDEN = json.loads((ROOT / "tests" / "data" / "golden_data.json").read_text())
 
 
 def counting(*shape, start=1.0):

@@ -2,18 +2,15 @@
 
 import itertools
 import math
-import pathlib
-import sys
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-import reference  # noqa: E402
-from sparsifiers import counting, embeddings, parameters, tensors  # noqa: E402
-from torchwinnow.data_sparsifier import DataNormSparsifier  # noqa: E402
+import reference
+from sparsifiers import counting, embeddings, parameters, tensors
+from torchwinnow.data_sparsifier import DataNormSparsifier
 
 
 def random_settings(generator):

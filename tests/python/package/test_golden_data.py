@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from sparsifiers import GOLDEN, Doubling, FirstRow, Halving, counting
+from golden import GOLDEN, data_of, expected_of, large_data, settings_of
+from sparsifiers import Doubling, FirstRow, Halving, counting
 from torchwinnow.data_sparsifier import DataNormSparsifier
 from torchwinnow.data_sparsifier.quantization_utils import (
     _all_embeddings,
@@ -22,16 +23,15 @@ def tensor_of(values, shape, dtype="float32"):
 
 
 def sparsifier_of(case, data):
-    sparsifier = DataNormSparsifier(norm=case["norm"])
-    sparsifier.add_data("x", data, sparsity_level=float(case["level"]),
-                        sparse_block_shape=tuple(case["block"]), zeros_per_block=case["zeros_per_block"])
+    level, block, zeros, norm = settings_of(case)
+    sparsifier = DataNormSparsifier(norm=norm)
+    sparsifier.add_data("x", data, sparsity_level=level, sparse_block_shape=block, zeros_per_block=zeros)
     return sparsifier
 
 
 @pytest.mark.parametrize("case", GOLDEN["mask_cases"], ids=lambda case: case["id"])
 def test_masks(case):
-    data = tensor_of(case["data"], case["shape"], case["dtype"])
-    expected = case.get("recommended", case["upstream"])
+    data, expected = data_of(case), expected_of(case)
     if "error" in expected:
         with pytest.raises(ValueError):
             sparsifier_of(case, data).step()
@@ -53,9 +53,7 @@ def test_masks(case):
 
 @pytest.mark.parametrize("case", GOLDEN["large_cases"], ids=lambda case: case["id"])
 def test_large_masks(case):
-    i = torch.arange(24 * 40)
-    data = (((7919 * i * i + 389 * i + 77) % 100003 - 50001).double() / 4096).float().reshape(24, 40)
-    sparsifier = sparsifier_of(case, data)
+    sparsifier = sparsifier_of(case, large_data())
     sparsifier.step()
     assert ["".join(map(str, row)) for row in sparsifier.get_mask("x").tolist()] == case["rows"]
 
