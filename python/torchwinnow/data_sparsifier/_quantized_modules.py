@@ -30,7 +30,9 @@ def quantized_modules() -> types.ModuleType:
     return torch.ao.nn.quantized
 
 
-def quantized_module(float_module: nn.Module, codes: Tensor, scales: Tensor, zero_points: Tensor):
+def quantized_module(
+    float_module: Any, codes: Tensor, scales: Tensor, zero_points: Tensor
+) -> nn.Module:
     """A quantized module in the place of `float_module`, with its training flag and hooks.
 
     Args:

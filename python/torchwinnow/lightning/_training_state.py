@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,9 +50,14 @@ def check_state(state: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
 
 
 def masks_of(sparsifier: Any) -> dict[str, Any]:
-    """A sparsifier's state without its data."""
-    state = sparsifier.state_dict()
-    return {"state": state["state"], "data_groups": state["data_groups"]}
+    """A copy of a sparsifier's state without its data.
+
+    Masks are dense: one byte a value is less than the 17 of a kept one in COO, up to 94 % of zeros.
+    """
+    return {
+        "state": _state.dense_state(sparsifier.state),
+        "data_groups": copy.deepcopy(sparsifier.data_groups),
+    }
 
 
 def load_masks(sparsifier: Any, saved: Mapping[str, Any]) -> None:
