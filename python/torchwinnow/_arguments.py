@@ -12,6 +12,8 @@ _MOST_THREADS = 1024
 
 def level(name: str, value: Any) -> float:
     """A number. NumPy's numbers are fine."""
+    if type(value) is float:  # the usual case, on the way of every call
+        return value
     if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
         raise TypeError(f"{name}: expected a number, found {value!r}")
     return float(value)
@@ -28,18 +30,18 @@ def pair(name: str, value: Any) -> tuple[int, int]:
     """Two integers, in any sequence."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise TypeError(f"{name}: expected two integers, found {value!r}")
-    numbers = tuple(whole(name, number) for number in value)
+    numbers = tuple(value)
     if len(numbers) != 2:
         raise ValueError(f"{name}: expected two integers, found {value!r}")
-    return numbers
+    return whole(name, numbers[0]), whole(name, numbers[1])
 
 
 def block(name: str, value: Any) -> tuple[int, int]:
     """Rows and columns of a block."""
-    sides = pair(name, value)
-    if min(sides) < 1 or max(sides) > _MOST_SIDE:
-        raise ValueError(f"{name}: expected sides of at least 1, found {sides[0]}x{sides[1]}")
-    return sides
+    rows, cols = pair(name, value)
+    if not (1 <= rows <= _MOST_SIDE and 1 <= cols <= _MOST_SIDE):
+        raise ValueError(f"{name}: expected sides of at least 1, found {rows}x{cols}")
+    return rows, cols
 
 
 def zeros(value: Any) -> int | None:
@@ -54,6 +56,8 @@ def zeros(value: Any) -> int | None:
 
 def norm(value: Any) -> str:
     """ "L1" or "L2"."""
+    if value in ("L1", "L2"):
+        return value
     if not isinstance(value, str):
         raise TypeError(f"norm: expected 'L1' or 'L2', found {value!r}")
     if value.upper() not in ("L1", "L2"):

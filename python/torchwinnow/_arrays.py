@@ -10,24 +10,26 @@ from . import _arguments, _core
 
 Array = numpy.ndarray[Any, Any]
 
-# The names of the types in C++, and the integers of their size: bfloat16 has no name in NumPy.
+# The names of the types in C++, and the integers of their size, as which their memory is shown: NumPy
+# itself has no bfloat16.
 _TYPES = {
-    "float32": ("F32", numpy.uint32),
-    "float64": ("F64", numpy.uint64),
-    "float16": ("F16", numpy.uint16),
-    "bfloat16": ("BF16", numpy.uint16),
+    numpy.dtype(numpy.float32): ("F32", numpy.uint32),
+    numpy.dtype(numpy.float64): ("F64", numpy.uint64),
+    numpy.dtype(numpy.float16): ("F16", numpy.uint16),
 }
+_BF16 = ("BF16", numpy.uint16)
 
 
 def _plain(array: Array) -> tuple[Array, str]:
     """The array's memory as unsigned integers, and what they are."""
     _check_array("tensor", array)
-    if array.dtype.name not in _TYPES or not array.dtype.isnative:
+    plain = _TYPES.get(array.dtype) or (_BF16 if array.dtype.name == "bfloat16" else None)
+    if plain is None:
         raise ValueError(
             "expected dtype float32, float64, float16 or bfloat16 in the machine's byte order, "
             f"found {array.dtype!r}"
         )
-    name, integer = _TYPES[array.dtype.name]
+    name, integer = plain
     return array.view(integer), name
 
 

@@ -147,6 +147,9 @@ _register("requantize_rows", _fake_requantize_rows, _requantize_rows_by_copy)
 
 # --- What other modules call ----------------------------------------------------------------------
 
+_compute_mask = torch.ops.winnow.compute_mask.default
+_prune_ = torch.ops.winnow.prune_.default
+
 
 def compute_mask(
     data: torch.Tensor,
@@ -157,8 +160,9 @@ def compute_mask(
 ) -> torch.Tensor:
     """The mask of a tensor; see tensors.compute_mask. TypeError for anything but a tensor."""
     _check_tensor("tensor", data)
-    settings = (sparsity_level, sparse_block_shape, zeros_per_block, norm)
-    mask: torch.Tensor = torch.ops.winnow.compute_mask(data, *settings)
+    mask: torch.Tensor = _compute_mask(
+        data, sparsity_level, sparse_block_shape, zeros_per_block, norm
+    )
     return mask
 
 
@@ -171,7 +175,7 @@ def prune_(
 ) -> None:
     """Prunes a tensor in place; see tensors.prune_. TypeError for anything but a tensor."""
     _check_tensor("tensor", data)
-    torch.ops.winnow.prune_(data, sparsity_level, sparse_block_shape, zeros_per_block, norm)
+    _prune_(data, sparsity_level, sparse_block_shape, zeros_per_block, norm)
 
 
 def _check_tensor(name: str, value: Any) -> None:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
+from safetensors.numpy import save_file
 
 import torchwinnow
 
@@ -79,6 +81,17 @@ def test_functions_document_every_argument_and_error():
         assert "Raises:" in text
         for argument in inspect.signature(function).parameters:
             assert argument in text, (name, argument)
+
+
+def test_the_readmes_example_runs(tmp_path):
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    example = readme.split("```python\n")[1].split("```")[0]
+    numbers = numpy.random.default_rng(0).standard_normal((30, 40)).astype(numpy.float32)
+    save_file({"word_embeddings": numbers}, tmp_path / "model.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("960 of 1,200 values are 0\nword_embeddings (30, 40) ")
 
 
 def test_names_that_are_not_there_are_attribute_errors():
