@@ -1,10 +1,10 @@
 """./dev bench: every table of docs/benchmarks.md, and with --check every bar.
 
-usage: run.py [--check] [--quick | --full] [--only torch] [--write FILE]
+usage: run.py [--check] [--quick | --full] [--only torch | python] [--write FILE]
   --check   end with status 1 where a bar is missed
   --quick   upstream less often, and fewer cases of the larger sizes (some 6 minutes)
   --full    upstream for every case at 64 million values too (some 50 minutes)
-  --only torch  the section on the torch layer alone
+  --only torch  the section on the torch layer alone; --only python: that on the Python package
   --write   also write the report to FILE as Markdown
 """
 import argparse
@@ -18,6 +18,7 @@ import torch
 
 import files
 import masks
+import python_package
 import torch_state
 import torch_step
 from winnow_bench import Library
@@ -98,6 +99,14 @@ def run_torch(report, library):
     torch_state.tables(torch_library, ROOT / ".cache/bench", report)
 
 
+def run_python(report, _library):
+    report.heading("The Python package", RATIO_COLUMNS)
+    python_package.tables(report)
+
+
+SECTIONS = {"torch": run_torch, "python": run_python}
+
+
 def run(report, library, quick, full):
     sizes = list(masks.SIZES)
     masks.set_effort(quick, full)
@@ -117,7 +126,8 @@ def run(report, library, quick, full):
     masks.scratch_table(library, report)
     report.heading("File to file")
     files.file_table(ROOT / "build/bin/winnow", ROOT / ".cache/bench", report)
-    run_torch(report, library)
+    for section in SECTIONS.values():
+        section(report, library)
 
 
 def main():
@@ -125,7 +135,7 @@ def main():
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--full", action="store_true")
-    parser.add_argument("--only", choices=["torch"])
+    parser.add_argument("--only", choices=SECTIONS)
     parser.add_argument("--write")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -136,7 +146,7 @@ def main():
     report.say("Times are minima of interleaved repetitions, nanoseconds a value, one thread.")
     library = Library(ROOT / "build-bench/bench/libwinnow_bench.so")
     if options.only:
-        run_torch(report, library)
+        SECTIONS[options.only](report, library)
     else:
         run(report, library, options.quick, options.full)
     report.say(f"\n{report.bars - len(report.missed)} of {report.bars} bars met")

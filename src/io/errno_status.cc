@@ -10,8 +10,10 @@ namespace winnow::io {
 
 Status errno_status(std::string_view action, std::string_view path, int error) {
   const ErrorCode code = error == EEXIST ? ErrorCode::kAlreadyExists : ErrorCode::kIoError;
-  return {code, concat("cannot ", action, " \"", escape_path(path),
-                       "\": ", std::generic_category().message(error))};
+  return {code,
+          concat("cannot ", action, " \"", escape_path(path),
+                 "\": ", std::generic_category().message(error)),
+          error};
 }
 
 Status unsupported_file(std::string_view path, std::string_view what) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <string>
 
 #include "winnow/base/checked.h"
@@ -23,6 +24,14 @@ TEST(Status, KeepsItsCodeWhenContextIsAdded) {
   const Status with_file = error.with_context("a.safetensors");
   EXPECT_EQ(with_file.code(), ErrorCode::kHole);
   EXPECT_EQ(with_file.message(), "a.safetensors: bytes 0 to 8 belong to no tensor");
+}
+
+TEST(Status, KeepsTheErrorOfTheSystem) {
+  EXPECT_EQ(Status().system_error(), 0);
+  EXPECT_EQ(Status(ErrorCode::kHole, "a hole").system_error(), 0);
+  const Status missing(ErrorCode::kIoError, "cannot open", ENOENT);
+  EXPECT_EQ(missing.system_error(), ENOENT);
+  EXPECT_EQ(missing.with_context("a.safetensors").system_error(), ENOENT);
 }
 
 TEST(Result, HoldsAValueOrAnError) {

@@ -161,8 +161,9 @@ class [[nodiscard]] Status {
   Status() noexcept = default;
 
   /// An error. `message` is one line without a newline at its end; `code` must not be kOk.
-  Status(ErrorCode code, std::string message)
-      : error_(std::make_shared<const Error>(Error{code, std::move(message)})) {
+  /// `system_error` is the errno of the call that failed, where there was one.
+  Status(ErrorCode code, std::string message, int system_error = 0)
+      : error_(std::make_shared<const Error>(Error{code, std::move(message), system_error})) {
     assert(code != ErrorCode::kOk);
   }
 
@@ -174,6 +175,9 @@ class [[nodiscard]] Status {
     return ok() ? std::string_view() : std::string_view(error_->message);
   }
 
+  /// The errno behind the error, for callers who tell a missing file from a forbidden one; else 0.
+  int system_error() const noexcept { return ok() ? 0 : error_->system_error; }
+
   /// The same error with `context` and ": " before its message; ok stays ok.
   Status with_context(std::string_view context) const;
 
@@ -181,6 +185,7 @@ class [[nodiscard]] Status {
   struct Error {
     ErrorCode code;
     std::string message;
+    int system_error;
   };
   std::shared_ptr<const Error> error_;
 };

@@ -1,0 +1,14 @@
+// PRIVATE. The parts of the module torchwinnow._core, which knows neither torch nor NumPy by name.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace winnow::python {
+
+/// Masks of arrays in memory.
+void bind_arrays(nanobind::module_& module);
+
+/// Whole files.
+void bind_files(nanobind::module_& module);
+
+}  // namespace winnow::python

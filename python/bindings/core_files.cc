@@ -1,0 +1,211 @@
+// Calls on files. Arguments have been checked for their types by torchwinnow/files.py, which also
+// makes dataclasses of the plain dictionaries that come back.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <exception>
+#include <new>
+#include <utility>
+
+#include "core_bindings.h"
+#include "python_progress.h"
+#include "python_status.h"
+#include "tbb_parallel_for.h"
+#include "winnow/checkpoint/inspect.h"
+#include "winnow/checkpoint/prune.h"
+#include "winnow/checkpoint/verify.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace winnow::python {
+namespace {
+
+// Safetensors names are UTF-8, which the header's reader has checked.
+nb::str text(std::string_view value) { return nb::str(value.data(), value.size()); }
+
+std::string path_of(const nb::bytes& path) { return {path.c_str(), path.size()}; }
+
+PruneSettings make_settings(double level, std::pair<uint64_t, uint64_t> block,
+                            std::optional<uint64_t> zeros,
+                            std::optional<std::pair<uint64_t, uint64_t>> nm, bool l2, bool global,
+                            bool keep_nan, std::vector<std::string> include,
+                            std::vector<std::string> exclude,
+                            const std::vector<std::pair<std::string, double>>& levels) {
+  PruneSettings settings{.config = {.sparsity_level = level,
+                                    .sparse_block_shape = {block.first, block.second},
+                                    .zeros_per_block = zeros,
+                                    .norm = l2 ? Norm::kL2 : Norm::kL1},
+                         .scope = global ? Scope::kGlobal : Scope::kTensor,
+                         .include = std::move(include),
+                         .exclude = std::move(exclude),
+                         .nan = keep_nan ? NanPolicy::kKeep : NanPolicy::kError};
+  if (nm) settings.config = nm_config(nm->first, nm->second, settings.config.norm);
+  for (const auto& [pattern, rule] : levels) settings.levels.push_back({pattern, rule});
+  raise_if_error(validate(settings));
+  return settings;
+}
+
+nb::dict seconds_dict(const StageSeconds& seconds) {
+  nb::dict result;
+  result["open"] = seconds.open;
+  result["read"] = seconds.read;
+  result["select"] = seconds.select;
+  result["mask"] = seconds.mask;
+  result["apply"] = seconds.apply;
+  result["compare"] = seconds.compare;
+  result["write"] = seconds.write;
+  result["sync"] = seconds.sync;
+  result["total"] = seconds.total;
+  return result;
+}
+
+nb::dict tensor_dict(const TensorInfo& tensor) {
+  nb::list shape;
+  for (const uint64_t size : tensor.shape) shape.append(size);
+  nb::dict result;
+  result["name"] = text(tensor.name);
+  result["dtype"] = text(dtype_name(tensor.dtype));
+  result["shape"] = nb::tuple(shape);
+  result["values"] = tensor.numel();
+  result["bytes"] = tensor.bytes();
+  return result;
+}
+
+nb::dict report_dict(const TensorReport& report) {
+  nb::dict result = tensor_dict(report.tensor);
+  result["skipped"] =
+      report.skipped ? nb::object(text(skip_reason_text(*report.skipped))) : nb::none();
+  result["sparsity_level"] = report.sparsity_level;
+  result["blocks"] = report.blocks;
+  result["selected_blocks"] = report.selected_blocks;
+  result["zeros_before"] = report.zeros_before;
+  result["zeros_after"] = report.zeros_after;
+  return result;
+}
+
+nb::object stats_object(const std::optional<ValueStats>& stats) {
+  if (!stats) return nb::none();
+  nb::dict result;
+  result["zeros"] = stats->zeros;
+  result["nans"] = stats->nans;
+  result["infinities"] = stats->infinities;
+  result["min"] = stats->min;
+  result["max"] = stats->max;
+  result["mean_abs"] = stats->mean_abs;
+  return result;
+}
+
+nb::dict inspected_dict(const InspectedTensor& entry) {
+  nb::dict result = tensor_dict(entry.tensor);
+  result["data_offsets"] = nb::make_tuple(entry.tensor.begin, entry.tensor.end);
+  result["stats"] = stats_object(entry.stats);
+  return result;
+}
+
+/// What a call on `threads` threads returns. The library throws nothing on purpose; memory for
+/// small things can still run out, and the system can refuse threads.
+template <typename Call>
+auto guarded(size_t threads, const Call& call) -> decltype(call(std::declval<ParallelFor&>())) {
+  try {
+    cli::TbbParallelFor parallel(threads);
+    return call(parallel);
+  } catch (const std::bad_alloc&) {
+    return Status(ErrorCode::kOutOfMemory, "out of memory");
+  } catch (const std::exception& error) {
+    return Status(ErrorCode::kIoError, error.what());
+  }
+}
+
+/// Runs a long call without the GIL; what it returned, or the exception that it ended with.
+template <typename Call>
+auto run(size_t threads, nb::object listener, const Call& call) {
+  PythonProgress progress(std::move(listener));
+  auto result = [&] {
+    const nb::gil_scoped_release no_gil;
+    return guarded(threads, [&](ParallelFor& parallel) { return call(parallel, progress); });
+  }();
+  progress.finish();
+  raise_if_error(result.status());
+  return std::move(result).value();
+}
+
+nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSettings& settings,
+               bool overwrite, bool dry_run, size_t threads, nb::object listener) {
+  const PruneJob job{.input = path_of(input),
+                     .output = path_of(output),
+                     .settings = settings,
+                     .overwrite = overwrite,
+                     .dry_run = dry_run};
+  const PruneResult pruned = run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
+    return prune_file(Env::posix(), job, parallel, progress);
+  });
+  nb::list tensors;
+  for (const TensorReport& report : pruned.tensors) tensors.append(report_dict(report));
+  nb::dict result;
+  result["tensors"] = tensors;
+  result["input_bytes"] = pruned.input_bytes;
+  result["output_bytes"] = pruned.output_bytes;
+  result["seconds"] = seconds_dict(pruned.seconds);
+  return result;
+}
+
+nb::dict inspect(const nb::bytes& path, bool stats, size_t threads, nb::object listener) {
+  const Inspection found = run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
+    return inspect_file(Env::posix(), path_of(path), stats, parallel, progress);
+  });
+  nb::list tensors;
+  for (const InspectedTensor& entry : found.tensors) tensors.append(inspected_dict(entry));
+  nb::dict metadata, dtypes, result;
+  for (const auto& [key, value] : found.metadata) metadata[text(key)] = text(value);
+  for (const DTypeTotal& total : found.dtypes) {
+    dtypes[text(dtype_name(total.dtype))] =
+        nb::make_tuple(total.tensors, total.values, total.bytes);
+  }
+  result["file_bytes"] = found.file_bytes;
+  result["header_bytes"] = found.header_bytes;
+  result["metadata"] = metadata;
+  result["tensors"] = tensors;
+  result["dtypes"] = dtypes;
+  result["seconds"] = seconds_dict(found.seconds);
+  return result;
+}
+
+nb::dict verify(const nb::bytes& pruned, const nb::bytes& original, const PruneSettings* settings,
+                size_t threads, nb::object listener) {
+  VerifyJob job{.pruned = path_of(pruned), .original = path_of(original), .settings = std::nullopt};
+  if (settings != nullptr) job.settings = *settings;
+  const VerifyResult checked =
+      run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
+        return verify_file(Env::posix(), job, parallel, progress);
+      });
+  nb::dict result;
+  result["settings"] = config_text(checked.settings);
+  result["tensors"] = checked.tensors;
+  result["pruned_tensors"] = checked.pruned_tensors;
+  result["values"] = checked.values;
+  result["dropped_values"] = checked.dropped_values;
+  result["bytes"] = checked.bytes;
+  result["seconds"] = seconds_dict(checked.seconds);
+  return result;
+}
+
+}  // namespace
+
+void bind_files(nb::module_& m) {
+  nb::class_<PruneSettings>(m, "Settings", "Which values fall, checked.")
+      .def(nb::new_(&make_settings), nb::kw_only(), "sparsity_level"_a, "block"_a,
+           "zeros_per_block"_a.none(), "nm"_a.none(), "l2"_a, "global_scope"_a, "keep_nan"_a,
+           "include"_a, "exclude"_a, "levels"_a)
+      .def_prop_ro("text", &config_text, "The settings as they stand in a file's metadata, JSON.");
+  m.def("prune_file", &prune, "input"_a, "output"_a, "settings"_a, "overwrite"_a, "dry_run"_a,
+        "threads"_a, "listener"_a.none(), "Prunes a file to another.");
+  m.def("inspect_file", &inspect, "path"_a, "stats"_a, "threads"_a, "listener"_a.none(),
+        "Lists what a file holds.");
+  m.def("verify_file", &verify, "pruned"_a, "original"_a, "settings"_a.none(), "threads"_a,
+        "listener"_a.none(), "Checks a pruned file against its original.");
+}
+
+}  // namespace winnow::python

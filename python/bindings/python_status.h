@@ -1,0 +1,12 @@
+// PRIVATE. Errors of the library as exceptions of Python.
+#pragma once
+
+#include "winnow/base/status.h"
+
+namespace winnow::python {
+
+/// Raises, by throwing nanobind::python_error, the exception that torchwinnow/errors.py makes of an
+/// error. Does nothing where `status` is ok. The GIL must be held.
+void raise_if_error(const Status& status);
+
+}  // namespace winnow::python

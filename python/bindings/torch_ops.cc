@@ -1,0 +1,111 @@
+// The operators torch.ops.winnow.*, through torch's stable ABI: one binary serves every torch from
+// 2.10 on. Kernels are those of the CPU; torchwinnow/_ops.py adds what shapes alone decide (fake
+// tensors), other devices, and autograd's bookkeeping.
+//
+// torch lets go of the GIL around every kernel. Exceptions pass through it into Python:
+// std::invalid_argument is ValueError there, std::bad_alloc MemoryError.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include "tensor_checks.h"
+#include "torch_parallel_for.h"
+
+namespace winnow::python {
+namespace {
+
+using torch::stable::Tensor;
+
+DataNormConfig config_of(double level, std::span<const int64_t> block, std::optional<int64_t> zeros,
+                         const std::string& norm) {
+  check(block.size() == 2, "sparse_block_shape: expected 2 sides, found ", block.size());
+  check(block[0] >= 1 && block[1] >= 1, "sparse_block_shape: expected sides of at least 1, found ",
+        block[0], "x", block[1]);
+  check(!zeros || *zeros >= 0, "zeros_per_block: expected a number that is not negative, found ",
+        zeros.value_or(0));
+  check(norm == "L1" || norm == "L2", "norm: expected L1 or L2, found ", norm);
+  DataNormConfig config{
+      .sparsity_level = level,
+      .sparse_block_shape = {static_cast<uint64_t>(block[0]), static_cast<uint64_t>(block[1])},
+      .norm = norm == "L1" ? Norm::kL1 : Norm::kL2};
+  if (zeros) config.zeros_per_block = static_cast<uint64_t>(*zeros);
+  check_ok(validate(config));
+  return config;
+}
+
+Tensor compute_mask(Tensor data, double level, std::vector<int64_t> block,
+                    std::optional<int64_t> zeros, std::string norm) {
+  const StridedTensor values = values_of(data, "data");
+  const DataNormConfig config = config_of(level, block, zeros, norm);
+  Tensor mask = torch::stable::new_empty(data, data.sizes(), torch::headeronly::ScalarType::Char);
+  TorchParallelFor threads;
+  check_ok(write_mask(values, config, mask_bytes(mask), threads));
+  return mask;
+}
+
+void compute_masks_(std::vector<Tensor> masks, std::vector<Tensor> data, std::vector<double> levels,
+                    std::vector<int64_t> blocks, std::vector<int64_t> zeros, std::string norm) {
+  const size_t count = masks.size();
+  check(data.size() == count && levels.size() == count && blocks.size() == 2 * count &&
+            zeros.size() == count,
+        "expected as many data, levels, pairs of block sides and zeros as there are masks, found ",
+        data.size(), ", ", levels.size(), ", ", blocks.size() / 2.0, " and ", zeros.size(), " for ",
+        count);
+  std::vector<StridedTensor> values;
+  std::vector<DataNormConfig> configs;
+  for (size_t i = 0; i < count; ++i) {
+    std::optional<int64_t> some;
+    if (zeros[i] != -1) some = zeros[i];
+    configs.push_back(config_of(levels[i], std::span(blocks).subspan(2 * i, 2), some, norm));
+    values.push_back(values_of(data[i], {"data", i}));
+    check_mask(masks[i], data[i], {"masks", i});
+  }
+  check_apart(masks, data);
+  TorchParallelFor threads;
+  for (size_t i = 0; i < count; ++i) {
+    check_ok(write_mask(values[i], configs[i], mask_bytes(masks[i]), threads));
+  }
+}
+
+void prune_(Tensor data, double level, std::vector<int64_t> block, std::optional<int64_t> zeros,
+            std::string norm) {
+  const StridedTensor values = values_of(data, "data");
+  check_writable(values, data);
+  const DataNormConfig config = config_of(level, block, zeros, norm);
+  const auto count = static_cast<size_t>(data.numel());
+  const std::unique_ptr<uint8_t[]> mask(new uint8_t[count]);
+  TorchParallelFor threads;
+  check_ok(write_mask(values, config, {mask.get(), count}, threads));
+  drop_values(values, {mask.get(), count});
+}
+
+void apply_mask_(Tensor data, Tensor mask) {
+  const StridedTensor values = values_of(data, "data");
+  check_writable(values, data);
+  check_mask(mask, data, "mask");
+  check_apart({&mask, 1}, {&data, 1});
+  drop_values(values, mask_bytes(mask));
+}
+
+}  // namespace
+}  // namespace winnow::python
+
+STABLE_TORCH_LIBRARY(winnow, m) {
+  m.def(
+      "compute_mask(Tensor data, float sparsity_level, int[] sparse_block_shape, "
+      "int? zeros_per_block, str norm) -> Tensor");
+  m.def(
+      "compute_masks_(Tensor(a!)[] masks, Tensor[] data, float[] sparsity_levels, "
+      "int[] sparse_block_shapes, int[] zeros_per_block, str norm) -> ()");
+  m.def(
+      "prune_(Tensor(a!) data, float sparsity_level, int[] sparse_block_shape, "
+      "int? zeros_per_block, str norm) -> ()");
+  m.def("apply_mask_(Tensor(a!) data, Tensor mask) -> ()");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(winnow, CPU, m) {
+  m.impl("compute_mask", TORCH_BOX(&winnow::python::compute_mask));
+  m.impl("compute_masks_", TORCH_BOX(&winnow::python::compute_masks_));
+  m.impl("prune_", TORCH_BOX(&winnow::python::prune_));
+  m.impl("apply_mask_", TORCH_BOX(&winnow::python::apply_mask_));
+}

@@ -1,0 +1,133 @@
+"""torchwinnow sets the values of tensors and files that matter least to zero, exactly.
+
+Files, without torch:
+
+    prune_file(src, dst, sparsity_level=0.8)      a safetensors file to another
+    inspect_file(path)                            what a file holds
+    verify_file(pruned, original)                 whether one is what prune_file makes of the other
+
+Tensors of torch and arrays of NumPy:
+
+    compute_mask(tensor, sparsity_level=0.8)      int8, 1 = kept
+    prune_(tensor, sparsity_level=0.8)            in place
+    apply_mask_(tensor, mask)                     in place
+
+Data sparsifiers, in the place of those of torch.ao.pruning (docs/python.md):
+
+    DataNormSparsifier, BaseDataSparsifier        named tensors, their masks, and what is done with both
+    CubicDataScheduler, BaseDataScheduler, ...    one value of every data's configuration by epochs
+    post_training_sparse_quantize                 prunes embeddings and turns them into bytes
+    lightning                                     callbacks, a module of its own
+
+`import torchwinnow` imports neither torch nor NumPy; what needs them imports them when it is used.
+`python -m torchwinnow`, or `winnow`, is the command-line tool.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._core import version as __version__
+    from .data_scheduler import (
+        BaseDataScheduler,
+        CubicDataScheduler,
+        FormulaDataScheduler,
+        LambdaDataScheduler,
+        LinearDataScheduler,
+        StepDataScheduler,
+    )
+    from .data_sparsifier import BaseDataSparsifier, DataNormSparsifier, FakeSparsity
+    from .data_sparsifier.quantization_utils import post_training_sparse_quantize
+    from .errors import UnknownTensorError, VerificationError, WinnowError
+    from .files import (
+        DTypeTotal,
+        Inspection,
+        InspectedTensor,
+        PruneReport,
+        TensorReport,
+        ValueStats,
+        VerifyReport,
+        inspect_file,
+        prune_file,
+        verify_file,
+    )
+    from .tensors import apply_mask_, compute_mask, prune_
+
+# Where each public name stands. A name is imported when it is first asked for.
+_HOMES = {
+    "_core": ("__version__",),
+    "data_scheduler": (
+        "BaseDataScheduler",
+        "CubicDataScheduler",
+        "FormulaDataScheduler",
+        "LambdaDataScheduler",
+        "LinearDataScheduler",
+        "StepDataScheduler",
+    ),
+    "data_sparsifier": ("BaseDataSparsifier", "DataNormSparsifier", "FakeSparsity"),
+    "data_sparsifier.quantization_utils": ("post_training_sparse_quantize",),
+    "errors": ("UnknownTensorError", "VerificationError", "WinnowError"),
+    "files": (
+        "DTypeTotal",
+        "Inspection",
+        "InspectedTensor",
+        "PruneReport",
+        "TensorReport",
+        "ValueStats",
+        "VerifyReport",
+        "inspect_file",
+        "prune_file",
+        "verify_file",
+    ),
+    "tensors": ("apply_mask_", "compute_mask", "prune_"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+_SUBMODULES = ("data_scheduler", "data_sparsifier", "lightning")
+
+__all__ = [
+    "BaseDataScheduler",
+    "BaseDataSparsifier",
+    "CubicDataScheduler",
+    "DTypeTotal",
+    "DataNormSparsifier",
+    "FakeSparsity",
+    "FormulaDataScheduler",
+    "Inspection",
+    "InspectedTensor",
+    "LambdaDataScheduler",
+    "LinearDataScheduler",
+    "PruneReport",
+    "StepDataScheduler",
+    "TensorReport",
+    "UnknownTensorError",
+    "ValueStats",
+    "VerificationError",
+    "VerifyReport",
+    "WinnowError",
+    "__version__",
+    "apply_mask_",
+    "compute_mask",
+    "inspect_file",
+    "post_training_sparse_quantize",
+    "prune_",
+    "prune_file",
+    "verify_file",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{_HOME_OF[name]}", __name__)
+    value = getattr(module, name.strip("_") if name == "__version__" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})

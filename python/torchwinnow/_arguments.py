@@ -1,0 +1,99 @@
+"""PRIVATE. What users pass, checked and made plain. The numbers' ranges are checked in C++."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+_MOST_SIDE = 2**31  # of a block, as in the tool
+_MOST_THREADS = 1024
+
+
+def level(name: str, value: Any) -> float:
+    """A number. NumPy's numbers are fine."""
+    if type(value) is float:  # the usual case, on the way of every call
+        return value
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name}: expected a number, found {value!r}")
+    return float(value)
+
+
+def whole(name: str, value: Any) -> int:
+    """An integer. NumPy's integers are fine."""
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: expected an integer, found {value!r}")
+    return operator.index(value)
+
+
+def pair(name: str, value: Any) -> tuple[int, int]:
+    """Two integers, in any sequence."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name}: expected two integers, found {value!r}")
+    numbers = tuple(value)
+    if len(numbers) != 2:
+        raise ValueError(f"{name}: expected two integers, found {value!r}")
+    return whole(name, numbers[0]), whole(name, numbers[1])
+
+
+def block(name: str, value: Any) -> tuple[int, int]:
+    """Rows and columns of a block."""
+    rows, cols = pair(name, value)
+    if not (1 <= rows <= _MOST_SIDE and 1 <= cols <= _MOST_SIDE):
+        raise ValueError(f"{name}: expected sides of at least 1, found {rows}x{cols}")
+    return rows, cols
+
+
+def zeros(value: Any) -> int | None:
+    """How many values fall in a block; None: all of them."""
+    if value is None:
+        return None
+    count = whole("zeros_per_block", value)
+    if count < 0:
+        raise ValueError(f"zeros_per_block: expected a number that is not negative, found {count}")
+    return count
+
+
+def norm(value: Any) -> str:
+    """ "L1" or "L2"."""
+    if value in ("L1", "L2"):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"norm: expected 'L1' or 'L2', found {value!r}")
+    if value.upper() not in ("L1", "L2"):
+        raise ValueError(f"norm: expected 'L1' or 'L2', found {value!r}")
+    return value.upper()
+
+
+def choice(name: str, value: Any, first: str, second: str) -> bool:
+    """Whether the value is the second of the two."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected {first!r} or {second!r}, found {value!r}")
+    if value not in (first, second):
+        raise ValueError(f"{name}: expected {first!r} or {second!r}, found {value!r}")
+    return value == second
+
+
+def texts(name: str, value: Any) -> list[str]:
+    """One text or several."""
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, Iterable) or isinstance(value, bytes):
+        raise TypeError(f"{name}: expected texts, found {value!r}")
+    result = list(value)
+    for text in result:
+        if not isinstance(text, str):
+            raise TypeError(f"{name}: expected texts, found {text!r}")
+    return result
+
+
+def threads(value: Any) -> int:
+    """How many threads; None: as many as this process may use."""
+    from . import _core
+
+    if value is None:
+        return _core.usable_cores()
+    count = whole("threads", value)
+    if not 1 <= count <= _MOST_THREADS:
+        raise ValueError(f"threads: expected a number from 1 to {_MOST_THREADS}, found {count}")
+    return count

@@ -1,0 +1,69 @@
+"""PRIVATE. What tensors.py does for arrays of NumPy, whose memory the C++ library reads in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from . import _arguments, _core
+
+Array = numpy.ndarray[Any, Any]
+
+# The names of the types in C++, and the integers of their size, as which their memory is shown: NumPy
+# itself has no bfloat16.
+_TYPES = {
+    numpy.dtype(numpy.float32): ("F32", numpy.uint32),
+    numpy.dtype(numpy.float64): ("F64", numpy.uint64),
+    numpy.dtype(numpy.float16): ("F16", numpy.uint16),
+}
+_BF16 = ("BF16", numpy.uint16)
+
+
+def _plain(array: Array) -> tuple[Array, str]:
+    """The array's memory as unsigned integers, and what they are."""
+    _check_array("tensor", array)
+    plain = _TYPES.get(array.dtype) or (_BF16 if array.dtype.name == "bfloat16" else None)
+    if plain is None:
+        raise ValueError(
+            "expected dtype float32, float64, float16 or bfloat16 in the machine's byte order, "
+            f"found {array.dtype!r}"
+        )
+    name, integer = plain
+    return array.view(integer), name
+
+
+def _check_array(name: str, value: Any) -> None:
+    if not isinstance(value, numpy.ndarray):
+        raise TypeError(f"{name}: expected a numpy.ndarray, found {type(value).__name__}")
+
+
+def _check_writable(array: Array) -> None:
+    _check_array("tensor", array)
+    if not array.flags.writeable:
+        raise ValueError("expected an array that may be written, found a read-only one")
+
+
+def compute_mask(array: Array, *settings: Any) -> Array:
+    values, dtype = _plain(array)
+    mask = numpy.empty(array.shape, numpy.int8)
+    _core.write_mask(values, dtype, mask.view(numpy.uint8), *settings, _arguments.threads(None))
+    return mask
+
+
+def prune_(array: Array, *settings: Any) -> None:
+    _check_writable(array)
+    values, dtype = _plain(array)
+    _core.drop_values(values, dtype, compute_mask(array, *settings).view(numpy.uint8))
+
+
+def apply_mask_(array: Array, mask: Any) -> None:
+    _check_writable(array)
+    values, dtype = _plain(array)
+    _check_array("mask", mask)
+    if mask.shape != array.shape:
+        raise ValueError(f"mask: expected the array's shape {array.shape}, found {mask.shape}")
+    if numpy.may_share_memory(array, mask):
+        raise ValueError("mask: expected memory of its own, found that of the array")
+    kept = numpy.ascontiguousarray(mask != 0).reshape(mask.shape)  # which makes 0-d arrays 1-d
+    _core.drop_values(values, dtype, kept.view(numpy.uint8))

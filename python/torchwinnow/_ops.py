@@ -1,0 +1,285 @@
+"""The torch operators `torch.ops.winnow.*`. Importing this module imports torch.
+
+The operators are C++ (`_torch_ops.so`, through torch's stable ABI). Here is what surrounds them:
+results of fake tensors, tensors that are not on the CPU, and autograd's bookkeeping. There is no
+algorithm in this file.
+
+    compute_mask(data, sparsity_level, sparse_block_shape, zeros_per_block, norm) -> mask
+    compute_masks_(masks, data, sparsity_levels, sparse_block_shapes, zeros_per_block, norm)
+    prune_(data, sparsity_level, sparse_block_shape, zeros_per_block, norm)
+    apply_mask_(data, mask)
+    quantize_rows(weight, zero_policy) -> codes, scales, zero_points
+    requantize_rows(weight, scales, zero_points) -> codes
+
+All of them accept tensors of any rank and strides. Where rows have one stride, CPU tensors are read
+and written in place; other layouts are read in pieces of some MiB. Tensors of another device are
+copied to the CPU, and what came out is copied back. The operators are not differentiable: they run
+as under `torch.no_grad()`, so a leaf that requires grad may be pruned, and they raise the version
+counter of what they write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_LIBRARY = Path(__file__).parent / "_torch_ops.so"
+torch.ops.load_library(str(_LIBRARY))
+
+_registrations = torch.library.Library("winnow", "FRAGMENT")
+_after_inplace = torch._C._after_ADInplaceOrView_keyset
+
+
+def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy, or the tensor itself where it is there. What has no plain memory is refused here."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+        kind = "quantized" if tensor.is_quantized else "nested" if tensor.is_nested else tensor.layout
+        raise ValueError(f"expected a strided tensor, found a {kind} one")
+    return tensor.detach().cpu()
+
+
+# --- Shapes without values: fake and meta tensors -------------------------------------------------
+
+
+def _fake_compute_mask(data: torch.Tensor, *_settings: Any) -> torch.Tensor:
+    return torch.empty(data.shape, dtype=torch.int8, device=data.device)
+
+
+def _fake_quantize_rows(
+    weight: torch.Tensor, _zero_policy: str
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rows = weight.shape[:1]
+    return (
+        torch.empty(weight.shape, dtype=torch.uint8, device=weight.device),
+        torch.empty(rows, dtype=torch.float32, device=weight.device),
+        torch.empty(rows, dtype=torch.float32, device=weight.device),
+    )
+
+
+def _fake_requantize_rows(
+    weight: torch.Tensor, _scales: torch.Tensor, _zero_points: torch.Tensor
+) -> torch.Tensor:
+    return torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
+
+
+def _fake_nothing(*_arguments: Any) -> None:
+    return None
+
+
+# --- Other devices: by a copy on the CPU ----------------------------------------------------------
+
+
+def _compute_mask_by_copy(data: torch.Tensor, *settings: Any) -> torch.Tensor:
+    return torch.ops.winnow.compute_mask(_on_cpu(data), *settings).to(data.device)
+
+
+def _compute_masks_by_copy(
+    masks: Sequence[torch.Tensor], data: Sequence[torch.Tensor], *settings: Any
+) -> None:
+    if not masks and not data:  # no tensor says which kernel is meant
+        return
+    copies = [torch.empty(mask.shape, dtype=mask.dtype) for mask in masks]
+    torch.ops.winnow.compute_masks_(copies, [_on_cpu(each) for each in data], *settings)
+    for mask, copy in zip(masks, copies):
+        mask.copy_(copy)
+
+
+def _prune_by_copy(data: torch.Tensor, *settings: Any) -> None:
+    copy = _on_cpu(data)
+    torch.ops.winnow.prune_(copy, *settings)
+    data.detach().copy_(copy)
+
+
+def _apply_mask_by_copy(data: torch.Tensor, mask: torch.Tensor) -> None:
+    copy = _on_cpu(data)
+    torch.ops.winnow.apply_mask_(copy, _on_cpu(mask))
+    data.detach().copy_(copy)
+
+
+def _quantize_rows_by_copy(
+    weight: torch.Tensor, zero_policy: str
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    results = torch.ops.winnow.quantize_rows(_on_cpu(weight), zero_policy)
+    codes, scales, zero_points = (result.to(weight.device) for result in results)
+    return codes, scales, zero_points
+
+
+def _requantize_rows_by_copy(
+    weight: torch.Tensor, scales: torch.Tensor, zero_points: torch.Tensor
+) -> torch.Tensor:
+    arguments = (_on_cpu(weight), _on_cpu(scales), _on_cpu(zero_points))
+    return torch.ops.winnow.requantize_rows(*arguments).to(weight.device)
+
+
+# --- Autograd -------------------------------------------------------------------------------------
+
+
+def _bumping(name: str) -> Callable[..., Any]:
+    """A kernel that raises the version counters of the first argument, then calls the real one."""
+    operator = getattr(torch.ops.winnow, name).default
+
+    def kernel(keyset: Any, written: Any, *arguments: Any) -> Any:
+        torch.autograd.graph.increment_version(written)
+        return operator.redispatch(keyset & _after_inplace, written, *arguments)
+
+    return kernel
+
+
+def _register(name: str, fake: Callable[..., Any], by_copy: Callable[..., Any]) -> None:
+    torch.library.register_fake(f"winnow::{name}", fake, lib=_registrations)
+    _registrations.impl(name, by_copy, "CompositeExplicitAutograd")
+    # Nothing is differentiated, and nothing has to be said about it in the backward pass.
+    _registrations.impl(name, torch.library.fallthrough_kernel, "Autograd")
+    if name.endswith("_"):
+        _registrations.impl(name, _bumping(name), "ADInplaceOrView", with_keyset=True)
+
+
+_register("compute_mask", _fake_compute_mask, _compute_mask_by_copy)
+_register("compute_masks_", _fake_nothing, _compute_masks_by_copy)
+_register("prune_", _fake_nothing, _prune_by_copy)
+_register("apply_mask_", _fake_nothing, _apply_mask_by_copy)
+_register("quantize_rows", _fake_quantize_rows, _quantize_rows_by_copy)
+_register("requantize_rows", _fake_requantize_rows, _requantize_rows_by_copy)
+
+
+# --- What other modules call ----------------------------------------------------------------------
+
+_compute_mask = torch.ops.winnow.compute_mask.default
+_prune_ = torch.ops.winnow.prune_.default
+
+
+def compute_mask(
+    data: torch.Tensor,
+    sparsity_level: float,
+    sparse_block_shape: Sequence[int],
+    zeros_per_block: int | None,
+    norm: str,
+) -> torch.Tensor:
+    """The mask of a tensor; see tensors.compute_mask. TypeError for anything but a tensor."""
+    _check_tensor("tensor", data)
+    mask: torch.Tensor = _compute_mask(
+        data, sparsity_level, sparse_block_shape, zeros_per_block, norm
+    )
+    return mask
+
+
+def prune_(
+    data: torch.Tensor,
+    sparsity_level: float,
+    sparse_block_shape: Sequence[int],
+    zeros_per_block: int | None,
+    norm: str,
+) -> None:
+    """Prunes a tensor in place; see tensors.prune_. TypeError for anything but a tensor."""
+    _check_tensor("tensor", data)
+    _prune_(data, sparsity_level, sparse_block_shape, zeros_per_block, norm)
+
+
+def _check_tensor(name: str, value: Any) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, found {type(value).__name__}")
+
+
+def compute_masks_(
+    masks: Sequence[torch.Tensor],
+    data: Sequence[torch.Tensor],
+    sparsity_levels: Sequence[float],
+    sparse_block_shapes: Sequence[int],
+    zeros_per_block: Sequence[int],
+    norm: str,
+) -> None:
+    """Writes the mask of each of `data` into `masks`, in one call for all of them.
+
+    Everything is checked before any mask is written.
+
+    Args:
+        masks: int8, contiguous, each of the shape and device of its data; 1 = kept, 0 = dropped. They
+            share no memory with each other nor with any data. Their version counters are raised.
+        data: float32, float64, float16 or bfloat16, of any rank and strides.
+        sparsity_levels: for each tensor the share of its blocks that fall.
+        sparse_block_shapes: for each tensor two numbers, rows and columns of a block.
+        zeros_per_block: for each tensor the values that fall in a block; -1: all of them.
+        norm: "L1" or "L2".
+
+    Raises:
+        ValueError: for anything else, naming it; no mask was written.
+    """
+    arguments = (masks, data, sparsity_levels, sparse_block_shapes, zeros_per_block, norm)
+    if torch.compiler.is_compiling() or not masks:
+        torch.ops.winnow.compute_masks_(*arguments)
+        return
+    # What the kernel for ADInplaceOrView does, without handing a thousand tensors to Python and back.
+    torch.autograd.graph.increment_version(masks)
+    with torch._C._AutoDispatchBelowADInplaceOrView():
+        torch.ops.winnow.compute_masks_(*arguments)
+
+
+def apply_mask_(data: torch.Tensor, mask: torch.Tensor) -> None:
+    """Sets `data` to +0 wherever `mask` is 0, in place; all other values keep their bits.
+
+    Args:
+        data: float32, float64, float16 or bfloat16, of any rank and strides, but not expanded.
+        mask: of data's shape and device, of any dtype; shares no memory with `data`.
+
+    Raises:
+        TypeError: for anything but tensors.
+        ValueError: for other dtypes, shapes and layouts, naming them; nothing was written.
+    """
+    _check_tensor("tensor", data)
+    _check_tensor("mask", mask)
+    if mask.dtype is not torch.int8:
+        mask = mask.ne(0).to(torch.int8)
+    torch.ops.winnow.apply_mask_(data, mask.contiguous())
+
+
+def quantize_rows(
+    weight: torch.Tensor, zero_policy: str = "exact"
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Encodes each row of a weight in bytes.
+
+    Args:
+        weight: [rows, cols], of any floating dtype (rounded to float32) and any strides.
+        zero_policy: "exact" gives 0 a code of its own; "upstream" computes as torch.ao does, where 0
+            may be off by half a step, or by more where it lies outside the row's range.
+
+    Returns:
+        codes, uint8 [rows, cols]; scales, float32 [rows]; zero_points, float32 [rows]. The value of a
+        code is `(code - zero_point) * scale`.
+
+    Raises:
+        ValueError: for another weight or policy; under "exact" also for a row that holds NaN or
+            infinite values, naming it.
+    """
+    codes, scales, zero_points = torch.ops.winnow.quantize_rows(_as_float(weight), zero_policy)
+    return codes, scales, zero_points
+
+
+def requantize_rows(
+    weight: torch.Tensor, scales: torch.Tensor, zero_points: torch.Tensor
+) -> torch.Tensor:
+    """Encodes each row of a weight by the scale and the zero point that are given.
+
+    Args:
+        weight: [rows, cols], of any floating dtype (rounded to float32) and any strides.
+        scales: float32 [rows].
+        zero_points: float32 [rows].
+
+    Returns:
+        codes, uint8 [rows, cols]. Values outside a row's range become the nearest end of it.
+
+    Raises:
+        ValueError: for other shapes or dtypes.
+    """
+    parameters = (scales.detach().contiguous(), zero_points.detach().contiguous())
+    codes: torch.Tensor = torch.ops.winnow.requantize_rows(_as_float(weight), *parameters)
+    return codes
+
+
+def _as_float(weight: torch.Tensor) -> torch.Tensor:
+    _check_tensor("weight", weight)
+    if not weight.is_floating_point():
+        raise ValueError(f"weight: expected a floating dtype, found {weight.dtype}")
+    return weight.detach().to(torch.float32)

@@ -1,0 +1,157 @@
+"""PRIVATE. A sparsifier's state as plain dicts, and back.
+
+    state        name -> {"mask": sparse COO, and what update_mask keeps there}
+    data_groups  name -> configuration
+    _container   `parametrizations.<slot>.original` while masked, `<slot>` once squashed -> tensor
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import _container as containers
+from .fake_sparsity import FakeSparsity
+
+PARTS = ("state", "data_groups", "_container")
+
+
+@dataclass
+class Entry:
+    """One name of a state, checked and copied."""
+
+    name: str
+    tensor: Tensor
+    state: dict[str, Any]
+    group: dict[str, Any]
+    links: list[nn.Module]  # none: squashed
+
+
+def _sparse_mask(entries: Mapping[str, Any]) -> Tensor:
+    return entries["mask"].detach().to_sparse().coalesce()
+
+
+def _dense_mask(entries: Mapping[str, Any]) -> Tensor:
+    mask = entries["mask"]
+    return mask.to_dense() if mask.layout is not torch.strided else mask.detach().clone()
+
+
+def _with_masks(
+    state: Mapping[str, Mapping[str, Any]], convert: Callable[[Mapping[str, Any]], Tensor]
+) -> dict[str, dict[str, Any]]:
+    result = {}
+    for name, entries in state.items():
+        others = {key: value for key, value in entries.items() if key != "mask"}
+        result[name] = {"mask": convert(entries), **copy.deepcopy(others)}
+    return result
+
+
+def sparse_state(state: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A deep copy whose masks are sparse COO, coalesced, in row-major order."""
+    return _with_masks(state, _sparse_mask)
+
+
+def dense_state(state: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The inverse of sparse_state, a deep copy too. KeyError 'mask' where one is missing."""
+    return _with_masks(state, _dense_mask)
+
+
+def container_state(container: nn.Module, clone: bool) -> dict[str, Tensor]:
+    """The container's tensors by name, detached, and copied where `clone` is set."""
+    tensors = container.state_dict()
+    return {key: value.clone() if clone else value for key, value in tensors.items()}
+
+
+def container_fields(container: nn.Module) -> dict[str, Tensor]:
+    """As container_state, for pickles and deep copies: Parameters stay Parameters."""
+    tensors = container.state_dict(keep_vars=True)
+    return {key: value if value.is_leaf else value.detach() for key, value in tensors.items()}
+
+
+def _error(what: object, why: str) -> RuntimeError:
+    return RuntimeError(f"Error loading {what}: {why}")
+
+
+def _links(name: str, tensor: Tensor, mask: Tensor, group: Mapping[str, Any]) -> list[nn.Module]:
+    make = group.get("parametrization", FakeSparsity)
+    containers.check_parametrization(make, tensor, mask)
+    return [make(mask)]
+
+
+def _load_link(link: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> None:
+    """Gives a parametrization of the user's own what it had besides the mask."""
+    own = {key.removeprefix(prefix): value for key, value in tensors.items()
+           if key.startswith(prefix)}
+    if own:
+        link.load_state_dict(own, strict=False)
+
+
+def _entry(
+    name: str, state: dict[str, Any], parts: Mapping[str, Mapping[str, Any]], copy_tensors: bool
+) -> Entry:
+    tensors, slot = parts["_container"], containers.slot_of(name)
+    if name not in parts["data_groups"]:
+        raise _error(name, "data_groups does not have it")
+    group = dict(parts["data_groups"][name])
+    masked_key = f"parametrizations.{slot}.original"
+    if slot not in tensors and masked_key not in tensors:
+        raise _error(name, "the container does not have it")
+    tensor = tensors[slot if slot in tensors else masked_key]
+    if copy_tensors:
+        tensor = tensor.detach().clone()
+    links = [] if slot in tensors else _links(name, tensor, state["mask"], group)
+    for index, link in enumerate(links):
+        _load_link(link, f"parametrizations.{slot}.{index}.", tensors)
+    return Entry(name, tensor, state, group, links)
+
+
+def read(
+    parts: Mapping[str, Any], *, strict: bool, skip: frozenset[str] = frozenset()
+) -> Iterator[Entry]:
+    """The entries of a state_dict but those in `skip`; all of them are copies.
+
+    KeyError naming a part that is missing, or 'mask'. RuntimeError "Error loading NAME" where the
+    parts do not fit together, AssertionError or ValueError where a mask does not fit its data.
+    """
+    for part in PARTS:
+        if part not in parts:
+            raise KeyError(part)
+    extra = [name for name in parts["data_groups"] if name not in parts["state"]]
+    if strict and extra:
+        raise _error(", ".join(map(str, extra)), "state does not have it")
+    state = {name: entries for name, entries in parts["state"].items() if name not in skip}
+    for name, entries in dense_state(state).items():
+        entry = _entry(name, entries, parts, copy_tensors=True)
+        entry.group = copy.deepcopy(entry.group)
+        yield entry
+
+
+def unpickled(parts: Mapping[str, Any]) -> Iterator[Entry]:
+    """The entries of what __getstate__ made, whose tensors belong to the new object already."""
+    for name, entries in parts["state"].items():
+        own = {**entries, "mask": _dense_mask(entries)}
+        yield _entry(name, own, parts, copy_tensors=False)
+
+
+def build(entries: Iterable[Entry]) -> tuple[nn.Module, dict, dict]:
+    """A container, the state and the data_groups of `entries`, in their order."""
+    container, state, groups = nn.Module(), {}, {}
+    for entry in entries:
+        containers.insert(container, entry.name, entry.tensor, entry.links)
+        state[entry.name] = entry.state
+        groups[entry.name] = entry.group
+    return container, state, groups
+
+
+def present(sparsifier: Any) -> Iterator[Entry]:
+    """The entries of a sparsifier, their very objects."""
+    container = sparsifier._container
+    for name, group in sparsifier.data_groups.items():
+        tensor = containers.stored_tensor(container, name)
+        links = containers.links_of(container, name)
+        yield Entry(name, tensor, sparsifier.state[name], group, links)

@@ -1,0 +1,345 @@
+"""Named data and their masks: the base of all data sparsifiers.
+
+    class BelowThreshold(BaseDataSparsifier):
+        def __init__(self, threshold):
+            super().__init__(threshold=threshold)
+
+        def update_mask(self, name, data, threshold):
+            self.get_mask(name)[data.abs() < threshold] = 0
+
+    sparsifier = BelowThreshold(0.2)
+    sparsifier.add_data("table", model.embedding)
+    sparsifier.add_data("other", tensor, threshold=0.5)
+    sparsifier.step()         # computes the masks
+    sparsifier.squash_mask()  # applies them: the model's weight is sparse now
+"""
+
+from __future__ import annotations
+
+import abc
+import copy
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from .._upstream import register_as_upstream
+from . import _container as containers
+from . import _state
+from ._data import SUPPORTED_TYPES, check_name, checked_weight, weight_in
+from .fake_sparsity import FakeSparsity
+
+__all__ = ["SUPPORTED_TYPES", "BaseDataSparsifier"]
+
+
+def _own_mask(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config`, with a copy of its mask."""
+    config = dict(config)
+    if isinstance(config.get("mask"), Tensor):
+        config["mask"] = config["mask"].detach().clone()
+    return config
+
+
+@register_as_upstream
+class BaseDataSparsifier(abc.ABC):
+    """Holds named data, computes their masks in `step` and applies them in `squash_mask`.
+
+    Data are tensors, Parameters, Embeddings and EmbeddingBags, whose `weight` is meant. A tensor
+    that was added stays the caller's: the container holds the same object, sees what is done to it
+    in place, and squash_mask writes the result into it. While it is masked, reads by
+    `get_data(name, return_original=False)` are mask * original, fresh each time, with gradient.
+
+    All collections iterate in the order of insertion; a replaced name moves to the end. A call
+    that raises has changed nothing, but for `step` where update_mask raises halfway.
+
+    Attributes:
+        defaults: the configuration of data that brings none of its own.
+        state: name -> {"mask": Tensor, ...}, a plain dict. A subclass may keep more there.
+        data_groups: name -> configuration, a plain dict. Values may be changed.
+        enable_mask_update: whether step computes. A scheduler's step turns it on again.
+
+    `isinstance` with the class of this name in torch.ao.pruning holds where torch has one.
+
+    Differs from torch.ao: docs/python.md lists it.
+    """
+
+    enable_mask_update: bool = True
+
+    def __init__(self, data_list: Iterable[tuple[str, Any]] | None = None, **defaults: Any) -> None:
+        """
+        Args:
+            data_list: pairs of name and data, added under the defaults. Each gets a copy of a
+                `mask` among those.
+            defaults: any values; update_mask gets them by name. `mask` (of the data's shape) is
+                the first mask, `parametrization` (called with the mask) takes the place of
+                FakeSparsity.
+        """
+        self.defaults = defaults
+        self.state: dict[str, dict[str, Any]] = {}
+        self.data_groups: dict[str, dict[str, Any]] = {}
+        self.enable_mask_update = True
+        self._container = nn.Module()
+        self._check_config(defaults)
+        for name, data in data_list or ():
+            self.add_data(name, data, **_own_mask(defaults))
+
+    def prepare(self, model: Any, config: Any) -> None:
+        """NotImplementedError: there is nothing to prepare, add_data does it."""
+        raise NotImplementedError("this function is undefined for this class: use add_data")
+
+    @abc.abstractmethod
+    def update_mask(self, name: str, data: Tensor, **config: Any) -> None:
+        """Writes the mask of `name`: get_mask(name), changed in place, never rebound.
+
+        Called by step, without gradient.
+
+        Args:
+            data: the original
+            config: all of data_groups[name]
+        """
+
+    # ---- what a subclass may check
+
+    def _check_data(self, name: str, weight: Tensor) -> None:
+        """Raises where this sparsifier cannot work on `weight`."""
+
+    def _check_config(self, config: Mapping[str, Any]) -> None:
+        """Raises where a value of a configuration, which need not be complete, makes no sense."""
+
+    # ---- adding
+
+    def _extract_weight(self, data: Any) -> Tensor | None:
+        """The tensor that is meant by `data`, the very object; None where its type is unknown."""
+        return weight_in(data)
+
+    def add_data(self, name: str, data: Any, reuse_mask: bool = True, **config: Any) -> Tensor:
+        """Puts `data` into the container under `name` and returns its masked read.
+
+        The first mask is `config["mask"]`, or ones of the data's shape and dtype. A name that is
+        there already is replaced, with a UserWarning: its configuration carries over, and under
+        `reuse_mask` its mask; the tensor it held before goes back to its owner as it is.
+
+        Args:
+            name: without a "."
+            data: tensor, Parameter, Embedding or EmbeddingBag
+            reuse_mask: for a name that is there: keep its mask, the same object, or start with
+                `config["mask"]`, one of the defaults, or ones.
+            config: overrides of the defaults, or of the configuration that is there.
+
+        Raises:
+            AssertionError: "specified data type ... not supported"; a mask whose shape is not that
+                of the data.
+            KeyError: `name` is empty, holds a "." or is "parametrizations".
+            TypeError: `name` is no string, `mask` no tensor.
+            ValueError: a mask that would change the data's dtype, or is that of another name.
+
+        Differs from torch.ao: names of a module's attributes are fine, subclasses of the two
+        modules are accepted, a squashed name can be replaced, a replacement keeps the
+        parametrization of its configuration, and a call that fails changes nothing.
+        """
+        weight = checked_weight(data)
+        check_name(name)
+        is_there = name in self.state
+        if is_there:
+            warnings.warn(
+                "Replacing existing data of the same name. - Did you mean a different name?",
+                stacklevel=2,
+            )
+        self._check_config(config)
+        self._check_data(name, weight)
+        group = copy.deepcopy(self.data_groups[name] if is_there else self.defaults)
+        group.update(config)
+        if is_there and reuse_mask:
+            mask = self._kept_mask(name, weight)
+        else:
+            mask = self._first_mask(name, weight, config)
+        make = group.get("parametrization", FakeSparsity)
+        containers.check_parametrization(make, weight, mask)
+        if is_there:
+            self._forget(name)
+        containers.insert(self._container, name, weight, [make(mask)])
+        self.state[name] = {"mask": mask}
+        self.data_groups[name] = group
+        return self.get_data(name, return_original=False)
+
+    def _kept_mask(self, name: str, weight: Tensor) -> Tensor:
+        old = containers.stored_tensor(self._container, name)
+        if weight.shape != old.shape:
+            raise AssertionError(
+                f"to retain the old mask, the shape of the new data {tuple(weight.shape)} must be "
+                f"the same as that of the old data {tuple(old.shape)} of '{name}'"
+            )
+        return self.state[name]["mask"]
+
+    def _first_mask(self, name: str, weight: Tensor, config: Mapping[str, Any]) -> Tensor:
+        mask = config.get("mask")
+        if mask is None:
+            mask = _own_mask(self.defaults).get("mask")
+        if mask is None:
+            return torch.ones_like(weight, requires_grad=False)
+        for other, entries in self.state.items():
+            if other != name and entries["mask"] is mask:
+                raise ValueError(f"the mask for '{name}' is that of '{other}': pass a copy")
+        return mask
+
+    def _forget(self, name: str) -> None:
+        containers.remove(self._container, name)
+        del self.state[name]
+        del self.data_groups[name]
+
+    # ---- access
+
+    def get_mask(self, name: str) -> Tensor:
+        """The live mask of `name`, also after squash_mask. Change it in place.
+
+        ValueError "data with specified name does not exist".
+        """
+        self._check_known(name)
+        return self.state[name]["mask"]
+
+    def get_data(self, name: str, return_original: bool = True) -> Tensor:
+        """The original of `name`, the tensor object that was added; or its masked read.
+
+        After squash_mask there is no original, and the read is the stored tensor.
+        ValueError for an unknown name, or "mask squashed" for an original that is gone.
+        """
+        self._check_known(name)
+        if not return_original:
+            return getattr(self._container, containers.slot_of(name))
+        self._check_masked(name)
+        return containers.stored_tensor(self._container, name)
+
+    def _check_known(self, name: str) -> None:
+        if name not in self.data_groups:
+            raise ValueError(f"data with specified name does not exist: '{name}'")
+
+    def _check_masked(self, name: str) -> None:
+        if name not in self.state or not containers.is_masked(self._container, name):
+            raise ValueError(
+                f"mask squashed - original mask value does not exist: '{name}' has no original"
+            )
+
+    # ---- masks
+
+    def step(self) -> None:
+        """Computes the masks of all data by update_mask, in order, without gradient.
+
+        Does nothing while enable_mask_update is false. ValueError "mask squashed", naming it, where
+        an entry was squashed; no mask is touched then.
+        """
+        if not self.enable_mask_update:
+            return
+        # In inference mode new masks could not be used in a later training step.
+        with torch.inference_mode(False), torch.no_grad():
+            self._update_masks()
+
+    def _update_masks(self) -> None:
+        for name in self.data_groups:
+            self._check_masked(name)
+        for name, group in self.data_groups.items():
+            self.update_mask(name, self.get_data(name), **group)
+
+    def squash_mask(
+        self,
+        *args: Any,
+        leave_parametrized: bool = True,
+        names: Iterable[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Ends the masking of `names`, or of all; masks and configurations are kept.
+
+        Args:
+            leave_parametrized: the tensor that was added takes over the masked values: the same
+                object, so that an optimizer goes on working; views of it keep the old ones. False:
+                it stays as it was.
+            names: one name or several. Unset: all.
+
+        Dropped values that were negative are -0 then, and NaN and infinite ones NaN, as 0 times
+        them is. ValueError "does not have a parametrization on NAME" for names that are unknown,
+        squashed already or given twice; all are checked before any is touched.
+
+        Differs from torch.ao: a string is one name, not its letters.
+        """
+        if names is None:
+            names = self.data_groups
+        names = [names] if isinstance(names, str) else list(names)
+        for index, name in enumerate(names):
+            masked = containers.is_masked(self._container, name) if name in self.state else False
+            if not masked or name in names[:index]:
+                raise ValueError(
+                    f"{type(self).__name__} does not have a parametrization on {name}"
+                )
+            containers.check_readable(self._container, name)
+        for name in names:
+            parametrize.remove_parametrizations(
+                self._container, containers.slot_of(name), leave_parametrized=leave_parametrized
+            )
+
+    # ---- state
+
+    def state_dict(self, *, clone: bool = True) -> dict[str, Any]:
+        """A snapshot of masks, configurations and data, without defaults and subclass fields.
+
+        Plain dicts: "state" (masks are sparse COO), "data_groups" and "_container". Where no
+        configuration holds classes or functions, `torch.load(weights_only=True)` reads it.
+
+        Args:
+            clone: copy the originals. False: they share their memory with the sparsifier, for
+                large tables that are saved at once.
+
+        Differs from torch.ao: a snapshot, of plain dicts.
+        """
+        return {
+            "state": _state.sparse_state(self.state),
+            "data_groups": copy.deepcopy(self.data_groups),
+            "_container": _state.container_state(self._container, clone),
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+        """Takes over a state, of this class or of torch.ao's.
+
+        Loaded data are tensors of the container's own, tied to no caller.
+
+        Args:
+            strict: what was there goes. False: entries that are there stay completely, and only
+                new names are added, in front of them.
+
+        Raises, and has changed nothing then:
+            KeyError: a part or a mask is missing.
+            RuntimeError: "Error loading NAME" where the parts do not fit together.
+            AssertionError, ValueError: a mask does not fit its data; what add_data refuses.
+        """
+        skip = frozenset() if strict else frozenset(self.state)
+        entries = list(_state.read(state_dict, strict=strict, skip=skip))
+        for entry in entries:
+            self._check_data(entry.name, entry.tensor)
+            self._check_config(entry.group)
+        if not strict:
+            entries += _state.present(self)
+        self._container, self.state, self.data_groups = _state.build(entries)
+
+    def __getstate__(self) -> dict[str, Any]:
+        fields = dict(self.__dict__)
+        fields.pop("step", None)  # a scheduler's counter, which is bound to this object
+        fields["state"] = _state.sparse_state(self.state)
+        fields["_container"] = _state.container_fields(self._container)
+        return fields
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        fields = dict(state)
+        if "_container" in fields:
+            built = _state.build(_state.unpickled(fields))
+            fields["_container"], fields["state"], fields["data_groups"] = built
+        self.__dict__.update(fields)
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for name, group in self.data_groups.items():
+            lines += ["\tData Group", f"\t    name: {name}"]
+            lines += [f"\t    {key}: {group[key]}" for key in sorted(group) if key != "data"]
+        if len(lines) == 1:
+            return lines[0] + ")"
+        return "\n".join(lines) + "\n)"

@@ -1,0 +1,170 @@
+"""Masks by the norm of blocks: the sparsifier that most users want.
+
+    sparsifier = DataNormSparsifier(sparsity_level=0.8, sparse_block_shape=(1, 4))
+    sparsifier.add_data("users", model.users)
+    sparsifier.add_data("items", model.items, sparsity_level=0.9)
+    sparsifier.step()
+    sparsifier.squash_mask()
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _ops
+from . import _container as containers
+from ._settings import FIELDS, Settings, check_fields, checked_block, settings_of
+from .base_data_sparsifier import BaseDataSparsifier
+
+__all__ = ["DataNormSparsifier"]
+
+_NORMS = ("L1", "L2")
+# Names that are no fields, but known.
+_OTHER_NAMES = ("mask", "parametrization")
+
+
+class DataNormSparsifier(BaseDataSparsifier):
+    """Drops the blocks whose values have the smallest mean norm. docs/masks.md states the rule.
+
+    Data may have any floating dtype and any rank: dimensions of size 1 do not count, the last of
+    the others is the columns, the rest are the rows. The mask has the data's shape. The first step
+    turns it into int8, the same tensor object; later steps write it in place.
+
+    Configuration of each name: `sparsity_level`, `sparse_block_shape` and `zeros_per_block`. Data
+    that overrides the block's shape alone inherits zeros_per_block as a number; step refuses it
+    where it is more than the block has, naming both. None means the whole block.
+
+    A step computes all masks in one call of the C++ library and is all or nothing. A subclass that
+    overrides update_mask is asked for each name instead.
+
+    Differs from torch.ao: any rank; levels at or below 0 drop nothing; ties fall by index; integer
+    data are refused when added; docs/python.md lists the rest.
+    """
+
+    norm: str = "L1"
+
+    def __init__(
+        self,
+        data_list: Iterable[tuple[str, Any]] | None = None,
+        sparsity_level: float = 0.5,
+        sparse_block_shape: tuple[int, int] = (1, 4),
+        zeros_per_block: int | None = None,
+        norm: str = "L1",
+    ) -> None:
+        """
+        Args:
+            data_list: pairs of name and data.
+            sparsity_level: share of the blocks that are selected; 0 and less none, 1 and more all.
+            sparse_block_shape: rows and columns of a block, each at least 1.
+            zeros_per_block: how many values fall in a selected block; None: all of
+                `sparse_block_shape`, as it stands here.
+            norm: "L1" scores a value by |x|, "L2" by x * x; a block's score is their mean.
+
+        AssertionError: another norm. TypeError, ValueError: values of the wrong type or range.
+        """
+        if norm not in _NORMS:
+            raise AssertionError(f"only L1 and L2 norm supported at the moment, got {norm!r}")
+        if zeros_per_block is None:
+            zeros_per_block = math.prod(checked_block(sparse_block_shape))
+        self.norm = norm
+        super().__init__(
+            data_list,
+            sparsity_level=sparsity_level,
+            sparse_block_shape=sparse_block_shape,
+            zeros_per_block=zeros_per_block,
+        )
+
+    def update_mask(  # type: ignore[override]
+        self,
+        name: str,
+        data: Tensor,
+        sparsity_level: float,
+        sparse_block_shape: tuple[int, int],
+        zeros_per_block: int | None,
+        **kwargs: Any,
+    ) -> None:
+        """Writes the mask of `name` as the rule says for `data`; for calls from outside a step."""
+        settings = settings_of(sparsity_level, sparse_block_shape, zeros_per_block)
+        _write_masks([self.state[name]["mask"]], [data], [settings], self.norm)
+
+    def _update_masks(self) -> None:
+        if type(self).update_mask is not DataNormSparsifier.update_mask or (
+            "update_mask" in self.__dict__
+        ):
+            super()._update_masks()
+            return
+        # A thousand small tables are usual: this loop is to cost less than their masks do.
+        masks, data, settings = [], [], []
+        lists, state = containers.masked_lists(self._container), self.state
+        slot_of, original_in = containers.slot_of, containers.original_in
+        level = block = zeros = current = None
+        for name, group in self.data_groups.items():
+            masked = lists.get(slot_of(name))
+            if masked is None:
+                self._check_masked(name)
+            if (
+                current is None
+                or group["sparsity_level"] is not level
+                or group["sparse_block_shape"] is not block
+                or group["zeros_per_block"] is not zeros
+            ):
+                level, block, zeros = (group[field] for field in FIELDS)
+                current = _settings_for(name, level, block, zeros)
+            masks.append(state[name]["mask"])
+            data.append(original_in(masked))
+            settings.append(current)
+        _write_masks(masks, data, settings, self.norm)
+
+    def _check_data(self, name: str, weight: Tensor) -> None:
+        if not weight.is_floating_point():
+            raise ValueError(f"'{name}' has dtype {weight.dtype}; a norm needs a floating one")
+
+    def _check_config(self, config: Mapping[str, Any]) -> None:
+        check_fields(config)
+        for key in config:
+            if key in FIELDS or key in _OTHER_NAMES:
+                continue
+            for field in difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.8):
+                warnings.warn(
+                    f"'{key}' is no value of a {type(self).__name__}; did you mean '{field}'?",
+                    stacklevel=4,
+                )
+
+
+def _settings_for(name: str, *values: Any) -> Settings:
+    try:
+        return settings_of(*values)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"'{name}': {error}") from None
+
+
+def _write_masks(
+    masks: list[Tensor], data: list[Tensor], settings: list[Settings], norm: str
+) -> None:
+    """One call of the library. Masks become int8, the same objects; where it raises, none is changed."""
+    if not masks:
+        return
+    fresh = []
+    for i, mask in enumerate(masks):
+        if mask.dtype is not torch.int8 or not mask.is_contiguous():
+            masks[i] = torch.empty(data[i].shape, dtype=torch.int8, device=data[i].device)
+            fresh.append((mask, masks[i]))
+    _ops.compute_masks_(
+        masks,
+        data,
+        [each.level for each in settings],
+        [side for each in settings for side in (each.rows, each.cols)],
+        [each.zeros for each in settings],
+        norm,
+    )
+    for mask, values in fresh:
+        mask.data = values
+    # A read from before this step must not go backward through the masks of now.
+    torch.autograd.graph.increment_version([mask for mask, _ in fresh])

@@ -1,0 +1,54 @@
+"""The parametrization that multiplies by a mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FakeSparsity(nn.Module):
+    """Reads of a tensor are `mask * tensor` under this parametrization.
+
+    The mask is a buffer, the very object that was given: changing it in place changes later reads.
+    It is no part of a state_dict.
+
+    Differs from torch.ao: a strict load does not ask for the mask either, so that a parametrized
+    module loads its own state_dict.
+    """
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`mask * x`. AssertionError where the shapes differ; nothing is broadcast."""
+        check_shape(self.mask, x)
+        return self.mask * x
+
+
+def check_shape(mask: Tensor, x: Tensor) -> None:
+    """AssertionError unless both have one shape."""
+    if mask.shape != x.shape:
+        raise AssertionError(
+            f"mask shape ({tuple(mask.shape)}) must match x shape ({tuple(x.shape)})"
+        )
+
+
+def check_mask(mask: object, weight: Tensor) -> None:
+    """Whether `weight` can be read under `mask`.
+
+    TypeError: no tensor. AssertionError: another shape. ValueError: another device, or a dtype
+    that `mask * weight` would take over.
+    """
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask: expected a tensor, got {type(mask).__name__}")
+    check_shape(mask, weight)
+    if mask.device != weight.device:
+        raise ValueError(f"mask is on {mask.device}, the data on {weight.device}")
+    if torch.result_type(mask, weight) != weight.dtype:
+        raise ValueError(
+            f"the mask may not change the dtype of the data: {mask.dtype} times {weight.dtype} is "
+            f"{torch.result_type(mask, weight)}"
+        )

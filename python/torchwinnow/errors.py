@@ -1,0 +1,76 @@
+"""The exceptions of files. Each has `code`, the stable name of what went wrong: "HeaderSyntax", ...
+
+| code                                   | exception                                                 |
+|----------------------------------------|-----------------------------------------------------------|
+| InvalidArgument, UnavailableLevel      | ValueError                                                |
+| UnknownTensor                          | UnknownTensorError, a KeyError                            |
+| AlreadyExists, SameFile                | FileExistsError                                           |
+| CheckFailed                            | VerificationError, a WinnowError                          |
+| IoError                                | OSError: FileNotFoundError, PermissionError, ... by errno |
+| NotDurable, InputChanged, Busy,        | OSError                                                   |
+| UnsupportedFile                        |                                                           |
+| OutOfMemory                            | MemoryError                                               |
+| NanValue, BadSettings, and each way in | WinnowError, a ValueError                                 |
+| which a file can be malformed          |                                                           |
+
+An interrupted call raises what its signal raises: KeyboardInterrupt for Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+
+
+class WinnowError(ValueError):
+    """A file that cannot be processed: it is malformed, or holds values that are not wanted."""
+
+    code: str = ""
+
+
+class VerificationError(WinnowError):
+    """verify_file found a difference. The message names the tensor and the value."""
+
+
+class UnknownTensorError(KeyError):
+    """A pattern that matches no tensor. The message names the nearest ones."""
+
+    code: str = "UnknownTensor"
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError shows its argument in quotes, which suits a key only
+
+
+_KINDS: dict[str, type[Exception]] = {
+    "InvalidArgument": ValueError,
+    "UnavailableLevel": ValueError,
+    "UnknownTensor": UnknownTensorError,
+    "CheckFailed": VerificationError,
+    "OutOfMemory": MemoryError,
+}
+_SYSTEM = {
+    "AlreadyExists": errno.EEXIST,
+    "SameFile": errno.EEXIST,
+    "Busy": errno.EBUSY,
+    "IoError": 0,
+    "NotDurable": 0,
+    "InputChanged": 0,
+    "UnsupportedFile": 0,
+}
+_HINTS = {
+    "AlreadyExists": " (overwrite=True replaces it)",
+    "SameFile": " (overwrite=True replaces it)",
+    "NanValue": " (nan='keep' ranks NaN last)",
+}
+
+
+def from_status(code: str, message: str, system_error: int) -> Exception:
+    """The exception for an error of the C++ library; `system_error` is its errno, or 0."""
+    message += _HINTS.get(code, "")
+    error: Exception
+    if code in _SYSTEM:
+        number = system_error or _SYSTEM[code]
+        error = OSError(number, message) if number else OSError(message)
+    else:
+        error = _KINDS.get(code, WinnowError)(message)
+    error.code = code  # type: ignore[attr-defined]
+    return error

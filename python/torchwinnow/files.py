@@ -1,0 +1,377 @@
+"""Safetensors files: prune them, look into them, prove one against another. Torch is not needed.
+
+    report = prune_file("model.safetensors", "model-80.safetensors", sparsity_level=0.8)
+    print(f"{report.zeros_after:,} of {report.pruned_values:,} values are 0")
+    verify_file("model-80.safetensors", "model.safetensors")
+
+These functions do what `winnow prune`, `inspect` and `verify` do, by the same C++, with the same
+defaults. Which values fall:
+
+    sparsity_level   share of the blocks that fall, 0 to 1 [0.5]
+    block            rows and columns of values that are scored, and selected, together [(1, 4)]
+    zeros_per_block  how many values fall in a selected block [None: all]
+    norm             "L1" or "L2": score of a value, |x| or x * x; a block's is their mean ["L1"]
+    nm               "N:M" or (N, M): keep the N largest of each M values along a row; sets
+                     sparsity_level, block and zeros_per_block itself and excludes them
+    scope            "tensor" or "global": spend the level on each tensor, or once on all ["tensor"]
+    nan              "error" or "keep": stop at a NaN, or rank NaN above all numbers ["error"]
+    include          patterns: prune only what matches [every floating-point tensor of rank 2 or more]
+    exclude          patterns: never prune what matches; beats include
+    levels           {pattern: sparsity_level}: other levels for what matches; the first match wins
+
+A pattern is a shell glob, or a regular expression after "re:"; it matches the whole name. Tensors
+of F32, F64, F16 and BF16 are pruned, all others copied. Paths are str or os.PathLike.
+
+How it runs:
+
+    threads          how many; never changes a byte of the result [None: all cores]
+    progress         a bar by tqdm: True, False, or [None] where standard error is a terminal
+
+The GIL is released. Ctrl-C raises KeyboardInterrupt within some 50 ms, with nothing left behind.
+Errors are listed in torchwinnow/errors.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from . import _arguments, _core
+from ._progress import ProgressBar
+
+Path = Union[str, "os.PathLike[str]"]
+Block = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """What happened to one tensor."""
+
+    name: str
+    dtype: str  #: as safetensors names it: "F32", "BF16", ...
+    shape: tuple[int, ...]
+    values: int  #: number of elements
+    bytes: int  #: of data
+    skipped: str | None  #: why it was copied as it is; None: it was pruned
+    sparsity_level: float  #: asked for; this and what follows is 0 where the tensor was skipped
+    blocks: int
+    selected_blocks: int
+    zeros_before: int  #: values that were 0
+    zeros_after: int  #: values that are 0
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What prune_file did. Seconds are those of each stage, by its name, and "total"."""
+
+    src: str
+    dst: str | None  #: None after a dry run
+    dry_run: bool
+    settings: dict[str, Any]  #: as the file's metadata record them
+    tensors: list[TensorReport]  #: in the order of the data in the file
+    input_bytes: int  #: size of the file
+    output_bytes: int  #: size of the output; after a dry run what it would be
+    seconds: dict[str, float] = field(repr=False)
+
+    @property
+    def pruned_tensors(self) -> int:
+        return sum(tensor.skipped is None for tensor in self.tensors)
+
+    @property
+    def pruned_values(self) -> int:
+        """Number of elements of the pruned tensors."""
+        return sum(tensor.values for tensor in self.tensors if tensor.skipped is None)
+
+    @property
+    def zeros_before(self) -> int:
+        """Zeros in the pruned tensors before."""
+        return sum(tensor.zeros_before for tensor in self.tensors)
+
+    @property
+    def zeros_after(self) -> int:
+        """Zeros in the pruned tensors now."""
+        return sum(tensor.zeros_after for tensor in self.tensors)
+
+
+@dataclass(frozen=True)
+class ValueStats:
+    """Figures of a tensor's values. Where all are NaN, min, max and mean_abs are 0."""
+
+    zeros: int
+    nans: int
+    infinities: int
+    min: float  #: of the values that are not NaN
+    max: float  #: of the values that are not NaN
+    mean_abs: float  #: of the finite values
+
+
+@dataclass(frozen=True)
+class InspectedTensor:
+    """One tensor of a file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    values: int  #: number of elements
+    bytes: int  #: of data
+    data_offsets: tuple[int, int]  #: first byte and the one behind the last, in the data
+    stats: ValueStats | None  #: where asked for, of F32, F64, F16 and BF16
+
+
+@dataclass(frozen=True)
+class DTypeTotal:
+    """Sums over all tensors of one dtype."""
+
+    tensors: int
+    values: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a file holds."""
+
+    path: str
+    file_bytes: int
+    header_bytes: int  #: of the header's text, padding included
+    metadata: dict[str, str]
+    tensors: list[InspectedTensor]  #: in the order of the header
+    dtypes: dict[str, DTypeTotal]
+    seconds: dict[str, float] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What verify_file checked and found right."""
+
+    pruned: str
+    original: str
+    settings: dict[str, Any]  #: those that the check was made with
+    tensors: int
+    pruned_tensors: int
+    values: int  #: of the pruned tensors
+    dropped_values: int  #: all +0.0 in the pruned file
+    bytes: int  #: of data, compared
+    seconds: dict[str, float] = field(repr=False)
+
+
+def prune_file(
+    src: Path,
+    dst: Path | None = None,
+    *,
+    sparsity_level: float | None = None,
+    block: Block | None = None,
+    zeros_per_block: int | None = None,
+    norm: str = "L1",
+    nm: str | tuple[int, int] | None = None,
+    scope: str = "tensor",
+    nan: str = "error",
+    include: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
+    levels: Mapping[str, float] | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> PruneReport:
+    """Prunes the safetensors file `src` to `dst`.
+
+    Names, order, shapes, metadata and the tensors that are not pruned are carried over byte for byte;
+    dropped values become +0.0, and the settings are added to the metadata. `dst` appears under its
+    name only when it is whole and on the disk; after any error, what was there before is still there.
+    Memory: at most 1.5 times the largest pruned tensor plus 64 MiB.
+
+    Args:
+        src: the file to prune.
+        dst: where the result goes; may be left out of a dry run.
+        overwrite: replace `dst` where it exists; it may be `src` itself.
+        dry_run: read and compute everything, write nothing.
+        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, levels:
+            which values fall; see the module's text (`help(torchwinnow.files)`).
+        threads, progress: how it runs; see there too.
+
+    Returns:
+        What happened to each tensor, and to the file. Warns where no tensor was pruned.
+
+    Raises:
+        TypeError, ValueError: for arguments without meaning, before any file is opened.
+        UnknownTensorError (a KeyError): for a pattern that matches no tensor.
+        FileExistsError: where `dst` exists.
+        OSError: FileNotFoundError, PermissionError and others, as the system says.
+        WinnowError (a ValueError): for a malformed file, or a NaN.
+        MemoryError, KeyboardInterrupt.
+    """
+    settings = _settings(
+        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, levels
+    )
+    if dst is None and not dry_run:
+        raise ValueError("dst: expected a path (or dry_run=True)")
+    workers = _arguments.threads(threads)
+    paths = os.fsencode(src), b"" if dst is None else os.fsencode(dst)
+    with ProgressBar(progress) as bar:
+        done = _core.prune_file(*paths, settings, bool(overwrite), bool(dry_run), workers, bar)
+    report = PruneReport(
+        src=os.fspath(src),
+        dst=None if dry_run or dst is None else os.fspath(dst),
+        dry_run=bool(dry_run),
+        settings=json.loads(settings.text),
+        tensors=[TensorReport(**tensor) for tensor in done.pop("tensors")],
+        **done,
+    )
+    if report.pruned_tensors == 0:
+        warnings.warn(f"{report.src}: no tensor was pruned", stacklevel=2)
+    return report
+
+
+def inspect_file(
+    path: Path, *, stats: bool = False, threads: int | None = None, progress: bool | None = None
+) -> Inspection:
+    """Lists what a safetensors file holds.
+
+    Args:
+        path: the file. Its header alone is read, unless `stats` is true.
+        stats: read the values too: zeros, NaN, infinities, range, mean magnitude.
+        threads, progress: see the module's text (`help(torchwinnow.files)`).
+
+    Raises:
+        OSError: FileNotFoundError, PermissionError and others, as the system says.
+        WinnowError (a ValueError): for a malformed file; its `code` says in which way.
+        MemoryError, KeyboardInterrupt.
+    """
+    workers = _arguments.threads(threads)
+    with ProgressBar(progress) as bar:
+        found = _core.inspect_file(os.fsencode(path), bool(stats), workers, bar)
+    tensors = [_inspected(tensor) for tensor in found.pop("tensors")]
+    dtypes = {name: DTypeTotal(*total) for name, total in found.pop("dtypes").items()}
+    return Inspection(path=os.fspath(path), tensors=tensors, dtypes=dtypes, **found)
+
+
+def verify_file(
+    pruned: Path,
+    original: Path,
+    *,
+    sparsity_level: float | None = None,
+    block: Block | None = None,
+    zeros_per_block: int | None = None,
+    norm: str | None = None,
+    nm: str | tuple[int, int] | None = None,
+    scope: str | None = None,
+    nan: str | None = None,
+    include: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
+    levels: Mapping[str, float] | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+) -> VerifyReport:
+    """Checks bit for bit that `pruned` is what prune_file makes of `original`.
+
+    The masks of `original` are computed anew, by another road than prune_file's.
+
+    Args:
+        pruned, original: the two files.
+        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, levels: as of
+            prune_file. Where none is given, the settings that `pruned` records are used.
+        threads, progress: see the module's text (`help(torchwinnow.files)`).
+
+    Returns:
+        What was compared.
+
+    Raises:
+        VerificationError (a WinnowError): for the first difference, naming tensor, index and values.
+        ValueError: where `pruned` records no settings and none are given.
+        Otherwise as prune_file.
+    """
+    given = (sparsity_level, block, zeros_per_block, norm, nm, scope, nan, levels)
+    include, exclude = _arguments.texts("include", include), _arguments.texts("exclude", exclude)
+    settings = None
+    if include or exclude or any(value is not None for value in given):
+        settings = _settings(
+            sparsity_level,
+            block,
+            zeros_per_block,
+            "L1" if norm is None else norm,
+            nm,
+            "tensor" if scope is None else scope,
+            "error" if nan is None else nan,
+            include,
+            exclude,
+            levels,
+        )
+    workers = _arguments.threads(threads)
+    with ProgressBar(progress) as bar:
+        checked = _core.verify_file(
+            os.fsencode(pruned), os.fsencode(original), settings, workers, bar
+        )
+    settings_used = json.loads(checked.pop("settings"))
+    return VerifyReport(
+        pruned=os.fspath(pruned), original=os.fspath(original), settings=settings_used, **checked
+    )
+
+
+def _settings(
+    sparsity_level: Any,
+    block: Any,
+    zeros_per_block: Any,
+    norm: Any,
+    nm: Any,
+    scope: Any,
+    nan: Any,
+    include: Any,
+    exclude: Any,
+    levels: Any,
+) -> _core.Settings:
+    """The settings that the arguments ask for, with the tool's defaults where they do not."""
+    use_global = _arguments.choice("scope", scope, "tensor", "global")
+    if nm is not None:
+        own = {"sparsity_level": sparsity_level, "block": block, "zeros_per_block": zeros_per_block}
+        others = [name for name, value in own.items() if value is not None]
+        others += ["levels"] * bool(levels) + ["scope='global'"] * use_global
+        if others:
+            raise ValueError(
+                "nm: it sets level, block and zeros itself and cannot be used together with "
+                + others[0]
+            )
+    return _core.Settings(
+        sparsity_level=_arguments.level(
+            "sparsity_level", 0.5 if sparsity_level is None else sparsity_level
+        ),
+        block=_arguments.block("block", (1, 4) if block is None else block),
+        zeros_per_block=_arguments.zeros(zeros_per_block),
+        nm=None if nm is None else _nm(nm),
+        l2=_arguments.norm(norm) == "L2",
+        global_scope=use_global,
+        keep_nan=_arguments.choice("nan", nan, "error", "keep"),
+        include=_arguments.texts("include", include),
+        exclude=_arguments.texts("exclude", exclude),
+        levels=_levels(levels),
+    )
+
+
+def _nm(value: Any) -> tuple[int, int]:
+    if isinstance(value, str):
+        parts = value.split(":")
+        if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+            raise ValueError(f"nm: expected N:M, found {value!r}")
+        value = [int(part) for part in parts]
+    n, m = _arguments.pair("nm", value)
+    if not 0 <= n <= m or m == 0:
+        raise ValueError(f"nm: expected M of at least 1 and N from 0 to M, found {n}:{m}")
+    return n, m
+
+
+def _levels(value: Any) -> list[tuple[str, float]]:
+    if value is None:
+        return []
+    if not isinstance(value, Mapping):
+        raise TypeError(f"levels: expected a mapping of patterns to numbers, found {value!r}")
+    patterns = _arguments.texts("levels", value.keys())
+    return [(pattern, _arguments.level("levels", value[pattern])) for pattern in patterns]
+
+
+def _inspected(tensor: dict[str, Any]) -> InspectedTensor:
+    stats = tensor.pop("stats")
+    return InspectedTensor(**tensor, stats=None if stats is None else ValueStats(**stats))

@@ -1,0 +1,60 @@
+"""Sparsifies a model once, after it was trained."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from ._attach import Filter, ModelOf, attach, layer_metrics, model_of
+from ._callback import Callback
+
+
+class PostTrainingDataSparsity(Callback):
+    """Sparsifies a copy of the model when training has ended. The model itself stays as it is.
+
+    Attributes:
+        data_sparsifier: the copy's sparsifier, with masks and configurations; None before.
+        sparsified: the sparse copy, in eval mode; None before.
+
+    Differs from torch.ao: any model, with biases, under any attribute; both Lightnings; a log line
+    and a logged metric for each layer; two parameters of one name are an error.
+    """
+
+    def __init__(
+        self,
+        data_sparsifier_class: type,
+        data_sparsifier_args: Mapping[str, Any] | None = None,
+        *,
+        model: ModelOf = None,
+        config: Mapping[str, Mapping[str, Any]] | None = None,
+        filter: Filter | None = None,
+    ) -> None:
+        """
+        Args:
+            data_sparsifier_class: made with data_sparsifier_args
+            model: what is sparsified: an attribute of the LightningModule by its name, or a
+                function of it. None: its `model` where it has one, else the whole of it.
+            config: overrides of the sparsifier's defaults, by parameter: {"layers_0_weight": ...}
+            filter: whether a parameter takes part, by its name and itself. None: all do.
+        """
+        super().__init__()
+        self.data_sparsifier_class = data_sparsifier_class
+        self.data_sparsifier_args = dict(data_sparsifier_args or {})
+        self.data_sparsifier: Any = None
+        self.sparsified: nn.Module | None = None
+        self._model, self._config, self._filter = model, config, filter
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Copies the model, attaches the copy to a new sparsifier, steps and squashes."""
+        sparsified = copy.deepcopy(model_of(pl_module, self._model)).eval()
+        sparsifier = self.data_sparsifier_class(**copy.deepcopy(self.data_sparsifier_args))
+        attach(sparsified, sparsifier, self._config, self._filter)
+        sparsifier.step()
+        sparsifier.squash_mask()
+        metrics = layer_metrics(sparsified, sparsifier)
+        for logger in getattr(trainer, "loggers", ()):
+            logger.log_metrics(metrics, step=trainer.global_step)
+        self.sparsified, self.data_sparsifier = sparsified, sparsifier

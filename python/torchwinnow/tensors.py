@@ -1,0 +1,149 @@
+"""Masks of tensors in memory: tensors of torch, and arrays of NumPy without torch being imported.
+
+    mask = compute_mask(weight, sparsity_level=0.8)              # int8, 1 = kept
+    prune_(weight, sparsity_level=0.8, sparse_block_shape=(1, 1))
+
+A tensor of any shape is seen as a matrix: dimensions of size 1 are dropped; of the others the last
+is the columns, and the rest fold into rows. Of its blocks the share `sparsity_level` with the lowest
+mean scores falls, ties to the lowest index, NaN last. The result depends on nothing else: not on
+threads (torch.set_num_threads for tensors, all cores for arrays), strides or the machine.
+
+Tensors whose rows have one stride are read in place; other layouts are read in pieces of about
+4 MiB. Tensors that are not on the CPU are copied there, and the result is copied back. Nothing is
+differentiated: the functions run as under `torch.no_grad()`, so that a leaf that requires grad may be
+pruned in place, and a backward pass that saved its old values fails instead of using the new.
+
+torch.compile and torch.export take these functions as `torch.ops.winnow.*`. The GIL is released;
+a call on one tensor is not interrupted by Ctrl-C, which is raised when it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import _arguments
+
+if TYPE_CHECKING:
+    import numpy
+    import torch
+
+    Tensor = TypeVar("Tensor", torch.Tensor, numpy.ndarray[Any, Any])
+
+
+def compute_mask(
+    tensor: Tensor,
+    sparsity_level: float = 0.5,
+    sparse_block_shape: Sequence[int] = (1, 4),
+    zeros_per_block: int | None = None,
+    norm: str = "L1",
+) -> Tensor:
+    """The mask of a tensor: 1 = kept, 0 = dropped.
+
+    Args:
+        tensor: float32, float64, float16 or bfloat16 (for arrays, that of ml_dtypes), of any shape
+            and strides; not changed.
+        sparsity_level: share of the blocks that fall; 0 and less: none, 1 and more: all.
+        sparse_block_shape: rows and columns of a block, in elements.
+        zeros_per_block: how many values fall in a block that falls; None: all of them.
+        norm: "L1" or "L2": a value's score is |x| or x * x.
+
+    Returns:
+        int8, contiguous, of the tensor's shape and device; an array for an array.
+
+    Raises:
+        TypeError: for anything but a tensor or an array, and for settings of another type.
+        ValueError: for another dtype or layout, and for settings out of their range.
+    """
+    settings = _checked(sparsity_level, sparse_block_shape, zeros_per_block, norm)
+    if not _is_array(tensor):
+        return _operators(tensor).compute_mask(tensor, *settings)
+    from . import _arrays
+
+    return _arrays.compute_mask(tensor, *settings)
+
+
+def prune_(
+    tensor: Tensor,
+    sparsity_level: float = 0.5,
+    sparse_block_shape: Sequence[int] = (1, 4),
+    zeros_per_block: int | None = None,
+    norm: str = "L1",
+) -> Tensor:
+    """Sets the values of a tensor that matter least to +0, in place; all others keep their bits.
+
+    Allocates one byte for each value while it runs.
+
+    Args:
+        tensor: as of compute_mask, but with each value in a place of its own (not expanded).
+        sparsity_level, sparse_block_shape, zeros_per_block, norm: as of compute_mask.
+
+    Returns:
+        The tensor itself.
+
+    Raises:
+        As compute_mask, and ValueError for an array that is read-only; nothing is written then.
+    """
+    settings = _checked(sparsity_level, sparse_block_shape, zeros_per_block, norm)
+    if _is_array(tensor):
+        from . import _arrays
+
+        _arrays.prune_(tensor, *settings)
+    else:
+        _operators(tensor).prune_(tensor, *settings)
+    return tensor
+
+
+def apply_mask_(tensor: Tensor, mask: Tensor) -> Tensor:
+    """Sets a tensor to +0 wherever the mask is 0, in place; all other values keep their bits.
+
+    A product with the mask leaves -0 where the value was negative, and NaN where it was NaN or
+    infinite; this does not.
+
+    Args:
+        tensor: as of prune_.
+        mask: of the tensor's shape and device, of any dtype; shares no memory with it.
+
+    Returns:
+        The tensor itself.
+
+    Raises:
+        TypeError, ValueError: for anything else; nothing is written then.
+    """
+    if _is_array(tensor):
+        from . import _arrays
+
+        _arrays.apply_mask_(tensor, mask)
+    else:
+        _operators(tensor).apply_mask_(tensor, mask)
+    return tensor
+
+
+def _checked(
+    level: Any, block: Any, zeros: Any, norm: Any
+) -> tuple[float, tuple[int, int], int | None, str]:
+    return (
+        _arguments.level("sparsity_level", level),
+        _arguments.block("sparse_block_shape", block),
+        _arguments.zeros(zeros),
+        _arguments.norm(norm),
+    )
+
+
+def _is_array(tensor: Any) -> bool:
+    """Whether it shows its memory as NumPy's arrays do, which torch's tensors do not."""
+    return hasattr(tensor, "__array_interface__")
+
+
+def _operators(tensor: Any) -> Any:
+    """torchwinnow._ops, for what may be a tensor of torch."""
+    try:
+        from . import _ops
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise TypeError(
+            "expected an array of NumPy, or with torch installed a tensor, found "
+            + type(tensor).__name__
+        ) from None
+    return _ops

@@ -1,0 +1,167 @@
+#include "winnow/core/row_quantization.h"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <string>
+
+namespace winnow {
+namespace {
+
+constexpr float kMaxCode = 255;
+constexpr size_t kTaskValues = size_t{1} << 16;
+
+// Adding and taking away 1.5 * 2^23 rounds a float of less than 2^22 to an integer, half to even.
+constexpr float kRounder = 0x1.8p23F;
+
+/// The least and the greatest value of a row; both NaN where it holds one.
+struct Range {
+  float lo, hi;
+};
+
+/// Eight of each, which the compiler keeps in vectors: it may not reorder a single chain.
+Range range_of(std::span<const float> row) noexcept {
+  constexpr size_t kLanes = 8;
+  float lo[kLanes], hi[kLanes], nan[kLanes];
+  std::fill_n(lo, kLanes, row[0]);
+  std::fill_n(hi, kLanes, row[0]);
+  std::fill_n(nan, kLanes, 0.0F);
+  const auto take = [&](size_t lane, float x) {
+    lo[lane] = x < lo[lane] ? x : lo[lane];
+    hi[lane] = x > hi[lane] ? x : hi[lane];
+    nan[lane] = x == x ? nan[lane] : x;
+  };
+  size_t i = 0;
+  for (; i + kLanes <= row.size(); i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) take(lane, row[i + lane]);
+  }
+  for (; i < row.size(); ++i) take(0, row[i]);
+  const bool has_nan = std::any_of(nan, nan + kLanes, [](float x) { return std::isnan(x); });
+  if (has_nan)
+    return {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::quiet_NaN()};
+  return {*std::min_element(lo, lo + kLanes), *std::max_element(hi, hi + kLanes)};
+}
+
+struct RowParameters {
+  float scale, zero_point;
+};
+
+// Where a row has (almost) one value: upstream's bound.
+float usable(float scale) noexcept {
+  return scale <= std::numeric_limits<float>::epsilon() ? 1.0F : scale;
+}
+
+RowParameters upstream_parameters(Range range) noexcept {
+  float scale = usable((range.hi - range.lo) / kMaxCode);
+  if (std::isnan(scale)) scale = 1;
+  return {scale, -range.lo / scale};
+}
+
+/// Rounds a positive float up to 16 bits of mantissa. The carry goes into the exponent, as it
+/// should.
+float round_up_to_16_bits(float scale) noexcept {
+  constexpr uint32_t kDropped = 0xFF;
+  return std::bit_cast<float>((std::bit_cast<uint32_t>(scale) + kDropped) & ~kDropped);
+}
+
+/// A scale that is not finite says that the row cannot be quantized.
+RowParameters exact_parameters(Range range) noexcept {
+  const float lo = range.lo > 0 ? 0 : range.lo, hi = range.hi < 0 ? 0 : range.hi;
+  // In F64, where the difference of two floats does not overflow.
+  const auto step = static_cast<float>((static_cast<double>(hi) - static_cast<double>(lo)) / 255);
+  // 255 steps are at least the range and at least each end of it: one test for all that overflows.
+  if (!std::isfinite(step * kMaxCode)) return {std::numeric_limits<float>::infinity(), 0};
+  const float scale = round_up_to_16_bits(usable(step));
+  return {scale, std::clamp(std::nearbyint(-lo / scale), 0.0F, kMaxCode)};
+}
+
+void encode(std::span<const float> row, RowParameters parameters, uint8_t* codes) noexcept {
+  const float inverse = 1 / parameters.scale;
+  for (size_t i = 0; i < row.size(); ++i) {
+    float code = row[i] * inverse + parameters.zero_point;
+    code = code > 0 ? code : 0;  // NaN too
+    code = code < kMaxCode ? code : kMaxCode;
+    codes[i] = static_cast<uint8_t>(static_cast<int32_t>((code + kRounder) - kRounder));
+  }
+}
+
+std::span<const float> row_of(const MatrixView& weight, size_t row) noexcept {
+  return {static_cast<const float*>(weight.data) + row * weight.row_stride, weight.shape.cols};
+}
+
+/// Calls work(row) for every row, on the threads.
+template <typename Work>
+void for_each_row(MatrixShape shape, ParallelFor& threads, const Work& work) {
+  const size_t rows = std::max(size_t{1}, kTaskValues / std::max(size_t{1}, shape.cols));
+  threads.run((shape.rows + rows - 1) / rows, [&](size_t task) {
+    const size_t end = std::min(shape.rows, (task + 1) * rows);
+    for (size_t row = task * rows; row < end; ++row) work(row);
+  });
+}
+
+Status check(const MatrixView& weight, size_t codes, size_t scales, size_t zero_points) {
+  const auto invalid = [](const std::string& text) {
+    return Status(ErrorCode::kInvalidArgument, text);
+  };
+  if (weight.dtype != DType::kF32) {
+    return invalid("weight: expected dtype F32, found " + std::string(dtype_name(weight.dtype)));
+  }
+  const size_t rows = weight.shape.rows;
+  if (codes != weight.numel() || scales != rows || zero_points != rows) {
+    return invalid("expected " + std::to_string(weight.numel()) + " codes and " +
+                   std::to_string(rows) + " scales and zero points, found " +
+                   std::to_string(codes) + ", " + std::to_string(scales) + " and " +
+                   std::to_string(zero_points));
+  }
+  return Status();
+}
+
+void keep_least(std::atomic<size_t>& least, size_t value) noexcept {
+  size_t seen = least.load();
+  while (value < seen && !least.compare_exchange_weak(seen, value)) {
+  }
+}
+
+}  // namespace
+
+Status quantize_rows(const MatrixView& weight, ZeroPolicy policy, const QuantizedRows& out,
+                     ParallelFor& threads) {
+  const Status fits = check(weight, out.codes.size(), out.scales.size(), out.zero_points.size());
+  if (!fits.ok()) return fits;
+  const size_t cols = weight.shape.cols;
+  std::atomic<size_t> bad_row{SIZE_MAX};
+  for_each_row(weight.shape, threads, [&](size_t row) {
+    const std::span<const float> values = row_of(weight, row);
+    RowParameters parameters{1, 0};
+    if (cols > 0) {
+      const Range range = range_of(values);
+      parameters =
+          policy == ZeroPolicy::kExact ? exact_parameters(range) : upstream_parameters(range);
+    }
+    if (policy == ZeroPolicy::kExact && !std::isfinite(parameters.scale)) keep_least(bad_row, row);
+    out.scales[row] = parameters.scale;
+    out.zero_points[row] = parameters.zero_point;
+    encode(values, parameters, out.codes.data() + row * cols);
+  });
+  if (bad_row == SIZE_MAX) return Status();
+  return {ErrorCode::kInvalidArgument,
+          "weight: row " + std::to_string(bad_row) +
+              " cannot be quantized: it holds NaN or infinite values, or values further apart than "
+              "the largest float"};
+}
+
+Status requantize_rows(const MatrixView& weight, std::span<const float> scales,
+                       std::span<const float> zero_points, std::span<uint8_t> codes,
+                       ParallelFor& threads) {
+  const Status fits = check(weight, codes.size(), scales.size(), zero_points.size());
+  if (!fits.ok()) return fits;
+  for_each_row(weight.shape, threads, [&](size_t row) {
+    encode(row_of(weight, row), {scales[row], zero_points[row]},
+           codes.data() + row * weight.shape.cols);
+  });
+  return Status();
+}
+
+}  // namespace winnow

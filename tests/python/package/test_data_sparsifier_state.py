@@ -1,0 +1,204 @@
+"""state_dict, pickles and copies of sparsifiers."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from sparsifiers import FirstRow, counting, embeddings, parameters, tensors
+from torchwinnow.data_sparsifier import DataNormSparsifier
+
+
+def stepped(make=tensors, cls=FirstRow, **defaults):
+    sparsifier = cls(make(), **defaults)
+    sparsifier.step()
+    return sparsifier
+
+
+def same(first, second):
+    """Names, masks, groups, reads and what is parametrized."""
+    assert list(first.state) == list(second.state) == list(second.data_groups)
+    for name in first.state:
+        assert torch.equal(first.get_mask(name), second.get_mask(name))
+        assert first.get_mask(name).dtype == second.get_mask(name).dtype
+        assert first.data_groups[name] == second.data_groups[name]
+        read, other = (s.get_data(name, return_original=False) for s in (first, second))
+        assert torch.equal(read, other)
+        assert is_parametrized(first._container, name) == is_parametrized(second._container, name)
+
+
+@pytest.mark.parametrize("make", [tensors, parameters, embeddings])
+@pytest.mark.parametrize("cls", [FirstRow, DataNormSparsifier])
+def test_a_strict_load_takes_over_everything(make, cls):
+    first = stepped(make, cls)
+    second = cls(make()[:1])
+    state = first.state_dict()
+    assert list(state) == ["state", "data_groups", "_container"]
+    assert all(entry["mask"].is_sparse for entry in state["state"].values())
+    second.load_state_dict(state)
+    same(first, second)
+    name = next(iter(second.state))
+    assert second._container.parametrizations[name][0].mask is second.get_mask(name)
+    second.step()
+
+
+def test_squashed_entries_load_as_such_and_counters_come_along():
+    first = stepped()
+    first.squash_mask(names=["b"])
+    second = FirstRow()
+    second.load_state_dict(first.state_dict())
+    same(first, second)
+    assert second.state["a"]["step_count"] == 1
+
+
+def test_a_state_is_a_snapshot_of_plain_dicts():
+    weight = counting(3, 3)
+    sparsifier = FirstRow([("x", weight)], test=[3])
+    state, shared = sparsifier.state_dict(), sparsifier.state_dict(clone=False)
+    weight += 1
+    sparsifier.data_groups["x"]["test"].append(4)
+    sparsifier.step()
+    key = "parametrizations.x.original"
+    assert torch.equal(state["_container"][key], counting(3, 3))
+    assert shared["_container"][key].data_ptr() == weight.data_ptr()
+    assert state["data_groups"] == {"x": {"test": [3]}} and state["state"]["x"]["mask"].sum() == 9
+    assert all(type(part) is dict for part in (state, *state.values(), state["state"]["x"]))
+
+
+def test_a_loaded_sparsifier_is_tied_to_nobody():
+    weight = nn.Parameter(counting(3, 3))
+    first, second = FirstRow([("x", weight)]), FirstRow()
+    state = first.state_dict()
+    second.load_state_dict(state)
+    second.step()
+    second.squash_mask()
+    assert torch.equal(state["_container"]["parametrizations.x.original"], counting(3, 3))
+    assert torch.equal(weight, counting(3, 3))
+
+
+def test_torch_load_reads_a_state_with_weights_only():
+    file = io.BytesIO()
+    first = stepped(cls=DataNormSparsifier)
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second = DataNormSparsifier()
+    second.load_state_dict(torch.load(file, weights_only=True))
+    same(first, second)
+
+
+def test_states_of_torch_ao_load():
+    upstream = pytest.importorskip("torch.ao.pruning._experimental.data_sparsifier")
+    theirs = upstream.DataNormSparsifier(tensors())
+    theirs.step()
+    theirs.squash_mask(names=["a"])
+    ours = DataNormSparsifier()
+    ours.load_state_dict(theirs.state_dict())
+    same(theirs, ours)
+    assert type(ours.data_groups) is dict
+    back = upstream.DataNormSparsifier()
+    back.load_state_dict(ours.state_dict())
+    same(ours, back)
+
+
+def test_a_non_strict_load_keeps_entries_that_are_there_completely():
+    first = stepped()
+    weight = nn.Parameter(counting(2, 2))
+    second = FirstRow([("a", weight), ("z", torch.ones(2, 2))])
+    second.squash_mask(names=["z"])
+    second.load_state_dict(first.state_dict(), strict=False)
+    assert list(second.state) == list(second.data_groups) == ["b", "c", "a", "z"]
+    assert second.get_data("a") is weight and second.get_mask("a").sum() == 4
+    assert not is_parametrized(second._container, "z")
+    assert torch.equal(second.get_mask("b"), first.get_mask("b"))
+    second.squash_mask(names=["a", "b"])
+
+
+def without(state, part, name):
+    del state[part][name]
+    return state
+
+
+BROKEN = [
+    (lambda s: {key: s[key] for key in ("state", "data_groups")}, KeyError, "_container"),
+    (lambda s: without(s, "data_groups", "b"), RuntimeError, "Error loading b"),
+    (lambda s: without(s, "state", "b"), RuntimeError, "Error loading b"),
+    (lambda s: without(s, "_container", "parametrizations.b.original"), RuntimeError, "Error loading b"),
+    (lambda s: without(s["state"], "b", "mask") and s, KeyError, "mask"),
+    (lambda s: s["state"]["b"].update(mask=torch.ones(2, 2)) or s, AssertionError, "must match"),
+]
+
+
+@pytest.mark.parametrize("damage, error, message", BROKEN)
+def test_a_state_that_does_not_fit_together_changes_nothing(damage, error, message):
+    sparsifier = FirstRow([("x", counting(3, 3))])
+    state = damage(stepped().state_dict())
+    with pytest.raises(error, match=message):
+        sparsifier.load_state_dict(state)
+    assert list(sparsifier.state) == ["x"] and sparsifier.get_data("x")[0, 0] == 1
+    sparsifier.step()
+
+
+def test_a_state_that_the_sparsifier_cannot_work_on_changes_nothing():
+    integers = FirstRow([("x", torch.ones(2, 2, dtype=torch.int64))]).state_dict()
+    wrong = stepped(cls=DataNormSparsifier).state_dict()
+    wrong["data_groups"]["a"]["sparse_block_shape"] = (0, 1)
+    sparsifier = DataNormSparsifier()
+    for state in (integers, wrong):
+        with pytest.raises(ValueError):
+            sparsifier.load_state_dict(state)
+    assert not sparsifier.state
+
+
+def test_a_non_strict_load_ignores_groups_without_state():
+    state = without(stepped().state_dict(), "state", "b")
+    sparsifier = FirstRow()
+    sparsifier.load_state_dict(state, strict=False)
+    assert list(sparsifier.data_groups) == ["a", "c"]
+    sparsifier.step()
+
+
+def test_data_called_as_a_key_of_the_group_loads():
+    first = FirstRow([("parametrization", counting(2, 2)), ("mask", counting(2, 2))])
+    second = FirstRow()
+    second.load_state_dict(first.state_dict())
+    same(first, second)
+
+
+def through_pickle(sparsifier):
+    return pickle.loads(pickle.dumps(sparsifier))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, through_pickle])
+def test_copies_are_complete(copied):
+    first = DataNormSparsifier(parameters(), 0.25, norm="L2")
+    first.note = {"of": "a user"}
+    first.step()
+    first.squash_mask(names=["b"])
+    first.enable_mask_update = False
+    second = copied(first)
+    same(first, second)
+    assert (second.norm, second.defaults, second.note) == ("L2", first.defaults, first.note)
+    assert second.enable_mask_update is False
+    assert isinstance(second.get_data("a"), nn.Parameter) and second.get_data("a").requires_grad
+    assert second.get_data("a").data_ptr() != first.get_data("a").data_ptr()
+    second.squash_mask(names=["c"])
+    second.enable_mask_update = True
+    second.add_data("new", counting(4, 4))
+    second.data_groups = {"new": second.data_groups["new"]}
+    second.step()
+    assert second.get_mask("new").sum() == 12
+
+
+def test_states_of_four_keys_unpickle():
+    first = stepped(cls=DataNormSparsifier)
+    fields = first.__getstate__()
+    assert {"defaults", "state", "data_groups", "_container"} <= set(fields)
+    second = DataNormSparsifier.__new__(DataNormSparsifier)
+    second.__setstate__({key: fields[key] for key in ("defaults", "state", "data_groups", "_container")})
+    assert (second.norm, second.enable_mask_update) == ("L1", True)
+    second.step()
+    same(first, second)
