@@ -56,13 +56,12 @@ def zeros(value: Any) -> int | None:
 
 def norm(value: Any) -> str:
     """ "L1" or "L2"."""
-    if value in ("L1", "L2"):
-        return value
     if not isinstance(value, str):
         raise TypeError(f"norm: expected 'L1' or 'L2', found {value!r}")
-    if value.upper() not in ("L1", "L2"):
+    name = value.upper()
+    if name not in ("L1", "L2"):
         raise ValueError(f"norm: expected 'L1' or 'L2', found {value!r}")
-    return value.upper()
+    return name
 
 
 def choice(name: str, value: Any, first: str, second: str) -> bool:

@@ -44,17 +44,23 @@ def _check_writable(array: Array) -> None:
         raise ValueError("expected an array that may be written, found a read-only one")
 
 
-def compute_mask(array: Array, *settings: Any) -> Array:
+def compute_mask(
+    array: Array, level: float, block: tuple[int, int], zeros: int | None, norm: str
+) -> Array:
     values, dtype = _plain(array)
     mask = numpy.empty(array.shape, numpy.int8)
-    _core.write_mask(values, dtype, mask.view(numpy.uint8), *settings, _arguments.threads(None))
+    threads = _arguments.threads(None)
+    _core.write_mask(values, dtype, mask.view(numpy.uint8), level, block, zeros, norm, threads)
     return mask
 
 
-def prune_(array: Array, *settings: Any) -> None:
+def prune_(
+    array: Array, level: float, block: tuple[int, int], zeros: int | None, norm: str
+) -> None:
     _check_writable(array)
     values, dtype = _plain(array)
-    _core.drop_values(values, dtype, compute_mask(array, *settings).view(numpy.uint8))
+    mask = compute_mask(array, level, block, zeros, norm)
+    _core.drop_values(values, dtype, mask.view(numpy.uint8))
 
 
 def apply_mask_(array: Array, mask: Any) -> None:

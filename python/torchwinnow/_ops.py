@@ -73,7 +73,8 @@ def _fake_nothing(*_arguments: Any) -> None:
 
 
 def _compute_mask_by_copy(data: torch.Tensor, *settings: Any) -> torch.Tensor:
-    return torch.ops.winnow.compute_mask(_on_cpu(data), *settings).to(data.device)
+    mask: torch.Tensor = torch.ops.winnow.compute_mask(_on_cpu(data), *settings)
+    return mask.to(data.device)
 
 
 def _compute_masks_by_copy(
@@ -111,7 +112,8 @@ def _requantize_rows_by_copy(
     weight: torch.Tensor, scales: torch.Tensor, zero_points: torch.Tensor
 ) -> torch.Tensor:
     arguments = (_on_cpu(weight), _on_cpu(scales), _on_cpu(zero_points))
-    return torch.ops.winnow.requantize_rows(*arguments).to(weight.device)
+    codes: torch.Tensor = torch.ops.winnow.requantize_rows(*arguments)
+    return codes.to(weight.device)
 
 
 # --- Autograd -------------------------------------------------------------------------------------

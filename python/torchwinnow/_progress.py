@@ -15,7 +15,7 @@ class ProgressBar:
         self._bar: Any = None
 
     def begin(self, stage: str, total_bytes: int) -> None:
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
         self._close()
         self._bar = tqdm(

@@ -56,11 +56,8 @@ def compute_mask(
         ValueError: for another dtype or layout, and for settings out of their range.
     """
     settings = _checked(sparsity_level, sparse_block_shape, zeros_per_block, norm)
-    if not _is_array(tensor):
-        return _operators(tensor).compute_mask(tensor, *settings)
-    from . import _arrays
-
-    return _arrays.compute_mask(tensor, *settings)
+    mask: Tensor = _home(tensor).compute_mask(tensor, *settings)
+    return mask
 
 
 def prune_(
@@ -85,12 +82,7 @@ def prune_(
         As compute_mask, and ValueError for an array that is read-only; nothing is written then.
     """
     settings = _checked(sparsity_level, sparse_block_shape, zeros_per_block, norm)
-    if _is_array(tensor):
-        from . import _arrays
-
-        _arrays.prune_(tensor, *settings)
-    else:
-        _operators(tensor).prune_(tensor, *settings)
+    _home(tensor).prune_(tensor, *settings)
     return tensor
 
 
@@ -110,12 +102,7 @@ def apply_mask_(tensor: Tensor, mask: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: for anything else; nothing is written then.
     """
-    if _is_array(tensor):
-        from . import _arrays
-
-        _arrays.apply_mask_(tensor, mask)
-    else:
-        _operators(tensor).apply_mask_(tensor, mask)
+    _home(tensor).apply_mask_(tensor, mask)
     return tensor
 
 
@@ -130,13 +117,12 @@ def _checked(
     )
 
 
-def _is_array(tensor: Any) -> bool:
-    """Whether it shows its memory as NumPy's arrays do, which torch's tensors do not."""
-    return hasattr(tensor, "__array_interface__")
+def _home(tensor: Any) -> Any:
+    """The module for such a tensor: _arrays, or _ops, which imports torch."""
+    if hasattr(tensor, "__array_interface__"):  # which torch's tensors have not
+        from . import _arrays
 
-
-def _operators(tensor: Any) -> Any:
-    """torchwinnow._ops, for what may be a tensor of torch."""
+        return _arrays
     try:
         from . import _ops
     except ModuleNotFoundError as error:
