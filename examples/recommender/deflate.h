@@ -1,0 +1,19 @@
+// What a file weighs once it is zipped.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace recommender {
+
+/// The size of the file at `path` and of its bytes deflated as zip does by default: by zlib at
+/// level 6. The archive itself would add some 100 bytes for the name.
+struct FileSize {
+  int64_t bytes = 0;
+  int64_t deflated_bytes = 0;
+};
+
+/// Reads the whole file. std::runtime_error naming it where that fails.
+FileSize file_size(const std::string& path);
+
+}  // namespace recommender

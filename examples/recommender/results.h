@@ -1,0 +1,58 @@
+// What the recommender's runs gave, and how it is shown. Thread-safety: pure.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "line_chart.h"
+#include "metrics.h"
+
+namespace recommender {
+
+/// The method of models that are not pruned; their level is 0.
+inline constexpr const char* kDense = "dense";
+
+/// One model, judged.
+struct Run {
+  std::string method = {};  ///< how it was pruned
+  double level = 0;         ///< share of its tables' values that were to be dropped
+  uint64_t seed = 0;
+  Metrics metrics = {};
+  double zeros = 0;         ///< share of its tables' values that are exactly zero
+  int64_t table_bytes = 0;  ///< what its tables take in memory
+};
+
+/// Over the seeds.
+struct Summary {
+  double auc = 0;     ///< mean
+  double spread = 0;  ///< greatest distance of a run from that mean
+  double zeros = 0;   ///< mean
+  int64_t table_bytes = 0;
+  int seeds = 0;  ///< 0: there is no such run, and the rest means nothing
+};
+Summary summary_of(std::span<const Run> runs, const std::string& method, double level);
+
+/// "90" for 0.9.
+std::string percent(double share);
+
+/// `value` with so many digits after the point.
+std::string fixed(double value, int digits);
+
+/// One line a run, with a header. Names hold no comma.
+std::string to_csv(std::span<const Run> runs);
+
+/// Markdown: a line for each level, a column for each method, in each the mean AUC and its spread.
+/// The first line is kDense's.
+std::string auc_table(std::span<const Run> runs, std::span<const std::string> methods,
+                      std::span<const double> levels);
+
+/// AUC against the level, a line for each method, all of which begin at kDense's.
+LineChart auc_chart(std::span<const Run> runs, std::span<const std::string> methods,
+                    std::span<const double> levels);
+
+/// Writes a file. std::runtime_error naming it where that fails.
+void write_text(const std::string& path, const std::string& text);
+
+}  // namespace recommender
