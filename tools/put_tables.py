@@ -1,0 +1,15 @@
+"""Puts the tables that a program printed into a page, between its two marks.
+
+usage: put_tables.py PAGE TABLES
+"""
+import sys
+from pathlib import Path
+
+BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
+
+page, tables = Path(sys.argv[1]), Path(sys.argv[2])
+head, begin, rest = page.read_text().partition(BEGIN)
+_, end, tail = rest.partition(END)
+if not begin or not end:
+    sys.exit(f"{page} has no place for tables: {BEGIN.strip()} and {END.strip()} are missing")
+page.write_text(head + begin + "\n" + tables.read_text() + "\n" + end + tail)
