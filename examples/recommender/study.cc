@@ -43,7 +43,7 @@ constexpr std::array<Setting, 3> kSettings = {{{"L1 1x1", winnow::Norm::kL1, {1,
 constexpr std::array<double, 20> kLevels = {0,   .1,  .2,  .3,  .4,  .5,  .6,  .7,  .8,  .9,
                                             .91, .92, .93, .94, .95, .96, .97, .98, .99, 1};
 constexpr size_t kForwardRatings = 16384;
-constexpr int kForwardRuns = 20;
+constexpr int kForwardRuns = 10;
 
 /// One model of the grid.
 struct Cell {
@@ -112,7 +112,8 @@ class Study {
     cell.forward_seconds = mean_seconds([&] { model(batch_); });
     const at::Tensor sparse = model->hidden1->weight.to_sparse();
     cell.forward_coo_seconds = mean_seconds([&] {
-      const at::Tensor product = at::mm(sparse, model->embeddings(batch_).t()).t();
+      // Rows of the dense factor are added up, so they had better be contiguous.
+      const at::Tensor product = at::mm(sparse, model->embeddings(batch_).t().contiguous()).t();
       model->output(model->hidden2((product + model->hidden1->bias).relu()).relu());
     });
   }
