@@ -6,8 +6,8 @@
 
 namespace recommender {
 
-/// The size of the file at `path` and of its bytes deflated as zip does by default: by zlib at
-/// level 6. The archive itself would add some 100 bytes for the name.
+/// The size of a file, and of its bytes deflated at level 6 as zip programs do. An archive adds
+/// some 100 bytes for the name.
 struct FileSize {
   int64_t bytes = 0;
   int64_t deflated_bytes = 0;

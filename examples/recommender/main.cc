@@ -20,8 +20,23 @@ namespace recommender {
 namespace {
 
 constexpr std::array<double, 4> kLevels = {0.5, 0.8, 0.9, 0.95};
-const std::string kAfter = "after training", kAfterBlocks = "after training in 1x4";
-const std::array<std::string, 2> kMethods = {kAfter, kAfterBlocks};
+constexpr double kQuantizedLevel = 0.9;
+const std::string kDuring = "during training", kAfter = "after training",
+                  kAfterBlocks = "after training in 1x4";
+const std::array<std::string, 3> kMethods = {kDuring, kAfter, kAfterBlocks};
+
+/// A way to make tables of bytes.
+struct Quantization {
+  std::string name;
+  winnow::PostTrainingSparseQuantizeOptions options;
+};
+const std::array<Quantization, 4> kQuantizations = {{
+    {"pruned then quantized", {}},
+    {"quantized then pruned", {.sparsify_first = false}},
+    {"pruned then quantized as upstream", {.zero_policy = winnow::nn::ZeroPolicy::kUpstream}},
+    {"quantized then pruned as upstream",
+     {.sparsify_first = false, .zero_policy = winnow::nn::ZeroPolicy::kUpstream}},
+}};
 
 /// All that is done with one split and one set of initial values.
 class Experiment {
@@ -37,7 +52,18 @@ class Experiment {
     progress.say(seed + "training dense");
     const Recommender dense = train(data_, split_, options_);
     judge(kDense, 0, dense);
-    progress.say(seed + "pruning after training");
+    progress.say(seed + "pruning after training, and quantizing");
+    prune_after(dense);
+    quantize(dense);
+    for (const double level : kLevels) {
+      progress.say(seed + "pruning to " + percent(level) + " % during training");
+      const int64_t steps = training_steps(split_, options_);
+      judge(kDuring, level, train(data_, split_, options_, {cubic_pruning(level, steps)}));
+    }
+  }
+
+ private:
+  void prune_after(const Recommender& dense) {
     for (const double level : kLevels) {
       judge(kAfter, level,
             pruned_copy(dense, {.sparsity_level = level, .sparse_block_shape = {1, 1}}));
@@ -46,7 +72,15 @@ class Experiment {
     }
   }
 
- private:
+  void quantize(const Recommender& dense) {
+    for (const Quantization& way : kQuantizations) {
+      judge(way.name, 0, quantized_copy(dense, 0, way.options));
+      for (const double level : kLevels) {
+        judge(way.name, level, quantized_copy(dense, level, way.options));
+      }
+    }
+  }
+
   void judge(const std::string& method, double level, const Recommender& model) {
     runs_.push_back({.method = method,
                      .level = level,
@@ -62,6 +96,14 @@ class Experiment {
   std::vector<Run>& runs_;
 };
 
+std::vector<std::string> quantized_methods() {
+  std::vector<std::string> names{kAfter};
+  for (const Quantization& way : kQuantizations) {
+    names.push_back(way.name);
+  }
+  return names;
+}
+
 void run(const Arguments& arguments) {
   // One thread: sums do not depend on the machine's cores, and batches are too small for two.
   at::set_num_threads(1);
@@ -72,7 +114,8 @@ void run(const Arguments& arguments) {
   for (int64_t seed = 0; seed < arguments.seeds; ++seed) {
     Experiment(data, static_cast<uint64_t>(seed), arguments.epochs, runs).run(progress);
   }
-  std::cout << auc_table(runs, kMethods, kLevels);
+  std::cout << auc_table(runs, kMethods, kLevels) << '\n'
+            << size_table(runs, quantized_methods(), kQuantizedLevel);
   if (!arguments.csv.empty()) {
     write_text(arguments.csv, to_csv(runs));
   }

@@ -87,6 +87,22 @@ std::string auc_table(std::span<const Run> runs, std::span<const std::string> me
   return text;
 }
 
+std::string size_table(std::span<const Run> runs, std::span<const std::string> methods,
+                       double level) {
+  std::string text =
+      "| tables | test AUC | exact zeros, % | bytes |\n| --- | --- | ---: | ---: |\n";
+  const auto add = [&](const std::string& method, double its_level) {
+    const Summary summary = summary_of(runs, method, its_level);
+    text += "| " + method + " | " + cell(summary) + " | " + fixed(summary.zeros * 100, 2) + " | " +
+            std::to_string(summary.table_bytes) + " |\n";
+  };
+  add(kDense, 0);
+  for (const std::string& method : methods) {
+    add(method, level);
+  }
+  return text;
+}
+
 LineChart auc_chart(std::span<const Run> runs, std::span<const std::string> methods,
                     std::span<const double> levels) {
   LineChart chart{.title = "A recommender on MovieLens 100k, pruned",

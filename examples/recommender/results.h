@@ -48,6 +48,11 @@ std::string to_csv(std::span<const Run> runs);
 std::string auc_table(std::span<const Run> runs, std::span<const std::string> methods,
                       std::span<const double> levels);
 
+/// Markdown: a line for each of `methods` at `level`, after one for kDense: mean AUC and its
+/// spread, share of exact zeros, bytes of the tables.
+std::string size_table(std::span<const Run> runs, std::span<const std::string> methods,
+                       double level);
+
 /// AUC against the level, a line for each method, all of which begin at kDense's.
 LineChart auc_chart(std::span<const Run> runs, std::span<const std::string> methods,
                     std::span<const double> levels);

@@ -97,7 +97,7 @@ class Study {
     Recommender model = copy_of(dense_);
     winnow::DataNormSparsifier sparsifier(
         {.sparsity_level = level, .sparse_block_shape = setting.block, .norm = setting.norm});
-    add_tables(model, sparsifier);
+    winnow::attach_model(*model, sparsifier, tables_only());
     cell.step_seconds = seconds_of([&] { sparsifier.step(); });
     squash_to_zero(sparsifier);
     cell.file = saved_size(model);

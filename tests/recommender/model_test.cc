@@ -101,6 +101,42 @@ TEST_F(ModelTest, PruningDropsTheShareThatWasAskedFor) {
   EXPECT_FALSE(at::signbit(weight.masked_select(weight.eq(0))).any().item<bool>());
 }
 
+TEST_F(ModelTest, PruningDuringTrainingEndsAtTheLevel) {
+  // 2 epochs of 10 batches, and 1 epoch of 1: mask steps come after every batch.
+  for (const TrainOptions& options :
+       {TrainOptions{.epochs = 2, .batch_size = 32}, TrainOptions{.epochs = 1}}) {
+    const auto pruning = cubic_pruning(0.75, training_steps(split_, options));
+    const Recommender model = train(data_, split_, options, {pruning});
+    EXPECT_EQ(share_of_zeros(model), 0.75);
+  }
+}
+
+TEST_F(ModelTest, QuantizedTablesTakeAByteAValue) {
+  const Recommender dense = trained(0);
+  const Recommender quantized = quantized_copy(dense, 0, {});
+  const int64_t rows = table_bytes(dense) / (4 * kEmbeddingDim);
+  EXPECT_EQ(table_bytes(quantized), rows * (kEmbeddingDim + 8));
+  EXPECT_NEAR(evaluate(quantized, data_, split_).auc, evaluate(dense, data_, split_).auc, 0.01);
+}
+
+TEST_F(ModelTest, QuantizedTablesKeepTheZerosUnderTheExactPolicy) {
+  const Recommender dense = trained(0);
+  for (const bool sparsify_first : {true, false}) {
+    const Recommender model = quantized_copy(dense, 0.75, {.sparsify_first = sparsify_first});
+    EXPECT_GE(share_of_zeros(model), 0.75);
+    EXPECT_LT(share_of_zeros(model), 0.85);
+  }
+  const Recommender upstream = quantized_copy(
+      dense, 0.75, {.sparsify_first = false, .zero_policy = winnow::nn::ZeroPolicy::kUpstream});
+  EXPECT_LT(share_of_zeros(upstream), 0.1);
+}
+
+TEST_F(ModelTest, TrainingStepsAreTimedWithAndWithoutMasks) {
+  const StepSeconds seconds = time_training_steps(data_, split_, 3);
+  EXPECT_GT(seconds.plain, 0);
+  EXPECT_GT(seconds.held, 0);
+}
+
 TEST_F(ModelTest, CountsTheBytesOfItsTables) {
   const Recommender model{TableSizes(data_)};
   // users, items, ages, genders, occupations, zip areas, years, genres

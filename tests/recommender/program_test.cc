@@ -20,7 +20,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-constexpr size_t kRunsOfOneSeed = 1 + 2 * 4;  // dense, and two methods at four levels
+// Dense; three ways to prune at four levels; four ways to quantize, not pruned and at four levels.
+constexpr size_t kRunsOfOneSeed = 1 + 3 * 4 + 4 * 5;
 
 std::string text_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);

@@ -6,8 +6,7 @@
 
 #include <array>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -51,6 +50,14 @@ TEST(AucTable, HasALineForEachLevel) {
             "| 0 | 0.7950 ± 0.0050 | 0.7950 ± 0.0050 |\n"
             "| 50 | 0.7250 ± 0.0250 |  |\n"
             "| 90 |  | 0.7200 ± 0.0000 |\n");
+}
+
+TEST(SizeTable, ComparesMethodsWithTheDenseModel) {
+  EXPECT_EQ(size_table(runs(), std::span(kMethods).first(1), 0.5),
+            "| tables | test AUC | exact zeros, % | bytes |\n"
+            "| --- | --- | ---: | ---: |\n"
+            "| dense | 0.7950 ± 0.0050 | 0.00 | 400 |\n"
+            "| after | 0.7250 ± 0.0250 | 50.00 | 400 |\n");
 }
 
 TEST(AucChart, BeginsAtTheDenseModel) {
