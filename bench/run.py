@@ -21,6 +21,7 @@ import masks
 import python_package
 import torch_state
 import torch_step
+import torch_training
 from winnow_bench import Library
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,6 +98,7 @@ def run_torch(report, library):
     torch_library = torch_step.TorchLibrary(path)
     torch_step.tables(library, torch_library, report)
     torch_state.tables(torch_library, ROOT / ".cache/bench", report)
+    torch_training.tables(torch_library, ROOT / ".cache/movielens", report)
 
 
 def run_python(report, _library):

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "train.h"
 #include "winnow/torch/data_norm_sparsifier.h"
 #include "winnow/torch/tensor_mask.h"
 #include "winnow/torch/torch_file.h"
@@ -157,4 +158,20 @@ WINNOW_BENCH_API double winnow_torch_load(const char* path) {
         });
       },
       -1.0);
+}
+
+// Median seconds of a training step of examples/recommender, and of one that also holds its masks;
+// false where that failed.
+WINNOW_BENCH_API int32_t winnow_torch_training_steps(const char* movielens, int64_t rounds,
+                                                     double* plain, double* held) {
+  return guarded(
+      [&] {
+        const recommender::MovieLens data = recommender::read_movielens(movielens);
+        const recommender::Split split = recommender::split_ratings(data.ratings(), /*seed=*/0);
+        const auto seconds = recommender::time_training_steps(data, split, rounds);
+        *plain = seconds.plain;
+        *held = seconds.held;
+        return 1;
+      },
+      0);
 }

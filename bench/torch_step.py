@@ -51,6 +51,14 @@ class TorchLibrary:
         self.c.winnow_torch_save.restype = ctypes.c_double
         self.c.winnow_torch_load.restype = ctypes.c_double
 
+    def training_steps(self, movielens, rounds):
+        """Median seconds of a training step, and of one that holds its masks, interleaved."""
+        plain, held = ctypes.c_double(), ctypes.c_double()
+        if not self.c.winnow_torch_training_steps(str(movielens).encode(), ctypes.c_int64(rounds),
+                                                  ctypes.byref(plain), ctypes.byref(held)):
+            raise RuntimeError("the training failed: see above")
+        return plain.value, held.value
+
     def load(self, path):
         """Reads a state's file and returns the seconds."""
         return _checked(self.c.winnow_torch_load(str(path).encode()))
