@@ -33,8 +33,15 @@ constexpr KnownName kKnownNames[] = {
     {"__builtin__", "set", PickleSymbol::kSet},
 };
 
-// Of one dimension, in units (four bytes each): 8 bytes of shape, 8 of strides.
+// What is charged, in units of four bytes (docs/torch_archive.md): of a dimension 8 bytes of shape
+// and 8 of strides; of all else the object, and 16 bytes of the heap's own for each of its vectors.
+// A storage has a place in a vector and one in a map.
 constexpr uint64_t kDimensionUnits = 4;
+constexpr uint64_t kTensorUnits = 26;
+constexpr uint64_t kSparseUnits = 12;  // besides its two tensors
+constexpr uint64_t kStorageUnits = 26;
+static_assert(sizeof(TorchTensor) + 2 * 16 <= 4 * kTensorUnits);
+static_assert(sizeof(TorchSparseTensor) + 5 * 16 <= 4 * (2 * kTensorUnits + kSparseUnits));
 
 Status call_error(std::string_view name, std::string_view expected) {
   return {ErrorCode::kPickleCall, concat(name, " is called with other arguments than ", expected)};
@@ -157,8 +164,8 @@ Status PickleMachine::read_sizes(Items items, ErrorCode code, std::vector<uint64
   return {};
 }
 
-Status PickleMachine::spend_shape(const TorchTensor& tensor) {
-  return spend(kDimensionUnits * tensor.shape.size());
+Status PickleMachine::spend_tensor(const TorchTensor& tensor) {
+  return spend(kTensorUnits + kDimensionUnits * tensor.shape.size());
 }
 
 // (storage, offset, shape, strides, requires_grad, hooks[, dtype])
@@ -192,7 +199,7 @@ Status PickleMachine::make_tensor(Items args, bool is_v3, PickleValue& out) {
   WINNOW_RETURN_IF_ERROR(read_sizes(shape->items, ErrorCode::kTensorShape, tensor.shape));
   WINNOW_RETURN_IF_ERROR(read_sizes(strides->items, ErrorCode::kTensorStride, tensor.strides));
   WINNOW_RETURN_IF_ERROR(check_tensor(tensor, storages_));
-  WINNOW_RETURN_IF_ERROR(spend_shape(tensor));
+  WINNOW_RETURN_IF_ERROR(spend_tensor(tensor));
   WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kTensor}));
   table_.nodes[out].bits = static_cast<int64_t>(table_.tensors.size());
   table_.tensors.push_back(std::move(tensor));
@@ -204,10 +211,10 @@ Status PickleMachine::make_parameter(PickleValue data, bool requires_grad, Pickl
   if (source == nullptr || table_.tensor_at(data).is_parameter) {
     return {ErrorCode::kPickleCall, "a Parameter of what is no Tensor"};
   }
+  WINNOW_RETURN_IF_ERROR(spend_tensor(table_.tensor_at(data)));
   TorchTensor tensor = table_.tensor_at(data);
   tensor.is_parameter = true;
   tensor.requires_grad = requires_grad;
-  WINNOW_RETURN_IF_ERROR(spend_shape(tensor));
   WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kTensor}));
   table_.nodes[out].bits = static_cast<int64_t>(table_.tensors.size());
   table_.tensors.push_back(std::move(tensor));
@@ -250,10 +257,11 @@ Status PickleMachine::make_sparse(Items args, PickleValue& out) {
   tensor.indices = table_.tensor_at(items[0]);
   tensor.values = table_.tensor_at(items[1]);
   tensor.is_coalesced = *is_coalesced;
-  WINNOW_RETURN_IF_ERROR(spend(shape->items.size() * kDimensionUnits));
+  WINNOW_RETURN_IF_ERROR(spend_tensor(tensor.indices));
+  WINNOW_RETURN_IF_ERROR(spend_tensor(tensor.values));
+  WINNOW_RETURN_IF_ERROR(spend(kSparseUnits + kDimensionUnits * shape->items.size()));
   WINNOW_RETURN_IF_ERROR(read_sizes(shape->items, ErrorCode::kTensorShape, tensor.shape));
   WINNOW_RETURN_IF_ERROR(check_sparse(tensor, storages_));
-  WINNOW_RETURN_IF_ERROR(spend_shape(tensor.values));
   WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kSparseTensor}));
   table_.nodes[out].bits = static_cast<int64_t>(table_.sparse.size());
   table_.sparse.push_back(std::move(tensor));
@@ -309,8 +317,8 @@ Status PickleMachine::find_storage(Items id, PickleValue& out) {
   const auto [place, is_new] =
       storage_by_number_.try_emplace(*number, static_cast<uint32_t>(storages_.size()));
   if (is_new) {
+    WINNOW_RETURN_IF_ERROR(spend(kStorageUnits));
     storages_.push_back(storage);
-    numbers_.push_back(*number);
   } else if (storages_[place->second] != storage) {
     return {ErrorCode::kStorageMismatch,
             concat("storage ", *number, " is named with another type or size than before")};

@@ -1,7 +1,6 @@
 #include "io/pickle_machine.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -61,7 +60,6 @@ Result<PickleContent> PickleMachine::finish() {
 
 // Keeps the storages that the tree uses, in the order of their numbers.
 void PickleMachine::number_storages(PickleContent& out) {
-  std::map<uint64_t, uint32_t> used;  // from a number to the place in storages_
   const auto each_storage = [this](const auto& visit) {
     std::ranges::for_each(table_.tensors, visit, &TorchTensor::storage);
     for (TorchSparseTensor& sparse : table_.sparse) {
@@ -69,9 +67,11 @@ void PickleMachine::number_storages(PickleContent& out) {
       visit(sparse.values.storage);
     }
   };
-  each_storage([&](uint32_t storage) { used.emplace(numbers_[storage], storage); });
+  std::vector<bool> is_used(storages_.size());
+  each_storage([&is_used](uint32_t storage) { is_used[storage] = true; });
   std::vector<uint32_t> place(storages_.size());
-  for (const auto& [number, storage] : used) {
+  for (const auto& [number, storage] : storage_by_number_) {
+    if (!is_used[storage]) continue;
     place[storage] = static_cast<uint32_t>(out.storages.size());
     out.storages.push_back(storages_[storage]);
     out.numbers.push_back(number);
@@ -143,6 +143,13 @@ Status PickleMachine::push_node(Result<TorchNode> node) {
   return node.ok() ? push(*node) : node.status();
 }
 
+Status PickleMachine::push_once(const TorchNodeData& data, TorchNode& node) {
+  if (node == 0) {
+    WINNOW_ASSIGN_OR_RETURN(node, add_node(data));
+  }
+  return push(node);
+}
+
 Result<TorchNode> PickleMachine::add_node(TorchNodeData data) {
   if (table_.nodes.size() >= kMaxNodes) return too_large("values", kMaxNodes);
   WINNOW_RETURN_IF_ERROR(spend(data.items.size()));
@@ -150,8 +157,8 @@ Result<TorchNode> PickleMachine::add_node(TorchNodeData data) {
 }
 
 Status PickleMachine::spend(uint64_t units) {
-  units_ += units;  // at most a stack's length, so it does not wrap
-  return units_ <= kMaxUnits ? Status() : too_large("items and dimensions", kMaxUnits);
+  units_ += units;  // a small multiple of a stack's length, so it does not wrap
+  return units_ <= kMaxUnits ? Status() : too_large("units of four bytes", kMaxUnits);
 }
 
 Status PickleMachine::step(Opcode opcode) {
@@ -195,9 +202,8 @@ Status PickleMachine::step_number(Opcode opcode) {
       return push(0);
     case Opcode::kNewTrue:
     case Opcode::kNewFalse: {
-      TorchNode& node = bools_[opcode == Opcode::kNewTrue];
-      if (node == 0) node = tree_.add_bool(opcode == Opcode::kNewTrue);
-      return push(node);
+      const bool value = opcode == Opcode::kNewTrue;
+      return push_once({.kind = TorchKind::kBool, .bits = value}, bools_[value]);
     }
     case Opcode::kBinInt1:
       WINNOW_RETURN_IF_ERROR(take_number(1, number));

@@ -5,11 +5,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "io/pickle_opcodes.h"
@@ -86,6 +86,7 @@ class PickleMachine {
   PickleValue pop();
   Status pop_to_mark(std::vector<PickleValue>& items);
   Status push_node(Result<TorchNode> node);
+  Status push_once(const TorchNodeData& data, TorchNode& node);  // 0 where there is none yet
 
   // Opcodes.
   Status push_int(int64_t value);
@@ -127,10 +128,10 @@ class PickleMachine {
   std::optional<bool> bool_of(PickleValue value) const;
   std::optional<std::string_view> text_of(PickleValue value) const;
 
-  // Budgets: a unit is four bytes of items, shapes and strides.
+  // Budgets: a unit is four bytes of items, tensors and storages.
   Result<TorchNode> add_node(TorchNodeData data);
   Status spend(uint64_t units);
-  Status spend_shape(const TorchTensor& tensor);
+  Status spend_tensor(const TorchTensor& tensor);
 
   std::span<const std::byte> pickle_;
   size_t at_ = 0;  // the next byte
@@ -144,8 +145,7 @@ class PickleMachine {
   std::array<TorchNode, 2> bools_ = {};         // likewise
   uint64_t units_ = 0;
   std::vector<TorchStorage> storages_;
-  std::vector<uint64_t> numbers_;
-  std::unordered_map<uint64_t, uint32_t> storage_by_number_;
+  std::map<uint64_t, uint32_t> storage_by_number_;  // no hash table: a file may choose the numbers
 };
 
 }  // namespace winnow::io

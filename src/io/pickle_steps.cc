@@ -40,9 +40,8 @@ Status PickleMachine::push_int(int64_t value) {
   if (value < 0 || value >= static_cast<int64_t>(small_ints_.size())) {
     return push_node(add_node({.kind = TorchKind::kInt, .bits = value}));
   }
-  TorchNode& node = small_ints_[static_cast<size_t>(value)];
-  if (node == 0) node = tree_.add_int(value);
-  return push(node);
+  return push_once({.kind = TorchKind::kInt, .bits = value},
+                   small_ints_[static_cast<size_t>(value)]);
 }
 
 // Two's complement in as many bytes as its first one says.

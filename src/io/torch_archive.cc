@@ -13,6 +13,14 @@
 #include "winnow/io/escape_name.h"
 
 namespace winnow {
+namespace {
+
+Status unreferenced(const TorchRecord& record) {
+  return {ErrorCode::kUnreferencedRecord,
+          io::concat("record \"", record.name, "\": no tensor refers to it")};
+}
+
+}  // namespace
 
 struct TorchArchive::State {
   std::unique_ptr<RandomAccessFile> file;
@@ -52,27 +60,27 @@ Status TorchArchive::State::load_pickle() {
   return {};
 }
 
-// Each storage has its record, and each payload its storage.
+// Each storage has its record, and each payload its storage. Both are in the order of their
+// numbers.
 Status TorchArchive::State::match_storages() {
+  const std::vector<io::PayloadRecord> payloads = std::exchange(records.payloads, {});
+  storage_records.reserve(content.storages.size());
   for (size_t i = 0; i < content.storages.size(); ++i) {
-    const auto found = records.payloads.find(content.numbers[i]);
-    if (found == records.payloads.end()) {
-      return {ErrorCode::kMissingRecord,
-              io::concat("there is no record \"data/", content.numbers[i], "\"")};
+    const uint64_t number = content.numbers[i];
+    if (i == payloads.size() || payloads[i].number > number) {
+      return {ErrorCode::kMissingRecord, io::concat("there is no record \"data/", number, "\"")};
     }
-    const TorchRecord& record = records.all[found->second];
+    const TorchRecord& record = records.all[payloads[i].index];
+    if (payloads[i].number < number) return unreferenced(record);
     if (record.bytes != content.storages[i].bytes()) {
       return {ErrorCode::kRecordSize,
               io::concat("record \"", record.name, "\" has ", record.bytes, " bytes, its storage ",
                          content.storages[i].bytes())};
     }
-    storage_records.push_back(found->second);
-    records.payloads.erase(found);
+    storage_records.push_back(payloads[i].index);
   }
-  if (records.payloads.empty()) return {};
-  const TorchRecord& record = records.all[records.payloads.begin()->second];
-  return {ErrorCode::kUnreferencedRecord,
-          io::concat("record \"", record.name, "\": no tensor refers to it")};
+  if (payloads.size() == content.storages.size()) return {};
+  return unreferenced(records.all[payloads[content.storages.size()].index]);
 }
 
 TorchArchive::TorchArchive(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}

@@ -100,14 +100,14 @@ Status check_torch_script(std::span<const ZipRecord> records) {
   return {};
 }
 
-// Sorts records by name; `out` has those that were added so far.
-Status add_record(const SizedFile& file, const TorchRecord& record, TorchRecords& out) {
-  const auto index = static_cast<uint32_t>(out.all.size());
+// Finds out by its name what a record is.
+Status sort_record(const SizedFile& file, uint32_t index, TorchRecords& out) {
+  const TorchRecord& record = out.all[index];
   if (const SmallRecord* small = find_small(record.name)) {
     return check_small(file, *small, record);
   }
   if (const auto number = payload_number(record.name)) {
-    out.payloads.emplace(*number, index);
+    out.payloads.push_back({*number, index});
     return {};
   }
   if (record.name != kPickleName) {
@@ -119,14 +119,18 @@ Status add_record(const SizedFile& file, const TorchRecord& record, TorchRecords
           concat("it has ", record.bytes, " bytes, at most ", kMaxPickleBytes, " are allowed")};
 }
 
-// The record's name without the prefix, which the first record sets.
-Result<std::string> strip_prefix(const std::string& name, std::string& prefix) {
+// Takes the prefix off a record's name; the first record sets it.
+Status strip_prefix(std::string& name, std::string& prefix) {
   const size_t slash = name.find('/');
-  const std::string found = name.substr(0, slash);
+  const std::string_view found = std::string_view(name).substr(0, slash);
   if (slash != name.npos && prefix.empty()) prefix = found;
-  if (slash != name.npos && found == prefix) return name.substr(slash + 1);
-  return Status(ErrorCode::kZipPrefix, concat("it is not in the folder \"", escape_name(prefix),
-                                              "\", where the first record is"));
+  if (slash == name.npos || found != prefix) {
+    return {ErrorCode::kZipPrefix,
+            concat("record \"", escape_name(name), "\": it is not in the folder \"",
+                   escape_name(prefix), "\", where the first record is")};
+  }
+  name.erase(0, slash + 1);
+  return {};
 }
 
 Status require_record(const TorchRecords& records, std::string_view name) {
@@ -134,13 +138,11 @@ Status require_record(const TorchRecords& records, std::string_view name) {
   return {ErrorCode::kMissingRecord, concat("there is no record \"", name, "\"")};
 }
 
-Status name_records(const ZipDirectory& directory, TorchRecords& out) {
-  for (const ZipRecord& record : directory.records) {
-    Result<std::string> name = strip_prefix(record.name, out.prefix);
-    if (!name.ok()) {
-      return name.status().with_context(concat("record \"", escape_name(record.name), "\""));
-    }
-    out.all.push_back({std::move(*name), record.payload_offset, record.bytes, record.crc32});
+Status name_records(ZipDirectory directory, TorchRecords& out) {
+  out.all.reserve(directory.records.size());
+  for (ZipRecord& record : directory.records) {
+    WINNOW_RETURN_IF_ERROR(strip_prefix(record.name, out.prefix));
+    out.all.push_back({std::move(record.name), record.payload_offset, record.bytes, record.crc32});
   }
   return {};
 }
@@ -168,15 +170,14 @@ Result<TorchRecords> read_torch_records(const SizedFile& file) {
   WINNOW_ASSIGN_OR_RETURN(ZipDirectory directory, read_zip_directory(file));
   WINNOW_RETURN_IF_ERROR(check_torch_script(directory.records));
   WINNOW_RETURN_IF_ERROR(check_zip_records(file, directory));
-  TorchRecords named;
-  WINNOW_RETURN_IF_ERROR(name_records(directory, named));
   TorchRecords out;
-  out.prefix = std::move(named.prefix);
-  for (TorchRecord& record : named.all) {
-    WINNOW_RETURN_IF_ERROR(add_record(file, record, out)
-                               .with_context(concat("record \"", escape_name(record.name), "\"")));
-    out.all.push_back(std::move(record));
+  WINNOW_RETURN_IF_ERROR(name_records(std::move(directory), out));
+  for (uint32_t i = 0; i < out.all.size(); ++i) {
+    WINNOW_RETURN_IF_ERROR(
+        sort_record(file, i, out)
+            .with_context(concat("record \"", escape_name(out.all[i].name), "\"")));
   }
+  std::ranges::sort(out.payloads, {}, &PayloadRecord::number);
   WINNOW_RETURN_IF_ERROR(require_record(out, kPickleName));
   WINNOW_RETURN_IF_ERROR(require_record(out, kVersionName));
   return out;

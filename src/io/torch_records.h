@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "io/zip_reader.h"
@@ -13,11 +12,17 @@
 
 namespace winnow::io {
 
+/// A record data/N.
+struct PayloadRecord {
+  uint64_t number = 0;  ///< N
+  uint32_t index = 0;   ///< of the record
+};
+
 struct TorchRecords {
   std::string prefix;
-  std::vector<TorchRecord> all;                     ///< in the order of the file
-  size_t pickle = 0;                                ///< index of data.pkl
-  std::unordered_map<uint64_t, uint32_t> payloads;  ///< from N of data/N to the index
+  std::vector<TorchRecord> all;         ///< in the order of the file
+  size_t pickle = 0;                    ///< index of data.pkl
+  std::vector<PayloadRecord> payloads;  ///< in ascending order of their numbers
 };
 
 /// kLegacyArchive, kNotZip: what the file starts with is not an archive.

@@ -190,6 +190,7 @@ Result<ZipDirectory> read_zip_directory(const SizedFile& file) {
   WINNOW_RETURN_IF_ERROR(file.read(end.directory_offset, bytes));
   ZipDirectory out;
   out.offset = end.directory_offset;
+  out.records.reserve(std::min<uint64_t>(end.records, bytes.size() / kCentralBytes));
   std::span<const std::byte> rest = bytes;
   while (!rest.empty()) {
     if (out.records.size() == end.records) return check_count(end.records, "more");

@@ -1,40 +1,12 @@
 // Headers made to cost more than they are: time and memory stay in proportion to the text.
 #include <gtest/gtest.h>
-#include <malloc.h>
 
-#include <atomic>
 #include <chrono>
-#include <cstdlib>
-#include <new>
 #include <string>
 
 #include "io/header_text.h"
+#include "io/heap_count.h"
 #include "winnow/io/safetensors.h"
-
-namespace {
-
-// Bytes that the heap holds, and the most it held since the last reset.
-std::atomic<size_t> live_bytes = 0;
-std::atomic<size_t> peak_bytes = 0;
-
-void* counted_allocation(size_t bytes) {
-  void* memory = std::malloc(bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  live_bytes += ::malloc_usable_size(memory);
-  if (live_bytes > peak_bytes) peak_bytes = live_bytes.load();
-  return memory;
-}
-
-void counted_release(void* memory) noexcept {
-  live_bytes -= ::malloc_usable_size(memory);
-  std::free(memory);
-}
-
-}  // namespace
-
-void* operator new(size_t bytes) { return counted_allocation(bytes); }
-void operator delete(void* memory) noexcept { counted_release(memory); }
-void operator delete(void* memory, size_t) noexcept { counted_release(memory); }
 
 namespace winnow {
 namespace {
@@ -63,12 +35,12 @@ struct Cost {
 
 Cost cost_of(std::string text) {
   using Clock = std::chrono::steady_clock;
-  const size_t before = live_bytes;
-  peak_bytes = before;
+  const size_t before = testing::live_heap_bytes();
+  testing::reset_heap_peak();
   const Clock::time_point start = Clock::now();
   const ErrorCode code = SafetensorsHeader::parse(std::move(text), 0).status().code();
   const std::chrono::duration<double> seconds = Clock::now() - start;
-  return {code, peak_bytes - before, seconds.count()};
+  return {code, testing::peak_heap_bytes() - before, seconds.count()};
 }
 
 // The bound that safetensors.h states. The time is far from a measurement: something quadratic

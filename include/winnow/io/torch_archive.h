@@ -29,6 +29,10 @@ namespace winnow {
 inline constexpr size_t kMaxPickleBytes = 64 << 20;
 inline constexpr size_t kMaxTorchRecords = 1'000'000;
 
+/// The most memory that opening an archive takes, the result included, whatever the file. Measured
+/// of a file that is at all limits at once: 642 MB.
+inline constexpr size_t kMaxTorchOpenBytes = size_t{768} << 20;
+
 /// One record of the archive's zip file.
 struct TorchRecord {
   std::string name;     ///< without the archive's prefix: "data.pkl", "data/0"
@@ -52,8 +56,9 @@ class TorchArchive {
   /// link (never blocks). kInputChanged: it was cut short meanwhile. kOutOfMemory. Else a code of
   /// the malformed kinds. `env` outlives the object.
   ///
-  /// Memory, besides the result, is at most 512 MiB, whatever the file: 64 MiB for the pickle, 2^21
-  /// nodes on the way to the tree, 10^6 records. Of a usual file it is about 100 bytes a node.
+  /// Memory, the result included, is at most kMaxTorchOpenBytes, whatever the file: the pickle has
+  /// 64 MiB at most, there are 2^21 nodes on the way to the tree, 64 MiB of tensors, items and
+  /// storages, and 10^6 records. Of a usual file it is about 100 bytes a node.
   static Result<TorchArchive> open(Env& env, const std::string& path);
 
   /// The same for any source of bytes, called `name` in messages.
