@@ -22,8 +22,9 @@ using Table = TorchTreeAccess::Table;
 // What the walk knows of a node: nothing, that it is on the path from the root, or all.
 struct Visit {
   enum State : uint8_t { kNew, kOnPath, kDone } state = kNew;
-  uint32_t height = 0;    // nodes on the longest path down
-  uint64_t expanded = 0;  // nodes below, shared ones counted at each use
+  bool has_names = false;  // of a Dict that was found to have strings as keys
+  uint16_t height = 0;     // nodes on the longest path down
+  uint32_t expanded = 0;   // nodes below, shared ones counted at each use
 };
 
 struct Step {
@@ -103,7 +104,8 @@ class Walk {
     return {};
   }
 
-  Status check_node(TorchNode node, const TorchNodeData& data) const {
+  // All but keys, which are checked when the walk is over.
+  Status check_node(TorchNode node, const TorchNodeData& data) {
     switch (data.kind) {
       case TorchKind::kString:
         return check_text(table_.string_at(node));
@@ -112,18 +114,16 @@ class Walk {
       case TorchKind::kSparseTensor:
         return check_sparse(table_.sparse_at(node), storages_);
       case TorchKind::kDict:
-        WINNOW_RETURN_IF_ERROR(check_attributes(data));
-        return check_keys(table_, node);
-      case TorchKind::kSet:
-        return check_keys(table_, node);
+        return check_attributes(data);
       default:
         return {};
     }
   }
 
-  // Attributes have names.
-  Status check_attributes(const TorchNodeData& data) const {
-    if (data.attributes == kNoTorchNode) return {};
+  // Attributes have names. Many may share one Dict, which is looked at once.
+  Status check_attributes(const TorchNodeData& data) {
+    if (data.attributes == kNoTorchNode || visits_[data.attributes].has_names) return {};
+    visits_[data.attributes].has_names = true;
     const std::vector<TorchNode>& items = table_.nodes[data.attributes].items;
     for (size_t i = 0; i < items.size(); i += 2) {
       const TorchKind kind = table_.nodes[items[i]].kind;
@@ -148,76 +148,167 @@ class Walk {
   std::vector<Step> path_;
 };
 
+// The keys of a Dict or the elements of a Set are every item or every other one.
+size_t key_step(const TorchNodeData& data) { return data.kind == TorchKind::kDict ? 2 : 1; }
+
+bool has_keys(const TorchNodeData& data) {
+  return data.kind == TorchKind::kDict || data.kind == TorchKind::kSet;
+}
+
+// Numbers for the strings that are keys, the same for equal strings. Keys may be long and stand in
+// many dicts, so their text is compared here and nowhere else.
+class TextNumbers {
+ public:
+  TextNumbers(const Table& table, std::span<const TorchNode> nodes)
+      : table_(table), numbers_(table.strings.size(), kNoKey) {
+    std::vector<uint32_t> texts = collect(nodes);
+    std::sort(texts.begin(), texts.end(), [this](uint32_t a, uint32_t b) { return less(a, b); });
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const bool is_new = i == 0 || less(texts[i - 1], texts[i]);
+      numbers_[texts[i]] = is_new ? static_cast<uint32_t>(i) : numbers_[texts[i - 1]];
+    }
+  }
+
+  uint32_t of(const TorchNodeData& text) const { return numbers_[text.bits]; }
+
+ private:
+  static constexpr uint32_t kNoKey = UINT32_MAX;
+
+  std::vector<uint32_t> collect(std::span<const TorchNode> nodes) {
+    std::vector<uint32_t> texts;
+    for (const TorchNode node : nodes) {
+      const TorchNodeData& data = table_.nodes[node];
+      if (!has_keys(data)) continue;
+      for (size_t i = 0; i < data.items.size(); i += key_step(data)) {
+        const TorchNodeData& key = table_.nodes[data.items[i]];
+        if (key.kind != TorchKind::kString || numbers_[key.bits] != kNoKey) continue;
+        numbers_[key.bits] = 0;
+        texts.push_back(static_cast<uint32_t>(key.bits));
+      }
+    }
+    return texts;
+  }
+
+  // Any order will do.
+  bool less(uint32_t a, uint32_t b) const {
+    const std::string& left = table_.strings[a];
+    const std::string& right = table_.strings[b];
+    return left.size() != right.size() ? left.size() < right.size() : left < right;
+  }
+
+  const Table& table_;
+  std::vector<uint32_t> numbers_;  // for each string of the table
+};
+
 // A key as Python compares it: 1, 1.0 and True are equal.
 struct Key {
   enum Rank : uint8_t { kNone, kInt, kReal, kText } rank = kNone;
-  int64_t number = 0;  // of kReal, the bits
-  std::string_view text = {};
+  TorchNode node = kNoTorchNode;
+  int64_t number = 0;  // of kReal, the bits; of kText, that of TextNumbers
 
-  auto operator<=>(const Key&) const = default;
+  std::strong_ordering operator<=>(const Key& other) const {
+    return rank != other.rank ? rank <=> other.rank : number <=> other.number;
+  }
+  bool operator==(const Key& other) const { return (*this <=> other) == 0; }
 };
 
 // A double that is a whole number in the range of int64 is equal to that one.
-Key key_of_real(double real) {
+void set_real(double real, Key& key) {
   constexpr double kTwoTo63 = 9223372036854775808.0;
-  if (real >= -kTwoTo63 && real < kTwoTo63 && std::trunc(real) == real) {
-    return {.rank = Key::kInt, .number = static_cast<int64_t>(real)};
-  }
-  return {.rank = Key::kReal, .number = std::bit_cast<int64_t>(real)};
+  const bool is_whole = real >= -kTwoTo63 && real < kTwoTo63 && std::trunc(real) == real;
+  key.rank = is_whole ? Key::kInt : Key::kReal;
+  key.number = is_whole ? static_cast<int64_t>(real) : std::bit_cast<int64_t>(real);
 }
 
-Status key_of(const Table& table, TorchNode node, Key& key) {
-  const TorchNodeData& data = table.nodes[node];
-  switch (data.kind) {
-    case TorchKind::kNone:
-      key = {};
-      return {};
-    case TorchKind::kBool:
-    case TorchKind::kInt:
-      key = {.rank = Key::kInt, .number = data.bits};
-      return {};
-    case TorchKind::kFloat:
-      key = key_of_real(std::bit_cast<double>(data.bits));
-      return {};
-    case TorchKind::kString:
-      key = {.rank = Key::kText, .text = table.string_at(node)};
-      return {};
-    default:
-      return {ErrorCode::kPickleKey, concat("a ", torch_kind_name(data.kind),
-                                            " as a key; strings, numbers and None are allowed")};
-  }
-}
+// Whether each Dict and each Set has keys of a plain kind, none twice.
+class KeyCheck {
+ public:
+  KeyCheck(const Table& table, std::span<const TorchNode> nodes)
+      : table_(table), nodes_(nodes), texts_(table, nodes) {}
 
-std::string shown(const Key& key) {
-  if (key.rank == Key::kText) return concat("\"", escape_name(key.text), "\"");
-  if (key.rank == Key::kInt) return std::to_string(key.number);
-  return key.rank == Key::kNone ? "None" : std::to_string(std::bit_cast<double>(key.number));
+  Status run() {
+    for (const TorchNode node : nodes_) {
+      const TorchNodeData& data = table_.nodes[node];
+      if (has_keys(data)) WINNOW_RETURN_IF_ERROR(check(data));
+    }
+    return {};
+  }
+
+ private:
+  // Of more keys than there are nodes, one stands twice among the first of them.
+  Status check(const TorchNodeData& data) {
+    const size_t step = key_step(data);
+    const size_t count = std::min(data.items.size() / step, table_.nodes.size() + 1);
+    keys_.resize(count);
+    for (size_t i = 0; i < count; ++i) {
+      WINNOW_RETURN_IF_ERROR(set_key(data.items[step * i], keys_[i]));
+    }
+    std::sort(keys_.begin(), keys_.end());
+    const auto twice = std::adjacent_find(keys_.begin(), keys_.end());
+    if (twice == keys_.end()) return {};
+    return {ErrorCode::kPickleDuplicateKey,
+            concat("a ", torch_kind_name(data.kind), " has ", shown(*twice), " twice")};
+  }
+
+  Status set_key(TorchNode node, Key& key) const {
+    const TorchNodeData& data = table_.nodes[node];
+    key = {.rank = Key::kNone, .node = node};
+    switch (data.kind) {
+      case TorchKind::kNone:
+        return {};
+      case TorchKind::kBool:
+      case TorchKind::kInt:
+        key.rank = Key::kInt;
+        key.number = data.bits;
+        return {};
+      case TorchKind::kFloat:
+        set_real(std::bit_cast<double>(data.bits), key);
+        return {};
+      case TorchKind::kString:
+        key.rank = Key::kText;
+        key.number = texts_.of(data);
+        return {};
+      default:
+        return {ErrorCode::kPickleKey, concat("a ", torch_kind_name(data.kind),
+                                              " as a key; strings, numbers and None are allowed")};
+    }
+  }
+
+  std::string shown(const Key& key) const {
+    if (key.rank == Key::kText) return concat("\"", escape_name(table_.string_at(key.node)), "\"");
+    if (key.rank == Key::kInt) return std::to_string(key.number);
+    return key.rank == Key::kNone ? "None" : std::to_string(std::bit_cast<double>(key.number));
+  }
+
+  const Table& table_;
+  std::span<const TorchNode> nodes_;
+  TextNumbers texts_;
+  std::vector<Key> keys_;  // of one Dict or Set
+};
+
+// Room for those nodes, and no more: beside the old table, half of a vector that grew is much.
+void reserve_for(const Table& table, std::span<const TorchNode> order, Table& out) {
+  const auto count = [&](TorchKind kind) {
+    return static_cast<size_t>(std::ranges::count(
+        order, kind, [&table](TorchNode node) { return table.nodes[node].kind; }));
+  };
+  out.nodes.reserve(order.size());
+  out.strings.reserve(count(TorchKind::kString));
+  out.tensors.reserve(count(TorchKind::kTensor));
+  out.sparse.reserve(count(TorchKind::kSparseTensor));
 }
 
 }  // namespace
 
-Status check_keys(const Table& table, TorchNode node) {
-  const TorchNodeData& data = table.nodes[node];
-  const size_t step = data.kind == TorchKind::kDict ? 2 : 1;
-  std::vector<Key> keys;
-  keys.reserve(data.items.size() / step);
-  for (size_t i = 0; i < data.items.size(); i += step) {
-    WINNOW_RETURN_IF_ERROR(key_of(table, data.items[i], keys.emplace_back()));
-  }
-  std::sort(keys.begin(), keys.end());
-  const auto twice = std::adjacent_find(keys.begin(), keys.end());
-  if (twice == keys.end()) return {};
-  return {ErrorCode::kPickleDuplicateKey,
-          concat("a ", torch_kind_name(data.kind), " has ", shown(*twice), " twice")};
-}
-
 Status walk_tree(const Table& table, std::span<const TorchStorage> storages,
                  std::vector<TorchNode>& order) {
-  return Walk(table, storages, order).run(table.root);
+  WINNOW_RETURN_IF_ERROR(Walk(table, storages, order).run(table.root));
+  return KeyCheck(table, order).run();
 }
 
 void compact_tree(Table& table, std::span<const TorchNode> order) {
   Table out;
+  reserve_for(table, order, out);
   std::vector<TorchNode> place(table.nodes.size());
   for (const TorchNode node : order) {
     TorchNodeData& data = table.nodes[node];

@@ -55,15 +55,12 @@ class TorchTreeAccess {
 namespace io {
 
 /// Checks all that is reachable from the root as TorchTree::check says, and kPickleValue for what
-/// is no node. `order` gets the reachable nodes, children before parents, each once.
+/// is no node. `order`, empty before, gets the reachable nodes, children before parents, each once.
 Status walk_tree(const TorchTreeAccess::Table& table, std::span<const TorchStorage> storages,
                  std::vector<TorchNode>& order);
 
 /// Drops what is not reachable. `order` is what walk_tree found.
 void compact_tree(TorchTreeAccess::Table& table, std::span<const TorchNode> order);
-
-/// Checks the keys of a Dict or the elements of a Set: of a plain kind, none twice.
-Status check_keys(const TorchTreeAccess::Table& table, TorchNode node);
 
 }  // namespace io
 }  // namespace winnow

@@ -133,6 +133,29 @@ TEST(TorchArchiveCost, OfEqualKeysIsBounded) {
   expect_bounded(pickle_image("}" + repeat(chunk, 9)), "PickleDuplicateKey");
 }
 
+// Symptom once: each dict compared its keys' text again, 0.8 TB of it here.
+TEST(TorchArchiveCost, OfLongKeysInManyDictsIsBounded) {
+  constexpr size_t kKeys = 256, kDicts = 3000;
+  const std::string start(size_t{128} << 10, 'k');
+  std::string first, again;
+  for (size_t i = 0; i < kKeys; ++i) {
+    const std::string memo = le(i, 4);
+    first += pkl::text(start + std::to_string(1000 + i)) + "r" + memo + "N";
+    again += "j" + memo + "N";
+  }
+  expect_bounded(pickle_image("](}(" + first + "u" + repeat("}(" + again + "u", kDicts) + "e"),
+                 "Ok");
+}
+
+// Symptom once: each OrderedDict looked at all names of its attributes.
+TEST(TorchArchiveCost, OfSharedAttributesIsBounded) {
+  std::string entries;
+  for (size_t i = 0; i < 200'000; ++i) entries += "U\6" + std::to_string(100'000 + i) + "N";
+  expect_bounded(pickle_image("](}(" + entries + "u" + kMemo1 +
+                              repeat(pkl::ordered_dict() + "h\1b", 60'000) + "e"),
+                 "PickleTooLarge");
+}
+
 // Numbers that fall into one bucket of a hash table of so many.
 std::vector<std::string> colliding_numbers(size_t count) {
   std::unordered_map<uint64_t, uint32_t> table;
