@@ -94,7 +94,7 @@ const RejectCase kProgramCases[] = {
     {"LongGetOfNothing", ErrorCode::kPickleMemo, body("j\xff\xff\xff\xff")},
     {"GetOfASkippedMemo", ErrorCode::kPickleMemo, body("]q\x02h\x01")},
     {"PutTwice", ErrorCode::kPickleMemo, body("]q\x01q\x01")},
-    {"PutOutOfRange", ErrorCode::kPickleMemo, body("]r\xff\xff\xff\x7f")},
+    {"PutPastThePicklesLength", ErrorCode::kPickleMemo, body("]r\xff\xff\xff\x7f")},
     {"IntegerOf9Bytes", ErrorCode::kPickleInt, body("\x8a\x09" + std::string(9, '\1'))},
     {"StringNotUtf8", ErrorCode::kPickleText, body(pkl::text("\xff"))},
     {"StringWithSurrogate", ErrorCode::kPickleText, body(pkl::text("\xed\xa0\x80"))},
@@ -358,6 +358,15 @@ TEST(TorchArchiveAccepts, TheValuesThatTheCasesStartFrom) {
   EXPECT_EQ(open_code(rebuild("_rebuild_parameter", {kTensor, kTrue, kHooks})), "Ok");
   EXPECT_EQ(open_code(sparse(kIndices, kTwo, {3, 3})), "Ok");
   EXPECT_EQ(open_code(sparse(kIndices, pkl::tensor(kValues, {2}, {0}), {3, 3})), "Ok");
+}
+
+// In a pickle that is long enough for either number.
+TEST(TorchArchiveRejects, MemosFrom4194304On) {
+  const auto code = [](uint64_t memo) {
+    return open_code(body("]" + pkl::text(std::string(5 << 20, 't')) + "ar" + le(memo, 4)));
+  };
+  EXPECT_EQ(code((1 << 22) - 1), "Ok");
+  EXPECT_EQ(code(1 << 22), "PickleMemo");
 }
 
 TEST(TorchPickleMessage, NamesOpcodeAndOffset) {

@@ -328,6 +328,20 @@ TEST(TorchArchiveAccepts, ParametersCalledMustard) {
   FAIL() << "no name was put there";
 }
 
+// The directory is read where it is allowed: zeros are no header.
+TEST(TorchArchiveRejects, DirectoriesOver128MiB) {
+  const auto code = [](uint64_t directory_bytes) {
+    const std::string front = ZipImage::local(zip_entry("a", "").local);
+    return open_code(front + std::string(directory_bytes, '\0') +
+                     ZipImage::text({.records_here = 1,
+                                     .records = 1,
+                                     .directory_bytes = directory_bytes,
+                                     .directory_offset = front.size()}));
+  };
+  EXPECT_EQ(code(128 << 20), "ZipHeader");
+  EXPECT_EQ(code((128 << 20) + 1), "ZipRecordCount");
+}
+
 TEST(TorchArchiveRejects, PicklesOver64MiB) {
   const std::string image = archive_image(std::string((64 << 20) + 1, 'N')).build();
   EXPECT_EQ(open_code(image), "RecordTooLarge");

@@ -123,12 +123,12 @@ enum class ErrorCode : uint16_t {
   kPickleMemo = 235,          ///< a memo that was not written, is written twice or is out of range
   kPickleTooDeep = 236,       ///< nested deeper than 500
   kPickleTooLarge = 237,      ///< too many nodes
-  kPickleGlobal = 238,        ///< a name that is not on the list
+  kPickleGlobal = 238,        ///< a name that is not on the list, be it UTF-8 or not
   kPickleCall = 239,          ///< a name that is called with other arguments than torch.save writes
   kPickleTarget = 240,        ///< an item, entry or state for a value that takes none
   kPickleKey = 241,           ///< a key or set element that is no string, number, bool or None
   kPickleDuplicateKey = 242,  ///< a key or set element twice
-  kPickleText = 243,          ///< a string or name that is not UTF-8
+  kPickleText = 243,          ///< a string that is not UTF-8
   kPickleInt = 244,           ///< an integer of more than 64 bits
   kPickleValue = 245,         ///< a storage or name where data should be
   kPickleCycle = 246,         ///< a value that contains itself
