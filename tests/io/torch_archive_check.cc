@@ -1,4 +1,4 @@
-// Asked by tests/python/test_torch_archive.py.
+// Asked by tests/python/torch_archives.py.
 //
 //   torch_archive_check dump FILE       what the archive holds, as JSON, payloads as hexadecimal
 //   torch_archive_check copy FROM TO    reads and writes again
