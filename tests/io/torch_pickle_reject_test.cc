@@ -80,6 +80,7 @@ const RejectCase kProgramCases[] = {
     {"NoMark", ErrorCode::kPickleStack, body("}t")},
     {"TupleUnderflow", ErrorCode::kPickleStack, body("N\x86")},
     {"TupleAcrossMark", ErrorCode::kPickleStack, body("N(N\x86")},
+    {"AppendAcrossMark", ErrorCode::kPickleStack, body("](Nae")},
     {"PutOfNothing", ErrorCode::kPickleStack, body(std::string("q\0", 2))},
     {"AppendUnderflow", ErrorCode::kPickleStack, body("]a")},
     {"AppendsToNothing", ErrorCode::kPickleStack, body("(Ne")},

@@ -107,17 +107,20 @@ TEST(TorchTreeCheck, CountsSharedNodesAtEachUse) {
 }
 
 TEST(TorchTreeCheck, MeasuresTheLongestPath) {
-  // The long path leads through a node that the short one has visited already.
-  const auto code = [](int depth) {
-    return check_code([depth](TorchTree& t) {
+  // The long path leads through a node that the short one has visited already, or will.
+  const auto code = [](int depth, bool long_first) {
+    return check_code([=](TorchTree& t) {
       const TorchNode shared = t.add_list();
       TorchNode node = shared;
       for (int i = 0; i < depth - 2; ++i) node = t.add_list(std::vector<TorchNode>{node});
-      return t.add_list(std::vector<TorchNode>{shared, node});
+      return t.add_list(long_first ? std::vector<TorchNode>{node, shared}
+                                   : std::vector<TorchNode>{shared, node});
     });
   };
-  EXPECT_EQ(code(500), ErrorCode::kOk);
-  EXPECT_EQ(code(501), ErrorCode::kPickleTooDeep);
+  for (const bool long_first : {false, true}) {
+    EXPECT_EQ(code(500, long_first), ErrorCode::kOk);
+    EXPECT_EQ(code(501, long_first), ErrorCode::kPickleTooDeep);
+  }
 }
 
 TEST(TorchTreeCheck, FindsCycles) {
