@@ -38,6 +38,7 @@ void check_message(const Status& status) {
 }
 
 constexpr uint64_t kMaxElements = 1 << 16;  // an expanded tensor may have any number
+constexpr uint64_t kMaxReads = 100;         // a shared one may stand in millions of places
 
 void read(const TorchArchive& archive, const TorchTensor& tensor) {
   if (tensor.numel() > kMaxElements) return;
@@ -58,11 +59,14 @@ void read(const TorchArchive& archive, const TorchSparseTensor& tensor) {
   }
 }
 
-// Walks the tree as consumers do, by recursion; `budget` is the promise that it ends.
+// Walks the tree as consumers do, by recursion; `budget` is the promise that it ends. The first
+// tensors are read.
 void visit(const TorchArchive& archive, TorchValue value, size_t depth, uint64_t& budget) {
   require(depth < winnow::kMaxTorchDepth && budget-- > 0);
-  if (const TorchTensor* tensor = value.as_tensor()) read(archive, *tensor);
-  if (const TorchSparseTensor* sparse = value.as_sparse()) read(archive, *sparse);
+  if (winnow::kMaxTorchNodes - budget < kMaxReads) {
+    if (const TorchTensor* tensor = value.as_tensor()) read(archive, *tensor);
+    if (const TorchSparseTensor* sparse = value.as_sparse()) read(archive, *sparse);
+  }
   for (size_t i = 0; i < value.size(); ++i) {
     if (value.kind() == TorchKind::kDict) {
       visit(archive, value.key(i), depth + 1, budget);

@@ -9,6 +9,7 @@
 #include "winnow/checkpoint/prune_settings.h"
 #include "winnow/core/mask.h"
 #include "winnow/io/safetensors.h"
+#include "winnow/io/torch_archive.h"
 
 namespace {
 
@@ -26,6 +27,12 @@ bool reads_a_header() {
   return header.ok() && header->tensors().size() == 1 && header->tensors()[0].name == "w";
 }
 
+// Links what verifies checksums.
+bool looks_for_an_archive() {
+  const auto archive = winnow::TorchArchive::open(winnow::Env::posix(), "/there/is/no/model.pt");
+  return archive.status().code() == winnow::ErrorCode::kIoError;
+}
+
 bool writes_settings_down() {
   const std::string text = winnow::config_text({.config = {.sparsity_level = 0.8}});
   const auto settings = winnow::parse_config_text(text);
@@ -36,6 +43,7 @@ bool writes_settings_down() {
 
 int main() {
   if (!computes_a_mask() || !reads_a_header() || !writes_settings_down()) return 1;
+  if (!looks_for_an_archive()) return 1;
   std::printf("winnow %s works from its installed package\n", WINNOW_VERSION);
   return 0;
 }
