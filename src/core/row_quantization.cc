@@ -4,6 +4,7 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <string>
 
@@ -21,27 +22,32 @@ struct Range {
   float lo, hi;
 };
 
-/// Eight of each, which the compiler keeps in vectors: it may not reorder a single chain.
+/// Four at a time, by a vector type of the compiler's: it may not reorder a single chain.
 Range range_of(std::span<const float> row) noexcept {
-  constexpr size_t kLanes = 8;
-  float lo[kLanes], hi[kLanes], nan[kLanes];
-  std::fill_n(lo, kLanes, row[0]);
-  std::fill_n(hi, kLanes, row[0]);
-  std::fill_n(nan, kLanes, 0.0F);
-  const auto take = [&](size_t lane, float x) {
-    lo[lane] = x < lo[lane] ? x : lo[lane];
-    hi[lane] = x > hi[lane] ? x : hi[lane];
-    nan[lane] = x == x ? nan[lane] : x;
-  };
+  using Lanes [[gnu::vector_size(16)]] = float;
+  constexpr size_t kLanes = sizeof(Lanes) / sizeof(float);
+  const Lanes zero = {};
+  Lanes lo = zero + row[0], hi = lo;
+  auto is_nan = lo != lo;
   size_t i = 0;
   for (; i + kLanes <= row.size(); i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) take(lane, row[i + lane]);
+    Lanes x;
+    std::memcpy(&x, row.data() + i, sizeof x);
+    lo = x < lo ? x : lo;
+    hi = x > hi ? x : hi;
+    is_nan |= x != x;
   }
-  for (; i < row.size(); ++i) take(0, row[i]);
-  const bool has_nan = std::any_of(nan, nan + kLanes, [](float x) { return std::isnan(x); });
-  if (has_nan)
-    return {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::quiet_NaN()};
-  return {*std::min_element(lo, lo + kLanes), *std::max_element(hi, hi + kLanes)};
+  Range range{row[0], row[0]};
+  bool has_nan = false;
+  const auto take = [&](float least, float greatest, bool nan) {
+    range.lo = std::min(range.lo, least);
+    range.hi = std::max(range.hi, greatest);
+    has_nan = has_nan || nan;
+  };
+  for (size_t lane = 0; lane < kLanes; ++lane) take(lo[lane], hi[lane], is_nan[lane] != 0);
+  for (; i < row.size(); ++i) take(row[i], row[i], std::isnan(row[i]));
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  return has_nan ? Range{kNan, kNan} : range;
 }
 
 struct RowParameters {
@@ -77,10 +83,13 @@ RowParameters exact_parameters(Range range) noexcept {
   return {scale, std::clamp(std::nearbyint(-lo / scale), 0.0F, kMaxCode)};
 }
 
-void encode(std::span<const float> row, RowParameters parameters, uint8_t* codes) noexcept {
-  const float inverse = 1 / parameters.scale;
-  for (size_t i = 0; i < row.size(); ++i) {
-    float code = row[i] * inverse + parameters.zero_point;
+// Without __restrict, bytes may alias floats, and the loop stays a loop of single values.
+void encode(std::span<const float> row, RowParameters parameters,
+            uint8_t* __restrict codes) noexcept {
+  const float inverse = 1 / parameters.scale, zero_point = parameters.zero_point;
+  const float* const values = row.data();
+  for (size_t i = 0, count = row.size(); i < count; ++i) {
+    float code = values[i] * inverse + zero_point;
     code = code > 0 ? code : 0;  // NaN too
     code = code < kMaxCode ? code : kMaxCode;
     codes[i] = static_cast<uint8_t>(static_cast<int32_t>((code + kRounder) - kRounder));
