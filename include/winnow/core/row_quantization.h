@@ -26,8 +26,8 @@ enum class ZeroPolicy : uint8_t {
   /// 8 bits, whose products with s are floats without rounding.
   kExact,
   /// As torch.ao: lo and hi are the row's own, s = (hi - lo) / 255, or 1 where that is at most
-  /// 2^-23
-  /// or NaN; z = -lo / s, no integer. 0 is off by up to s / 2, and where it lies outside the row's
+  /// 2^-23 or NaN; z = -lo / s, no integer. 0 is off by up to s / 2, and where it lies outside the
+  /// row's
   /// range, by the distance to it. The z of a row with a NaN or an infinity is NaN, and so are its
   /// values.
   kUpstream,

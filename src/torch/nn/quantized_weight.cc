@@ -3,22 +3,16 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <functional>
-#include <limits>
 
+#include "torch/at_parallel_for.h"
 #include "torch/inference_mode.h"
+#include "winnow/core/row_quantization.h"
 
 namespace winnow::nn {
 namespace {
 
-constexpr int64_t kMaxCode = 255;
-// Values that are worked on at a time: 4 MiB in F32, of which there are up to four copies.
+// Values that are turned into F32 at a time, where they are not: 4 MiB.
 constexpr int64_t kChunk = int64_t{1} << 20;
-
-/// Scales and zero points of some rows.
-struct RowParameters {
-  at::Tensor scales, zero_points;
-};
 
 void check_weight(const at::Tensor& weight) {
   TORCH_CHECK_VALUE(weight.defined(), "cannot quantize an undefined weight");
@@ -32,65 +26,49 @@ void check_weight(const at::Tensor& weight) {
                     ": it has to be [rows, cols]");
 }
 
-/// Calls `use` for ranges of rows, at most kChunk values each where a row is no longer.
-void for_chunks(int64_t rows, int64_t cols,
-                const std::function<void(int64_t begin, int64_t count)>& use) {
-  const int64_t step = std::max<int64_t>(1, kChunk / std::max<int64_t>(1, cols));
-  for (int64_t begin = 0; begin < rows; begin += step) use(begin, std::min(step, rows - begin));
+template <typename T>
+std::span<T> values_of(const at::Tensor& tensor) {
+  return {tensor.mutable_data_ptr<T>(), static_cast<size_t>(tensor.numel())};
 }
 
-at::Tensor floats(const at::Tensor& weight, int64_t begin, int64_t count) {
-  return weight.narrow(0, begin, count).to(at::kFloat);
+MatrixView view_of(const at::Tensor& rows) {
+  return contiguous_view(rows.const_data_ptr(), DType::kF32,
+                         {static_cast<size_t>(rows.size(0)), static_cast<size_t>(rows.size(1))});
 }
 
-/// The scales themselves, with 1 where a row has (almost) one value: upstream's bound.
-at::Tensor usable(const at::Tensor& scales) {
-  return scales.masked_fill(scales.le(std::numeric_limits<float>::epsilon()), 1.0);
+/// Calls use(rows, begin) for the weight's rows in F32, contiguous: all at once where they stand so
+/// in memory, else some at a time.
+template <typename Use>
+void for_floats(const at::Tensor& weight, const Use& use) {
+  const bool plain = weight.scalar_type() == at::kFloat && weight.is_contiguous() &&
+                     !weight.is_neg() && !weight._is_zerotensor();
+  const int64_t rows = weight.size(0), cols = std::max<int64_t>(1, weight.size(1));
+  const int64_t step = plain ? std::max<int64_t>(1, rows) : std::max<int64_t>(1, kChunk / cols);
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const at::Tensor chunk = weight.narrow(0, begin, std::min(step, rows - begin));
+    use(plain ? chunk : chunk.to(at::kFloat).contiguous().resolve_neg(), begin);
+  }
 }
 
-RowParameters upstream_parameters(const at::Tensor& lo, const at::Tensor& hi) {
-  at::Tensor scales = usable((hi - lo) / static_cast<double>(kMaxCode));
-  scales.masked_fill_(scales.isnan(), 1.0);
-  return {scales, lo.neg() / scales};
+QuantizedWeight narrow(const QuantizedWeight& table, int64_t begin, int64_t rows) {
+  return {table.codes.narrow(0, begin, rows), table.scales.narrow(0, begin, rows),
+          table.zero_points.narrow(0, begin, rows)};
 }
 
-/// Rounds positive floats up to 16 bits of mantissa, so that products with integers of 8 bits are
-/// floats. The carry goes into the exponent, as it should.
-at::Tensor round_up_to_16_bits(const at::Tensor& scales) {
-  constexpr int64_t kDropped = 0xFF;
-  return scales.view(at::kInt).add(kDropped).bitwise_and_(~kDropped).view(at::kFloat);
+Status quantize_into(const at::Tensor& rows, ZeroPolicy policy, const QuantizedWeight& out) {
+  AtParallelFor threads;
+  return winnow::quantize_rows(view_of(rows), policy,
+                               {.codes = values_of<uint8_t>(out.codes),
+                                .scales = values_of<float>(out.scales),
+                                .zero_points = values_of<float>(out.zero_points)},
+                               threads);
 }
 
-/// `first_row`: that of lo[0] in the table.
-RowParameters exact_parameters(at::Tensor lo, at::Tensor hi, int64_t first_row) {
-  lo = lo.clamp_max(0);
-  hi = hi.clamp_min(0);
-  // In F64, where the difference of two floats does not overflow.
-  const at::Tensor steps = ((hi.to(at::kDouble) - lo.to(at::kDouble)) / kMaxCode).to(at::kFloat);
-  // 255 steps are at least the range and at least each end of it: one test for all that overflows.
-  const at::Tensor bad = (steps * kMaxCode).isfinite().logical_not_().nonzero();
-  TORCH_CHECK_VALUE(bad.numel() == 0, "cannot quantize row ",
-                    first_row + (bad.numel() == 0 ? 0 : bad[0].item<int64_t>()),
-                    ": it holds NaN or infinite values, or values further apart than the largest "
-                    "float");
-  const at::Tensor scales = round_up_to_16_bits(usable(steps));
-  return {scales, (lo.neg() / scales).round_().clamp_(0, kMaxCode)};
-}
-
-RowParameters parameters_of(const at::Tensor& rows, ZeroPolicy policy, int64_t first_row) {
-  const auto [lo, hi] = at::aminmax(rows, 1);
-  return policy == ZeroPolicy::kExact ? exact_parameters(lo, hi, first_row)
-                                      : upstream_parameters(lo, hi);
-}
-
-/// One operator after the other, in LibTorch's order, so that every rounding is its own. NaN is 0.
-at::Tensor encode(const at::Tensor& rows, const RowParameters& parameters) {
-  return (rows * parameters.scales.reciprocal().unsqueeze(1))
-      .add_(parameters.zero_points.unsqueeze(1))
-      .nan_to_num_(0.0)
-      .round_()
-      .clamp_(0, kMaxCode)
-      .to(at::kByte);
+/// The first of `rows` that cannot be quantized. Precondition: there is one.
+int64_t first_bad_row(const at::Tensor& rows, ZeroPolicy policy, const QuantizedWeight& out) {
+  int64_t row = 0;
+  while (quantize_into(rows.narrow(0, row, 1), policy, narrow(out, row, 1)).ok()) ++row;
+  return row;
 }
 
 void check_parameter(const at::Tensor& tensor, const char* name, int64_t rows) {
@@ -126,17 +104,15 @@ QuantizedWeight quantize_rows(const at::Tensor& weight, ZeroPolicy policy) {
   check_weight(weight);
   const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
-  const int64_t rows = weight.size(0), cols = weight.size(1);
-  QuantizedWeight out = QuantizedWeight::zeros(rows, cols);
-  if (cols == 0) return out;
-  for_chunks(rows, cols, [&](int64_t begin, int64_t count) {
-    const at::Tensor chunk = floats(weight, begin, count);
-    const RowParameters parameters = parameters_of(chunk, policy, begin);
-    out.codes.narrow(0, begin, count).copy_(encode(chunk, parameters));
-    out.scales.narrow(0, begin, count).copy_(parameters.scales);
-    out.zero_points.narrow(0, begin, count).copy_(parameters.zero_points);
+  QuantizedWeight table = QuantizedWeight::zeros(weight.size(0), weight.size(1));
+  for_floats(weight.detach(), [&](const at::Tensor& rows, int64_t begin) {
+    const QuantizedWeight out = narrow(table, begin, rows.size(0));
+    if (quantize_into(rows, policy, out).ok()) return;
+    TORCH_CHECK_VALUE(false, "cannot quantize row ", begin + first_bad_row(rows, policy, out),
+                      ": it holds NaN or infinite values, or values further apart than the largest "
+                      "float");
   });
-  return out;
+  return table;
 }
 
 QuantizedWeight requantize_rows(const at::Tensor& weight, const QuantizedWeight& like) {
@@ -147,10 +123,15 @@ QuantizedWeight requantize_rows(const at::Tensor& weight, const QuantizedWeight&
   const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
   const at::Tensor codes = at::empty(weight.sizes(), at::kByte);
-  for_chunks(weight.size(0), weight.size(1), [&](int64_t begin, int64_t count) {
-    const RowParameters parameters{like.scales.narrow(0, begin, count),
-                                   like.zero_points.narrow(0, begin, count)};
-    codes.narrow(0, begin, count).copy_(encode(floats(weight, begin, count), parameters));
+  const at::Tensor scales = like.scales.contiguous(), zero_points = like.zero_points.contiguous();
+  AtParallelFor threads;
+  for_floats(weight.detach(), [&](const at::Tensor& rows, int64_t begin) {
+    const int64_t count = rows.size(0);
+    const Status status =
+        winnow::requantize_rows(view_of(rows), values_of<float>(scales.narrow(0, begin, count)),
+                                values_of<float>(zero_points.narrow(0, begin, count)),
+                                values_of<uint8_t>(codes.narrow(0, begin, count)), threads);
+    TORCH_INTERNAL_ASSERT(status.ok(), status.message());
   });
   return {codes, like.scales, like.zero_points};
 }

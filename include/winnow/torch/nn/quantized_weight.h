@@ -20,24 +20,13 @@
 
 #include <cstdint>
 
+#include "winnow/core/row_quantization.h"
+
 namespace winnow::nn {
 
-/// Where the zero of a row is put.
-enum class ZeroPolicy {
-  /// 0 has a code of its own, so that what was pruned stays exactly 0, in the table and in lookups.
-  /// With lo = min(0, x...) and hi = max(0, x...):
-  ///
-  ///     s = (hi - lo) / 255, or 1 where that is at most 2^-23; rounded up to a mantissa of 16 bits
-  ///     z = clamp(round_half_even(-lo / s), 0, 255)
-  ///
-  /// Then z and c are integers of 8 bits, and their products with s are floats without rounding. An
-  /// error of a value is at most s / 2 (and 2^-14 s for the roundings on the way).
-  kExact,
-  /// As torch.ao: lo and hi are the row's own, s = (hi - lo) / 255, or 1 where that is at most
-  /// 2^-23; z = -lo / s, no integer. 0 is off by up to s / 2, and where it lies outside the row's
-  /// range, by the distance to it. Rows with NaN or infinite values become NaN.
-  kUpstream,
-};
+/// kExact and kUpstream: core/row_quantization.h has their formulas. Under kExact an error of a
+/// value is at most s / 2 (and 2^-14 s for the roundings on the way).
+using winnow::ZeroPolicy;
 
 /// A table of `rows` by `cols` values. A handle: copies share the tensors.
 struct QuantizedWeight {
