@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdio>
 #include <fstream>
 #include <stdexcept>
@@ -42,6 +43,12 @@ Summary summary_of(std::span<const Run> runs, const std::string& method, double 
   }
   summary.table_bytes = found.front()->table_bytes;
   return summary;
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
 }
 
 std::string fixed(double value, int digits) {

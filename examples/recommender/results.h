@@ -34,6 +34,9 @@ struct Summary {
 };
 Summary summary_of(std::span<const Run> runs, const std::string& method, double level);
 
+/// The middle one, or the upper of the two. At least one value.
+double median(std::vector<double> values);
+
 /// "90" for 0.9.
 std::string percent(double share);
 

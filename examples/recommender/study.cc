@@ -43,7 +43,7 @@ constexpr std::array<Setting, 3> kSettings = {{{"L1 1x1", winnow::Norm::kL1, {1,
 constexpr std::array<double, 20> kLevels = {0,   .1,  .2,  .3,  .4,  .5,  .6,  .7,  .8,  .9,
                                             .91, .92, .93, .94, .95, .96, .97, .98, .99, 1};
 constexpr size_t kForwardRatings = 16384;
-constexpr int kForwardRuns = 10;
+constexpr int kRuns = 10;
 
 /// One model of the grid.
 struct Cell {
@@ -56,20 +56,16 @@ struct Cell {
   double forward_coo_seconds = 0;  ///< with the first layer's weight as a sparse COO tensor
 };
 
-double seconds_of(const std::function<void()>& call) {
-  const auto start = std::chrono::steady_clock::now();
-  call();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// The mean of all runs but the first.
-double mean_seconds(const std::function<void()>& call) {
-  call();
-  double sum = 0;
-  for (int i = 1; i < kForwardRuns; ++i) {
-    sum += seconds_of(call);
+/// The median of some runs.
+double median_seconds(const std::function<void()>& call) {
+  std::vector<double> seconds;
+  for (int i = 0; i < kRuns; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    call();
+    seconds.push_back(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
-  return sum / (kForwardRuns - 1);
+  return median(seconds);
 }
 
 /// The size of the model's file, which is written, measured and removed.
@@ -98,7 +94,7 @@ class Study {
     winnow::DataNormSparsifier sparsifier(
         {.sparsity_level = level, .sparse_block_shape = setting.block, .norm = setting.norm});
     winnow::attach_model(*model, sparsifier, tables_only());
-    cell.step_seconds = seconds_of([&] { sparsifier.step(); });
+    cell.step_seconds = median_seconds([&] { sparsifier.step(); });
     squash_to_zero(sparsifier);
     cell.file = saved_size(model);
     cell.metrics = evaluate(model, data_, split_);
@@ -109,9 +105,9 @@ class Study {
  private:
   void time_forward(Recommender& model, Cell& cell) const {
     const torch::NoGradGuard no_grad;
-    cell.forward_seconds = mean_seconds([&] { model(batch_); });
+    cell.forward_seconds = median_seconds([&] { model(batch_); });
     const at::Tensor sparse = model->hidden1->weight.to_sparse();
-    cell.forward_coo_seconds = mean_seconds([&] {
+    cell.forward_coo_seconds = median_seconds([&] {
       // Rows of the dense factor are added up, so they had better be contiguous.
       const at::Tensor product = at::mm(sparse, model->embeddings(batch_).t().contiguous()).t();
       model->output(model->hidden2((product + model->hidden1->bias).relu()).relu());

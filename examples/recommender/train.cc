@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstddef>
 #include <memory>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "prune.h"
+#include "results.h"
 #include "winnow/torch/data_norm_sparsifier.h"
 #include "winnow/torch/schedules.h"
 #include "winnow/torch/training/held_masks.h"
@@ -55,12 +55,6 @@ class Batches {
 
 at::Tensor loss_of(Recommender& model, const Batch& batch) {
   return torch::binary_cross_entropy_with_logits(model(batch), batch.liked);
-}
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
 }
 
 }  // namespace

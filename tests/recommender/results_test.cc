@@ -77,6 +77,12 @@ TEST(ToCsv, HasALineForEachRun) {
             "after,0.50,1,0.700000,0.700000,0.500000,0.500000,400\n");
 }
 
+TEST(Median, IsTheMiddleValue) {
+  EXPECT_EQ(median({3}), 3);
+  EXPECT_EQ(median({5, 1, 9}), 5);
+  EXPECT_EQ(median({4, 1, 3, 2}), 3);
+}
+
 TEST(Numbers, AreAsShortAsTheyAreExact) {
   EXPECT_EQ(percent(0.9), "90");
   EXPECT_EQ(percent(0.99), "99");
