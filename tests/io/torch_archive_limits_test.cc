@@ -51,11 +51,15 @@ Cost cost_of(std::string image) {
   return out;
 }
 
-void expect_bounded(std::string image, const std::string& code) {
+// For pickles that once took 398 MB and 782 MB.
+constexpr size_t kQuarterGiB = size_t{256} << 20;
+
+void expect_bounded(std::string image, const std::string& code,
+                    size_t max_peak = kMaxTorchOpenBytes) {
   const size_t size = image.size();
   const Cost cost = cost_of(std::move(image));
   EXPECT_EQ(cost.code, code);
-  EXPECT_LE(cost.peak, kMaxTorchOpenBytes);
+  EXPECT_LE(cost.peak, max_peak);
   EXPECT_LE(cost.seconds, kMaxSeconds);
   const auto megabytes = [](size_t bytes) { return static_cast<int>(bytes / 1'000'000); };
   ::testing::Test::RecordProperty("file_mb", megabytes(size));
@@ -98,7 +102,7 @@ constexpr size_t kMany = kMaxNodes - 1000;
 
 TEST(TorchArchiveCost, OfSparseTensorsIsBounded) {
   expect_bounded(pickle_image(list_of(sparse_parts(), "h\1h\2R", kMany), {std::string(8, '\0')}),
-                 "PickleTooLarge");
+                 "PickleTooLarge", kQuarterGiB);
 }
 
 TEST(TorchArchiveCost, OfTensorsIsBounded) {
@@ -130,7 +134,7 @@ TEST(TorchArchiveCost, OfItemsIsBounded) {
 
 TEST(TorchArchiveCost, OfEqualKeysIsBounded) {
   const std::string chunk = "(" + std::string(1'800'000, 'N') + "u";
-  expect_bounded(pickle_image("}" + repeat(chunk, 9)), "PickleDuplicateKey");
+  expect_bounded(pickle_image("}" + repeat(chunk, 9)), "PickleDuplicateKey", kQuarterGiB);
 }
 
 // Symptom once: each dict compared its keys' text again, 0.8 TB of it here.
