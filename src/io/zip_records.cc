@@ -72,12 +72,15 @@ Status compare_plain(const ZipRecord& record, const LocalHeader& local, const Zi
   return compare_zip64(record, extra);
 }
 
-// A header that leaves CRC and sizes to the descriptor.
+// A header that leaves CRC and sizes to the descriptor. torch writes its zip64 field with the size
+// of the payload and, where the stored size belongs, 0.
 Status compare_deferred(const ZipRecord& record, const LocalHeader& local, const ZipExtra& extra) {
   if (local.crc32 != 0 || local.bytes != 0 || local.stored_bytes != 0) {
     return mismatch("CRC or size (0 is expected, with a descriptor)");
   }
-  return compare_zip64(record, extra);
+  ZipRecord deferred = record;
+  if (record.zip64_bytes >= 16) std::fill_n(deferred.zip64.begin() + 8, 8, std::byte{0});
+  return equal(extra.zip64, deferred.zip64_field()) ? Status() : compare_zip64(record, extra);
 }
 
 Status compare_descriptor(const ZipRecord& record, std::span<const std::byte> bytes) {
