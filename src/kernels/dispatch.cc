@@ -95,32 +95,33 @@ Status set_simd_level(SimdLevel level) {
 namespace kernels {
 namespace {
 
-KernelTable make_table(SimdLevel level) {
-  KernelTable table;
-  fill_key_kernels(level, table);
-  fill_score_kernels(level, table);
-  fill_tile_kernels(level, table);
-  fill_mask_kernels(level, table);
+/// Built once, when it is first asked for: what fills the table of a level is compiled for that level,
+/// and may hold instructions that a machine without it has not.
+template <SimdLevel kLevel>
+const KernelTable& table_of() noexcept {
+  static const KernelTable table = [] {
+    KernelTable out;
+    fill_key_kernels(kLevel, out);
+    fill_score_kernels(kLevel, out);
+    fill_tile_kernels(kLevel, out);
+    fill_mask_kernels(kLevel, out);
+    return out;
+  }();
   return table;
 }
 
 }  // namespace
 
 const KernelTable& kernel_table(SimdLevel level) noexcept {
-  // Built once, and only for levels that are asked for: each is a few function addresses.
-  static const KernelTable scalar = make_table(SimdLevel::kScalar);
-  static const KernelTable sse4 = make_table(SimdLevel::kSse4);
-  static const KernelTable avx2 = make_table(SimdLevel::kAvx2);
-  static const KernelTable avx512 = make_table(SimdLevel::kAvx512);
   switch (level) {
     case SimdLevel::kSse4:
-      return sse4;
+      return table_of<SimdLevel::kSse4>();
     case SimdLevel::kAvx2:
-      return avx2;
+      return table_of<SimdLevel::kAvx2>();
     case SimdLevel::kAvx512:
-      return avx512;
+      return table_of<SimdLevel::kAvx512>();
     default:
-      return scalar;
+      return table_of<SimdLevel::kScalar>();
   }
 }
 
