@@ -16,12 +16,31 @@ HWY_BEFORE_NAMESPACE();
 namespace winnow::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// The element at p + i of an array at any alignment.
+template <typename T>
+HWY_INLINE T load_element(const T* p, size_t i) {
+  T value;
+  std::memcpy(&value, reinterpret_cast<const char*>(p) + i * sizeof(T), sizeof(T));
+  return value;
+}
+
+// hn::LoadU at any alignment. Highway reads a vector of one lane as a number of its type, which has to
+// be aligned.
+template <class D>
+HWY_INLINE hn::VFromD<D> load(D d, const hn::TFromD<D>* p) {
+  if constexpr (hn::MaxLanes(D()) == 1) {
+    return hn::Set(d, load_element(p, 0));
+  } else {
+    return hn::LoadU(d, p);
+  }
+}
+
 struct FormatF32 {
   using Element = float;
   using Score = float;
   template <class D>
   static HWY_INLINE hn::VFromD<D> load_magnitude(D d, const Element* p) {
-    return hn::Abs(hn::LoadU(d, p));
+    return hn::Abs(load(d, p));
   }
   static float magnitude(Element x) {
     return std::bit_cast<float>(std::bit_cast<uint32_t>(x) & 0x7fffffffu);
@@ -33,7 +52,7 @@ struct FormatF64 {
   using Score = double;
   template <class D>
   static HWY_INLINE hn::VFromD<D> load_magnitude(D d, const Element* p) {
-    return hn::Abs(hn::LoadU(d, p));
+    return hn::Abs(load(d, p));
   }
   static double magnitude(Element x) {
     return std::bit_cast<double>(std::bit_cast<uint64_t>(x) & 0x7fffffffffffffffull);
@@ -47,7 +66,7 @@ struct FormatBF16 {
   static HWY_INLINE hn::VFromD<D> load_magnitude(D d, const Element* p) {
     const hn::RebindToUnsigned<D> du;
     const hn::Rebind<uint16_t, D> d16;
-    const auto wide = hn::PromoteTo(du, hn::LoadU(d16, p));
+    const auto wide = hn::PromoteTo(du, load(d16, p));
     return hn::Abs(hn::BitCast(d, hn::ShiftLeft<16>(wide)));
   }
   static float magnitude(Element x) { return bf16_magnitude(x); }
@@ -61,11 +80,11 @@ struct FormatF16 {
     const hn::Rebind<uint16_t, D> d16;
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
     const hn::Rebind<hwy::float16_t, D> dh;
-    return hn::Abs(hn::PromoteTo(d, hn::BitCast(dh, hn::LoadU(d16, p))));
+    return hn::Abs(hn::PromoteTo(d, hn::BitCast(dh, load(d16, p))));
 #else
     // Highway's PromoteTo is not exact for infinities and NaN where the CPU has no F16C.
     const hn::RebindToUnsigned<D> du;
-    const auto magnitude = hn::And(hn::PromoteTo(du, hn::LoadU(d16, p)), hn::Set(du, 0x7fffu));
+    const auto magnitude = hn::And(hn::PromoteTo(du, load(d16, p)), hn::Set(du, 0x7fffu));
     const auto scaled = hn::Mul(hn::BitCast(d, hn::ShiftLeft<13>(magnitude)), hn::Set(d, 0x1p112f));
     const auto special =
         hn::IfThenElseZero(hn::Gt(magnitude, hn::Set(du, 0x7bffu)), hn::Set(du, 0x7f800000u));
@@ -113,14 +132,6 @@ auto scalar_key_of(Score score) {
   using Key = std::conditional_t<sizeof(Score) == 4, int32_t, int64_t>;
   const Key bits = std::bit_cast<Key>(score) & hwy::LimitsMax<Key>();
   return bits < kNanKey<Key> ? bits : kNanKey<Key>;
-}
-
-// The element at p + i of an array at any alignment.
-template <typename T>
-HWY_INLINE T load_element(const T* p, size_t i) {
-  T value;
-  std::memcpy(&value, reinterpret_cast<const char*>(p) + i * sizeof(T), sizeof(T));
-  return value;
 }
 
 // Sorts kCols * N values that stand row-major as kCols values of each of N blocks by their place in
