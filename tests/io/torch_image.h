@@ -40,7 +40,7 @@ class MemoryFile final : public RandomAccessFile {
 
 inline std::string le(uint64_t value, size_t bytes) {
   std::string out;
-  for (size_t i = 0; i < bytes; ++i) out.push_back(static_cast<char>(value >> (8 * i)));
+  for (size_t i = 0; i < bytes; ++i, value >>= 8) out.push_back(static_cast<char>(value));
   return out;
 }
 
