@@ -3,8 +3,7 @@
 #include <torch/torch.h>
 
 #include <cmath>
-#include <functional>
-
+#include "torch/sparsifiers.h"
 #include "winnow/torch/data_norm_sparsifier.h"
 #include "winnow/torch/tensor_mask.h"
 
@@ -12,20 +11,12 @@ namespace winnow {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::message_of;
 
 constexpr float kNan = NAN, kInf = INFINITY;
 
 bool is_plus_zero(const at::Tensor& values) {
   return (values.eq(0) & values.signbit().logical_not()).all().item<bool>();
-}
-
-std::string value_error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const c10::ValueError& error) {
-    return error.what_without_backtrace();
-  }
-  return "no error";
 }
 
 TEST(ApplyMask, SetsDroppedValuesToPlusZeroAndKeepsTheBitsOfOthers) {
@@ -82,7 +73,7 @@ TEST(ApplyMask, MakesASquashedTensorExact) {
 TEST(ApplyMask, NamesWhatItRefusesAndWritesNothing) {
   const at::Tensor data = torch::ones({2, 3}), mask = torch::zeros({2, 3}, at::kChar);
   const auto refusal = [](const at::Tensor& data, const at::Tensor& mask) {
-    return value_error_of([&] { apply_mask_(data, mask); });
+    return message_of<c10::ValueError>([&] { apply_mask_(data, mask); });
   };
   EXPECT_THAT(refusal({}, mask), HasSubstr("data: expected a tensor"));
   EXPECT_THAT(refusal(torch::ones({2, 3}, at::kInt), mask), HasSubstr("found Int"));

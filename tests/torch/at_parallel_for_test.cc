@@ -11,7 +11,7 @@
 namespace winnow {
 namespace {
 
-class AtParallelForTest : public testing::Test {
+class AtParallelForTest : public ::testing::Test {
  protected:
   void SetUp() override { at::set_num_threads(2); }
 };

@@ -37,7 +37,6 @@ TEST(Differences, AReplacementIsWarnedOfOnceInAProcess) {
     sparsifier.add_data("x", counting({2, 2}));
     other.add_data("x", counting({2, 2}));
   }
-  // This is the first test of the program, and no other of it replaces data.
   EXPECT_EQ(warnings.messages.size(), 1u);
 }
 

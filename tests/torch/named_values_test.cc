@@ -18,12 +18,12 @@ TEST(NamedValues, KeepTheOrderOfInsertionAndThePlaceOfWhatIsReplaced) {
   NamedValues values{{"b", 1.5}, {"a", 2}, {"b", 3.5}};
   values.set("c", true);
   values.set("a", 7);
-  EXPECT_THAT(names_of(values), testing::ElementsAre("b", "a", "c"));
+  EXPECT_THAT(names_of(values), ::testing::ElementsAre("b", "a", "c"));
   EXPECT_EQ(values.get<double>("b"), 3.5);
   EXPECT_EQ(values.get<int64_t>("a"), 7);
   EXPECT_TRUE(values.erase("b"));
   EXPECT_FALSE(values.erase("b"));
-  EXPECT_THAT(names_of(values), testing::ElementsAre("a", "c"));
+  EXPECT_THAT(names_of(values), ::testing::ElementsAre("a", "c"));
 }
 
 TEST(NamedValues, NameWhatIsMissingAndWhatHasTheWrongType) {
@@ -41,7 +41,7 @@ TEST(NamedValues, NameWhatIsMissingAndWhatHasTheWrongType) {
   try {
     values.get<int64_t>("level");
   } catch (const c10::TypeError& error) {
-    EXPECT_THAT(error.what_without_backtrace(), testing::HasSubstr("'level' must be an integer"));
+    EXPECT_THAT(error.what_without_backtrace(), ::testing::HasSubstr("'level' must be an integer"));
   }
 }
 

@@ -10,7 +10,7 @@
 namespace winnow::nn {
 namespace {
 
-using testing::ElementsAre;
+using ::testing::ElementsAre;
 
 TEST(NnLinear, HasAWeightAndABiasThatCanBeMaskedApart) {
   Linear linear(4, 3);

@@ -49,8 +49,8 @@ struct LinearCase {
 };
 
 template <typename Case>
-class NnModule : public testing::Test {};
-using Cases = testing::Types<EmbeddingCase, EmbeddingBagCase, LinearCase>;
+class NnModule : public ::testing::Test {};
+using Cases = ::testing::Types<EmbeddingCase, EmbeddingBagCase, LinearCase>;
 TYPED_TEST_SUITE(NnModule, Cases);
 
 template <typename Holder>
@@ -277,7 +277,7 @@ TYPED_TEST(NnModule, ClonesInsideItsParents) {
   remove_parametrizations(*copy->child, "weight");
   EXPECT_EQ(parent->child->storage()->kind(), "masked");
   EXPECT_FALSE(copy->child->weight.equal(parent->child->weight));
-  EXPECT_THAT(copy->named_parameters().keys(), testing::Contains("child.weight"));
+  EXPECT_THAT(copy->named_parameters().keys(), ::testing::Contains("child.weight"));
 }
 
 TYPED_TEST(NnModule, SavesAndLoadsMaskedWithoutItsMask) {

@@ -67,11 +67,11 @@ TEST(Parametrization, NamesTheOriginalAsPythonDoes) {
   register_parametrization(*module, "weight", mask_of({1, 0, 1}));
   register_parametrization(*module, "shift", mask_of({1, 1, 0}));
   const auto parameters = module->named_parameters();
-  EXPECT_THAT(parameters.keys(), testing::ElementsAre("parametrizations.weight.original"));
+  EXPECT_THAT(parameters.keys(), ::testing::ElementsAre("parametrizations.weight.original"));
   EXPECT_TRUE(parameters[0].value().is_same(weight));
   EXPECT_THAT(
       module->named_buffers().keys(),
-      testing::ElementsAre("parametrizations.weight.0.mask", "parametrizations.shift.original",
+      ::testing::ElementsAre("parametrizations.weight.0.mask", "parametrizations.shift.original",
                            "parametrizations.shift.0.mask"));
   EXPECT_TRUE(is_parametrized(*module));
   EXPECT_TRUE(is_parametrized(*module, "shift"));
@@ -79,10 +79,10 @@ TEST(Parametrization, NamesTheOriginalAsPythonDoes) {
   remove_parametrizations(*module, "shift");
   EXPECT_FALSE(is_parametrized(*module, "shift"));
   EXPECT_THAT(module->named_buffers().keys(),
-              testing::ElementsAre("shift", "parametrizations.weight.0.mask"));
+              ::testing::ElementsAre("shift", "parametrizations.weight.0.mask"));
   remove_parametrizations(*module, "weight");
   EXPECT_TRUE(module->children().empty());
-  EXPECT_THAT(module->named_parameters().keys(), testing::ElementsAre("weight"));
+  EXPECT_THAT(module->named_parameters().keys(), ::testing::ElementsAre("weight"));
 }
 
 TEST(Parametrization, ChainsRunInTheOrderOfRegistration) {
@@ -92,7 +92,7 @@ TEST(Parametrization, ChainsRunInTheOrderOfRegistration) {
   EXPECT_TRUE(module->read("weight").equal(torch::tensor({11.0F, 10.0F, 13.0F})));
   EXPECT_EQ(module->parametrizations("weight")->size(), 2u);
   EXPECT_THAT(module->named_buffers().keys(),
-              testing::Contains("parametrizations.weight.1.amount"));
+              ::testing::Contains("parametrizations.weight.1.amount"));
 }
 
 TEST(Parametrization, RemovingKeepsTheTensorObjectWithEitherValues) {
@@ -121,8 +121,8 @@ TEST(Parametrization, OfABufferKeepsEveryOtherMember) {
   register_parametrization(*module, "shift", mask_of({1, 1, 0}));
   remove_parametrizations(*module, "shift");
   EXPECT_FALSE(module->is_training());
-  EXPECT_THAT(module->named_children().keys(), testing::ElementsAre("child"));
-  EXPECT_THAT(module->named_parameters(/*recurse=*/false).keys(), testing::ElementsAre("weight"));
+  EXPECT_THAT(module->named_children().keys(), ::testing::ElementsAre("child"));
+  EXPECT_THAT(module->named_parameters(/*recurse=*/false).keys(), ::testing::ElementsAre("weight"));
   // LibTorch lists no undefined parameter, but refuses its name a second time.
   EXPECT_THROW(module->register_parameter("absent", at::Tensor(), false), c10::Error);
 }
@@ -140,7 +140,7 @@ TEST(Parametrization, RefusesWhatCannotWorkAndChangesNothing) {
   EXPECT_THROW(FakeSparsity{at::Tensor()}, AssertionError);
   EXPECT_FALSE(is_parametrized(*module));
   EXPECT_TRUE(module->children().empty());
-  EXPECT_THAT(module->named_parameters().keys(), testing::ElementsAre("weight"));
+  EXPECT_THAT(module->named_parameters().keys(), ::testing::ElementsAre("weight"));
 }
 
 TEST(Parametrization, OfALibTorchModuleNamesTheReplacement) {
@@ -150,7 +150,7 @@ TEST(Parametrization, OfALibTorchModuleNamesTheReplacement) {
                              std::make_shared<FakeSparsity>(torch::ones({3, 2})));
     FAIL() << "a torch::nn::Embedding was parametrized";
   } catch (const c10::TypeError& error) {
-    EXPECT_THAT(error.what_without_backtrace(), testing::HasSubstr("winnow::nn::Embedding"));
+    EXPECT_THAT(error.what_without_backtrace(), ::testing::HasSubstr("winnow::nn::Embedding"));
   }
   EXPECT_FALSE(is_parametrized(*embedding));
 }

@@ -18,7 +18,7 @@ using testing::pruned_table;
 using testing::quarters;
 using torch::nn::EmbeddingBagMode;
 
-constexpr int64_t kRows = 50, kCols = 12;
+constexpr int64_t kTableRows = 50, kTableCols = 12;
 
 Embedding quantized_embedding(const QuantizedWeight& table) {
   Embedding module(EmbeddingOptions(table.codes.size(0), table.codes.size(1)));
@@ -62,22 +62,22 @@ TEST(QuantizedLookup, UpstreamsPolicyRoundsOnceMore) {
 }
 
 TEST(QuantizedLookup, TakesIndicesOfAnyShapeAndBothTypes) {
-  auto embedding = quantized_embedding(quarters(kRows, kCols));
+  auto embedding = quantized_embedding(quarters(kTableRows, kTableCols));
   const at::Tensor weight = embedding->storage()->weight();
   for (const auto type : {torch::kLong, torch::kInt}) {
     for (const auto& shape :
          std::vector<std::vector<int64_t>>{{}, {5}, {2, 3}, {2, 0}, {2, 3, 4}}) {
-      const at::Tensor indices = torch::randint(kRows, shape).to(type);
+      const at::Tensor indices = torch::randint(kTableRows, shape).to(type);
       EXPECT_TRUE(embedding(indices).equal(torch::embedding(weight, indices)));
     }
   }
-  const at::Tensor strided = torch::randint(kRows, {6, 4}).t();
+  const at::Tensor strided = torch::randint(kTableRows, {6, 4}).t();
   EXPECT_TRUE(embedding(strided).equal(torch::embedding(weight, strided)));
 }
 
 TEST(QuantizedLookup, RefusesBadIndicesAsAnEmbeddingOfFloats) {
-  auto embedding = quantized_embedding(quarters(kRows, kCols));
-  torch::nn::Embedding floats(kRows, kCols);
+  auto embedding = quantized_embedding(quarters(kTableRows, kTableCols));
+  torch::nn::Embedding floats(kTableRows, kTableCols);
   for (const at::Tensor& indices : {torch::tensor({0, 50}), torch::tensor({-1, 3})}) {
     EXPECT_THROW(floats(indices), c10::IndexError);
     EXPECT_THAT(message_of<c10::IndexError>([&] { embedding(indices); }),
@@ -120,17 +120,17 @@ void expect_equal_bags(const Pair& bags, const at::Tensor& actual, const at::Ten
 
 TEST(QuantizedBag, ComputesWhatABagOfFloatsDoes) {
   torch::manual_seed(2);
-  const at::Tensor input = torch::randint(kRows, {40}),
+  const at::Tensor input = torch::randint(kTableRows, {40}),
                    offsets = torch::tensor({0, 0, 5, 6, 20, 40});
   for (const auto& mode : modes()) {
     for (const auto& padding : std::vector<std::optional<int64_t>>{std::nullopt, 7, -3}) {
       for (const bool last : {false, true}) {
-        const Pair bags(quarters(kRows, kCols), EmbeddingBagOptions(kRows, kCols)
+        const Pair bags(quarters(kTableRows, kTableCols), EmbeddingBagOptions(kTableRows, kTableCols)
                                                     .mode(mode)
                                                     .padding_idx(padding)
                                                     .include_last_offset(last));
         at::Tensor indices = input.clone();
-        if (padding) indices.slice(0, 3, 12).fill_((*padding + kRows) % kRows);  // a bag of it too
+        if (padding) indices.slice(0, 3, 12).fill_((*padding + kTableRows) % kTableRows);  // a bag of it too
         auto quantized = bags.quantized;
         auto floats = bags.floats;
         for (const auto& types :
@@ -156,7 +156,7 @@ TEST(QuantizedBag, LeavesOutIndicesBehindTheLastOffsetInEveryMode) {
   const at::Tensor indices = torch::tensor({0, 1, 2}), offsets = torch::tensor({0, 1, 2});
   for (const auto& mode : modes()) {
     for (const auto& padding : std::vector<std::optional<int64_t>>{std::nullopt, 7}) {
-      const Pair bags(quarters(kRows, kCols), EmbeddingBagOptions(kRows, kCols)
+      const Pair bags(quarters(kTableRows, kTableCols), EmbeddingBagOptions(kTableRows, kTableCols)
                                                   .mode(mode)
                                                   .padding_idx(padding)
                                                   .include_last_offset(true));
@@ -168,12 +168,12 @@ TEST(QuantizedBag, LeavesOutIndicesBehindTheLastOffsetInEveryMode) {
 
 TEST(QuantizedBag, WeighsItsIndicesAsABagOfFloatsDoes) {
   torch::manual_seed(3);
-  const at::Tensor indices = torch::randint(kRows, {40}), offsets = torch::tensor({0, 0, 5, 6, 20});
+  const at::Tensor indices = torch::randint(kTableRows, {40}), offsets = torch::tensor({0, 0, 5, 6, 20});
   const at::Tensor eighths = torch::randint(-8, 9, {40}).to(torch::kFloat) / 8;
   for (const auto& padding :
        std::vector<std::optional<int64_t>>{std::nullopt, indices[4].item<int64_t>()}) {
-    Pair bags(quarters(kRows, kCols),
-              EmbeddingBagOptions(kRows, kCols).mode(torch::kSum).padding_idx(padding));
+    Pair bags(quarters(kTableRows, kTableCols),
+              EmbeddingBagOptions(kTableRows, kTableCols).mode(torch::kSum).padding_idx(padding));
     EXPECT_TRUE(
         bags.quantized(indices, offsets, eighths).equal(bags.floats(indices, offsets, eighths)));
     EXPECT_TRUE(bags.quantized(indices.view({5, 8}), at::Tensor(), eighths.view({5, 8}))
@@ -257,7 +257,7 @@ TEST(QuantizedBag, RefusesWhatABagOfFloatsRefuses) {
       {torch::empty({2, 0}, torch::kLong), {}, {}},
   };
   for (const auto& mode : modes()) {
-    Pair bags(quarters(kRows, kCols), EmbeddingBagOptions(kRows, kCols).mode(mode));
+    Pair bags(quarters(kTableRows, kTableCols), EmbeddingBagOptions(kTableRows, kTableCols).mode(mode));
     for (const auto& [input, offsets, weights] : bad) {
       EXPECT_THROW(bags.floats(input, offsets, weights), c10::Error);
       EXPECT_THROW(bags.quantized(input, offsets, weights), c10::Error);
@@ -271,8 +271,8 @@ TEST(QuantizedBag, RefusesWhatABagOfFloatsRefuses) {
                 }),
                 HasSubstr("offsets must not decrease"));
   }
-  Pair sparse(quarters(kRows, kCols),
-              EmbeddingBagOptions(kRows, kCols).mode(torch::kMax).sparse(true));
+  Pair sparse(quarters(kTableRows, kTableCols),
+              EmbeddingBagOptions(kTableRows, kTableCols).mode(torch::kMax).sparse(true));
   EXPECT_THROW(sparse.floats(two, zero), c10::Error);
   EXPECT_THROW(sparse.quantized(two, zero), c10::Error);
 }

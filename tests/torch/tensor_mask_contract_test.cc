@@ -7,26 +7,16 @@
 
 #include <functional>
 
+#include "torch/sparsifiers.h"
 #include "winnow/torch/tensor_mask.h"
 
 namespace winnow {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::message_of;
 
 at::Tensor mask_like(const at::Tensor& data) { return at::full(data.sizes(), 7, at::kChar); }
-
-/// The text of the ValueError that `call` throws.
-std::string value_error_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const c10::ValueError& error) {
-    return error.what_without_backtrace();
-  } catch (const std::exception& error) {
-    return std::string("another kind of error: ") + error.what();
-  }
-  return "no error";
-}
 
 /// The error of both functions that write, which must leave the first, correct pair untouched.
 std::string refusal(const at::Tensor& data, const at::Tensor& mask,
@@ -34,9 +24,9 @@ std::string refusal(const at::Tensor& data, const at::Tensor& mask,
   const at::Tensor good = at::randn({4, 4}), good_mask = mask_like(good);
   const TensorMask targets[] = {{good, good_mask}, {data, mask}};
   const int64_t version = good_mask._version();
-  const std::string one = value_error_of([&] { compute_mask_out(data, config, mask); });
-  const std::string each = value_error_of([&] { compute_masks_out(targets, config); });
-  const std::string global = value_error_of([&] { compute_global_masks_out(targets, config); });
+  const std::string one = message_of<c10::ValueError>([&] { compute_mask_out(data, config, mask); });
+  const std::string each = message_of<c10::ValueError>([&] { compute_masks_out(targets, config); });
+  const std::string global = message_of<c10::ValueError>([&] { compute_global_masks_out(targets, config); });
   EXPECT_EQ(each, global);
   EXPECT_TRUE((good_mask == 7).all().item<bool>()) << one;
   EXPECT_EQ(good_mask._version(), version);
@@ -56,9 +46,9 @@ TEST(ComputeMaskOut, RefusesDataThatHaveNoScores) {
               HasSubstr("found QInt8"));
   EXPECT_THAT(refusal(at::ones({2, 3}).to_sparse(), mask),
               HasSubstr("data: expected layout Strided, found Sparse"));
-  EXPECT_THAT(value_error_of([] { compute_mask(at::ones({2}, at::kLong), {}); }),
+  EXPECT_THAT(message_of<c10::ValueError>([] { compute_mask(at::ones({2}, at::kLong), {}); }),
               HasSubstr("found Long"));
-  EXPECT_THAT(value_error_of([] { compute_mask({}, {}); }), HasSubstr("undefined"));
+  EXPECT_THAT(message_of<c10::ValueError>([] { compute_mask({}, {}); }), HasSubstr("undefined"));
 }
 
 TEST(ComputeMaskOut, RefusesMasksOfAnotherKind) {
@@ -88,7 +78,7 @@ TEST(ComputeMaskOut, RefusesSettingsOutOfRange) {
   EXPECT_THAT(refusal(data, mask, {.zeros_per_block = 5}), HasSubstr("zeros_per_block"));
   EXPECT_TRUE((mask == 7).all().item<bool>());
   EXPECT_EQ(mask._version(), version);
-  EXPECT_THAT(value_error_of([&] { compute_mask(data, {.sparsity_level = NAN}); }),
+  EXPECT_THAT(message_of<c10::ValueError>([&] { compute_mask(data, {.sparsity_level = NAN}); }),
               HasSubstr("sparsity_level"));
 }
 
@@ -103,10 +93,10 @@ TEST(ComputeMaskOut, RefusesMasksThatShareMemory) {
   const at::Tensor a = at::randn({12}), b = at::randn({12});
   const at::Tensor mask = mask_like(a);
   const std::vector<TensorMask> twice = {{a, mask}, {b, mask}};
-  EXPECT_THAT(value_error_of([&] { compute_masks_out(twice, {}); }),
+  EXPECT_THAT(message_of<c10::ValueError>([&] { compute_masks_out(twice, {}); }),
               HasSubstr("found that of targets["));
   const std::vector<TensorMask> crossed = {{a, bytes.narrow(0, 0, 12)}, {data, mask}};
-  EXPECT_THAT(value_error_of([&] { compute_global_masks_out(crossed, {}); }),
+  EXPECT_THAT(message_of<c10::ValueError>([&] { compute_global_masks_out(crossed, {}); }),
               HasSubstr("targets[0].mask: expected memory of its own, found that of targets[1]"));
   EXPECT_TRUE((mask == 7).all().item<bool>());
 }
@@ -116,7 +106,7 @@ TEST(ComputeMaskOut, RefusesOneBudgetOverTensorsWithAndWithoutValues) {
   const at::Tensor data = at::ones({4}), mask = mask_like(data);
   const std::vector<TensorMask> targets = {
       {data, mask}, {at::ones({4}, meta), at::ones({4}, meta.dtype(at::kChar))}};
-  EXPECT_THAT(value_error_of([&] { compute_global_masks_out(targets, {}); }),
+  EXPECT_THAT(message_of<c10::ValueError>([&] { compute_global_masks_out(targets, {}); }),
               HasSubstr("1 of 2 tensors on the meta device"));
   EXPECT_TRUE((mask == 7).all().item<bool>());
 }

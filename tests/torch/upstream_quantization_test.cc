@@ -11,8 +11,8 @@ namespace winnow {
 namespace {
 
 /// Two embeddings by members and two in a Sequential, and two Linears.
-struct ModelImpl : torch::nn::Module {
-  ModelImpl() {
+struct UpstreamModelImpl : torch::nn::Module {
+  UpstreamModelImpl() {
     torch::manual_seed(7);
     first = register_module("first", nn::Embedding(100, 3));
     bag = register_module("bag", nn::EmbeddingBag(200, 32));
@@ -27,17 +27,17 @@ struct ModelImpl : torch::nn::Module {
   torch::nn::Sequential list = nullptr;
   torch::nn::Linear hidden = nullptr, output = nullptr;
 };
-TORCH_MODULE(Model);
+TORCH_MODULE(UpstreamModel);
 
 const DataNormSparsifierOptions kLevel{.sparsity_level = 0.8, .sparse_block_shape = {1, 1}};
 
-bool is_quantized(ModelImpl& model, const std::string& name) {
+bool is_quantized(UpstreamModelImpl& model, const std::string& name) {
   const auto* module = dynamic_cast<nn::Quantizable*>(fqn_to_module(model, name));
   return module != nullptr && module->is_quantized();
 }
 
 /// The share of all values of these modules that are smaller than `bound`.
-double share_below(double bound, ModelImpl& model, const std::vector<std::string>& names) {
+double share_below(double bound, UpstreamModelImpl& model, const std::vector<std::string>& names) {
   double below = 0, all = 0;
   for (const std::string& name : names) {
     const at::Tensor weight =
@@ -53,7 +53,7 @@ double share_below(double bound, ModelImpl& model, const std::vector<std::string
 constexpr double kUpstreamsTolerance = 0.05;
 
 TEST(TestQuantizationUtils, TestPtqSparsifyFirst) {
-  Model model;
+  UpstreamModel model;
   const std::vector<std::string> selected = {"bag", "first"}, others = {"list.0", "list.1"};
   post_training_sparse_quantize(
       *model, kLevel, {.sparsify_first = true, .select_embeddings = {{model->bag, model->first}}});
@@ -66,7 +66,7 @@ TEST(TestQuantizationUtils, TestPtqSparsifyFirst) {
 }
 
 TEST(TestQuantizationUtils, TestPtqQuantizeFirst) {
-  Model model;
+  UpstreamModel model;
   const std::vector<std::string> all = {"first", "bag", "list.0", "list.1"};
   post_training_sparse_quantize(*model, kLevel, {.sparsify_first = false});
   for (const std::string& name : all) EXPECT_TRUE(is_quantized(*model, name));
@@ -76,7 +76,7 @@ TEST(TestQuantizationUtils, TestPtqQuantizeFirst) {
 }
 
 TEST(TestQuantizationUtils, TestPtqQuantizeFirstUnderUpstreamsPolicy) {
-  Model model;
+  UpstreamModel model;
   const std::vector<std::string> all = {"first", "bag", "list.0", "list.1"};
   post_training_sparse_quantize(
       *model, kLevel, {.sparsify_first = false, .zero_policy = nn::ZeroPolicy::kUpstream});
