@@ -109,7 +109,8 @@ TEST(Checkpoint, NamesThePartThatIsMissing) {
     TrainingRun run(options_of(true, StepInterval::kEpoch));
     const std::string message = refused_resume(run, path);
     EXPECT_THAT(message, HasSubstr("run.pt")) << part.name;
-    if (part.name != "format") EXPECT_THAT(message, HasSubstr("no '" + part.name + "'"));
+    if (part.name == "format") continue;  // without it nothing says what else there should be
+    EXPECT_THAT(message, HasSubstr("no '" + part.name + "'"));
   }
 }
 
