@@ -157,6 +157,12 @@ Status check_sparse(const TorchSparseTensor& tensor, std::span<const TorchStorag
   if (is_expanded(tensor.indices, storages) || is_expanded(tensor.values, storages)) {
     return sparse_error(tensor, "more indices or values than their storage has elements");
   }
+  // torch writes neither, and makes a tensor of them that is no leaf or forgets it.
+  for (const TorchTensor* part : {&tensor.indices, &tensor.values}) {
+    if (part->is_parameter || part->requires_grad) {
+      return sparse_error(tensor, "indices or values that are a Parameter or require gradients");
+    }
+  }
   if (!dense_part_fits(tensor)) return sparse_error(tensor, "the dimensions do not add up");
   return {};
 }

@@ -34,10 +34,14 @@ def random_case(rng):
 def scores_are_distinct(values, case):
     """True where no two blocks have one score, nor two values of a matrix one magnitude."""
     scores = np.abs(values) if case["norm"] == "L1" else values * values
-    rows, cols = case["block"]
-    means = [scores[r:r + rows, c:c + cols].astype(np.float64).mean().astype(values.dtype)
-             for r in range(0, values.shape[0], rows) for c in range(0, values.shape[1], cols)]
-    gaps = np.diff(np.sort(np.array(means, dtype=np.float64)))
+    starts = [np.arange(0, side, step) for side, step in zip(values.shape, case["block"])]
+    sums = scores.astype(np.float64)
+    sizes = np.ones_like(sums)
+    for axis, start in enumerate(starts):
+        sums = np.add.reduceat(sums, start, axis)
+        sizes = np.add.reduceat(sizes, start, axis)
+    means = (sums / sizes).astype(values.dtype)
+    gaps = np.diff(np.sort(means, axis=None).astype(np.float64))
     # The order of additions moves a mean by a few units in the last place.
     margin = np.finfo(values.dtype).eps * 64 * np.max(means)
     return gaps.size == 0 or (gaps.min() > margin and np.unique(scores).size == scores.size)
