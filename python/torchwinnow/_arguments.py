@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -74,7 +75,9 @@ def choice(name: str, value: Any, first: str, second: str) -> bool:
 
 
 def texts(name: str, value: Any) -> list[str]:
-    """One text or several."""
+    """One text or several; None: none."""
+    if value is None:
+        return []
     if isinstance(value, str):
         return [value]
     if not isinstance(value, Iterable) or isinstance(value, bytes):
@@ -96,3 +99,11 @@ def threads(value: Any) -> int:
     if not 1 <= count <= _MOST_THREADS:
         raise ValueError(f"threads: expected a number from 1 to {_MOST_THREADS}, found {count}")
     return count
+
+
+def path(name: str, value: Any) -> bytes:
+    """A path as the system takes it. TypeError: no path. ValueError: with a NUL, which would end it."""
+    encoded = os.fsencode(value)
+    if b"\0" in encoded:
+        raise ValueError(f"{name}: embedded null byte in {value!r}")
+    return encoded

@@ -224,7 +224,8 @@ def apply_mask_(data: torch.Tensor, mask: torch.Tensor) -> None:
 
     Args:
         data: float32, float64, float16 or bfloat16, of any rank and strides, but not expanded.
-        mask: of data's shape and device, of any dtype; shares no memory with `data`.
+        mask: of data's shape and device, of any dtype. One that is int8 and contiguous shares no
+            memory with `data`; others are copied.
 
     Raises:
         TypeError: for anything but tensors.

@@ -170,8 +170,8 @@ def prune_file(
     nm: str | tuple[int, int] | None = None,
     scope: str = "tensor",
     nan: str = "error",
-    include: str | Iterable[str] = (),
-    exclude: str | Iterable[str] = (),
+    include: str | Iterable[str] | None = (),
+    exclude: str | Iterable[str] | None = (),
     levels: Mapping[str, float] | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -211,7 +211,7 @@ def prune_file(
     if dst is None and not dry_run:
         raise ValueError("dst: expected a path (or dry_run=True)")
     workers = _arguments.threads(threads)
-    paths = os.fsencode(src), b"" if dst is None else os.fsencode(dst)
+    paths = _arguments.path("src", src), b"" if dst is None else _arguments.path("dst", dst)
     with ProgressBar(progress) as bar:
         done = _core.prune_file(*paths, settings, bool(overwrite), bool(dry_run), workers, bar)
     report = PruneReport(
@@ -244,7 +244,7 @@ def inspect_file(
     """
     workers = _arguments.threads(threads)
     with ProgressBar(progress) as bar:
-        found = _core.inspect_file(os.fsencode(path), bool(stats), workers, bar)
+        found = _core.inspect_file(_arguments.path("path", path), bool(stats), workers, bar)
     tensors = [_inspected(tensor) for tensor in found.pop("tensors")]
     dtypes = {name: DTypeTotal(*total) for name, total in found.pop("dtypes").items()}
     return Inspection(path=os.fspath(path), tensors=tensors, dtypes=dtypes, **found)
@@ -261,8 +261,8 @@ def verify_file(
     nm: str | tuple[int, int] | None = None,
     scope: str | None = None,
     nan: str | None = None,
-    include: str | Iterable[str] = (),
-    exclude: str | Iterable[str] = (),
+    include: str | Iterable[str] | None = (),
+    exclude: str | Iterable[str] | None = (),
     levels: Mapping[str, float] | None = None,
     threads: int | None = None,
     progress: bool | None = None,
@@ -302,10 +302,9 @@ def verify_file(
             levels,
         )
     workers = _arguments.threads(threads)
+    paths = _arguments.path("pruned", pruned), _arguments.path("original", original)
     with ProgressBar(progress) as bar:
-        checked = _core.verify_file(
-            os.fsencode(pruned), os.fsencode(original), settings, workers, bar
-        )
+        checked = _core.verify_file(*paths, settings, workers, bar)
     settings_used = json.loads(checked.pop("settings"))
     return VerifyReport(
         pruned=os.fspath(pruned), original=os.fspath(original), settings=settings_used, **checked

@@ -94,7 +94,8 @@ def apply_mask_(tensor: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         tensor: as of prune_.
-        mask: of the tensor's shape and device, of any dtype; shares no memory with it.
+        mask: of the tensor's shape and device, of any dtype. Memory that it shares with the tensor is
+            an error for arrays and for contiguous int8 masks; other masks of torch are copied first.
 
     Returns:
         The tensor itself.

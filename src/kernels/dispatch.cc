@@ -95,8 +95,8 @@ Status set_simd_level(SimdLevel level) {
 namespace kernels {
 namespace {
 
-/// Built once, when it is first asked for: what fills the table of a level is compiled for that level,
-/// and may hold instructions that a machine without it has not.
+/// Built once, when it is first asked for: what fills the table of a level is compiled for that
+/// level, and may hold instructions that a machine without it has not.
 template <SimdLevel kLevel>
 const KernelTable& table_of() noexcept {
   static const KernelTable table = [] {

@@ -24,8 +24,8 @@ HWY_INLINE T load_element(const T* p, size_t i) {
   return value;
 }
 
-// hn::LoadU at any alignment. Highway reads a vector of one lane as a number of its type, which has to
-// be aligned.
+// hn::LoadU at any alignment. Highway reads a vector of one lane as a number of its type, which has
+// to be aligned.
 template <class D>
 HWY_INLINE hn::VFromD<D> load(D d, const hn::TFromD<D>* p) {
   if constexpr (hn::MaxLanes(D()) == 1) {

@@ -141,6 +141,9 @@ TEST_F(SafetensorsFileTest, ChecksTheHeaderAgainstTheSizeOfTheFile) {
   EXPECT_EQ(code_of(good.substr(0, 8)), ErrorCode::kHeaderPastEnd);
   EXPECT_EQ(code_of(std::string(8, '\0')), ErrorCode::kHeaderEmpty);
   EXPECT_EQ(code_of(std::string(16, '\xFF')), ErrorCode::kHeaderTooLarge);
+  EXPECT_THAT(std::string(open_status(path_).message()), HasSubstr("is it a safetensors file?"));
+  EXPECT_EQ(code_of("PK\3\4 and so on"), ErrorCode::kHeaderTooLarge);
+  EXPECT_THAT(std::string(open_status(path_).message()), HasSubstr("a zip, as torch.save writes"));
   EXPECT_EQ(code_of(good.substr(0, good.size() - 1)), ErrorCode::kDataPastEnd);
   EXPECT_EQ(code_of(good + "x"), ErrorCode::kTrailingData);
   EXPECT_EQ(code_of(good), ErrorCode::kOk);

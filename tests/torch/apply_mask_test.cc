@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <cmath>
+
 #include "torch/sparsifiers.h"
 #include "winnow/torch/data_norm_sparsifier.h"
 #include "winnow/torch/tensor_mask.h"

@@ -72,7 +72,7 @@ TEST(Parametrization, NamesTheOriginalAsPythonDoes) {
   EXPECT_THAT(
       module->named_buffers().keys(),
       ::testing::ElementsAre("parametrizations.weight.0.mask", "parametrizations.shift.original",
-                           "parametrizations.shift.0.mask"));
+                             "parametrizations.shift.0.mask"));
   EXPECT_TRUE(is_parametrized(*module));
   EXPECT_TRUE(is_parametrized(*module, "shift"));
   EXPECT_FALSE(is_parametrized(*module, "other"));

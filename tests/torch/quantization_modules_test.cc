@@ -234,7 +234,7 @@ TEST(PostTrainingSparseQuantize, RefusesSelectionsThatAreNoEmbeddingsOfTheModel)
   alone->quantize(nn::QuantizedWeight::zeros(3, 4));
   torch::nn::Sequential parent(alone);
   EXPECT_THAT(refusal<AssertionError>(*parent, {.select_embeddings = {{alone}}}),
-              HasSubstr("must be an embedding"));
+              HasSubstr("that is quantized already"));
 }
 
 TEST(PostTrainingSparseQuantize, RefusesATypedMemberOfLibTorchNamingTheTypeToDeclare) {

@@ -125,12 +125,14 @@ TEST(QuantizedBag, ComputesWhatABagOfFloatsDoes) {
   for (const auto& mode : modes()) {
     for (const auto& padding : std::vector<std::optional<int64_t>>{std::nullopt, 7, -3}) {
       for (const bool last : {false, true}) {
-        const Pair bags(quarters(kTableRows, kTableCols), EmbeddingBagOptions(kTableRows, kTableCols)
-                                                    .mode(mode)
-                                                    .padding_idx(padding)
-                                                    .include_last_offset(last));
+        const Pair bags(quarters(kTableRows, kTableCols),
+                        EmbeddingBagOptions(kTableRows, kTableCols)
+                            .mode(mode)
+                            .padding_idx(padding)
+                            .include_last_offset(last));
         at::Tensor indices = input.clone();
-        if (padding) indices.slice(0, 3, 12).fill_((*padding + kTableRows) % kTableRows);  // a bag of it too
+        if (padding)
+          indices.slice(0, 3, 12).fill_((*padding + kTableRows) % kTableRows);  // a bag of it too
         auto quantized = bags.quantized;
         auto floats = bags.floats;
         for (const auto& types :
@@ -157,9 +159,9 @@ TEST(QuantizedBag, LeavesOutIndicesBehindTheLastOffsetInEveryMode) {
   for (const auto& mode : modes()) {
     for (const auto& padding : std::vector<std::optional<int64_t>>{std::nullopt, 7}) {
       const Pair bags(quarters(kTableRows, kTableCols), EmbeddingBagOptions(kTableRows, kTableCols)
-                                                  .mode(mode)
-                                                  .padding_idx(padding)
-                                                  .include_last_offset(true));
+                                                            .mode(mode)
+                                                            .padding_idx(padding)
+                                                            .include_last_offset(true));
       auto quantized = bags.quantized;
       EXPECT_TRUE(quantized(indices, offsets).equal(bags.floats->weight.narrow(0, 0, 2)));
     }
@@ -168,7 +170,8 @@ TEST(QuantizedBag, LeavesOutIndicesBehindTheLastOffsetInEveryMode) {
 
 TEST(QuantizedBag, WeighsItsIndicesAsABagOfFloatsDoes) {
   torch::manual_seed(3);
-  const at::Tensor indices = torch::randint(kTableRows, {40}), offsets = torch::tensor({0, 0, 5, 6, 20});
+  const at::Tensor indices = torch::randint(kTableRows, {40}),
+                   offsets = torch::tensor({0, 0, 5, 6, 20});
   const at::Tensor eighths = torch::randint(-8, 9, {40}).to(torch::kFloat) / 8;
   for (const auto& padding :
        std::vector<std::optional<int64_t>>{std::nullopt, indices[4].item<int64_t>()}) {
@@ -257,7 +260,8 @@ TEST(QuantizedBag, RefusesWhatABagOfFloatsRefuses) {
       {torch::empty({2, 0}, torch::kLong), {}, {}},
   };
   for (const auto& mode : modes()) {
-    Pair bags(quarters(kTableRows, kTableCols), EmbeddingBagOptions(kTableRows, kTableCols).mode(mode));
+    Pair bags(quarters(kTableRows, kTableCols),
+              EmbeddingBagOptions(kTableRows, kTableCols).mode(mode));
     for (const auto& [input, offsets, weights] : bad) {
       EXPECT_THROW(bags.floats(input, offsets, weights), c10::Error);
       EXPECT_THROW(bags.quantized(input, offsets, weights), c10::Error);

@@ -24,9 +24,11 @@ std::string refusal(const at::Tensor& data, const at::Tensor& mask,
   const at::Tensor good = at::randn({4, 4}), good_mask = mask_like(good);
   const TensorMask targets[] = {{good, good_mask}, {data, mask}};
   const int64_t version = good_mask._version();
-  const std::string one = message_of<c10::ValueError>([&] { compute_mask_out(data, config, mask); });
+  const std::string one =
+      message_of<c10::ValueError>([&] { compute_mask_out(data, config, mask); });
   const std::string each = message_of<c10::ValueError>([&] { compute_masks_out(targets, config); });
-  const std::string global = message_of<c10::ValueError>([&] { compute_global_masks_out(targets, config); });
+  const std::string global =
+      message_of<c10::ValueError>([&] { compute_global_masks_out(targets, config); });
   EXPECT_EQ(each, global);
   EXPECT_TRUE((good_mask == 7).all().item<bool>()) << one;
   EXPECT_EQ(good_mask._version(), version);

@@ -83,7 +83,7 @@ class BaseDataSparsifier(abc.ABC):
         self.enable_mask_update = True
         self._container = nn.Module()
         self._check_config(defaults)
-        for name, data in data_list or ():
+        for name, data in () if data_list is None else data_list:
             self.add_data(name, data, **_own_mask(defaults))
 
     def prepare(self, model: Any, config: Any) -> None:

@@ -129,13 +129,21 @@ class DataNormSparsifier(BaseDataSparsifier):
     def _check_config(self, config: Mapping[str, Any]) -> None:
         check_fields(config)
         for key in config:
-            if key in FIELDS or key in _OTHER_NAMES:
-                continue
-            for field in difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.8):
-                warnings.warn(
-                    f"'{key}' is no value of a {type(self).__name__}; did you mean '{field}'?",
-                    stacklevel=4,
-                )
+            if key not in FIELDS and key not in _OTHER_NAMES:
+                self._warn_of(key)
+
+    def _warn_of(self, key: str) -> None:
+        """Of a name that update_mask does not look at; an own update_mask may."""
+        near = difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.8)
+        if near:
+            hint = f"did you mean '{near[0]}'?"
+        elif type(self).update_mask is not DataNormSparsifier.update_mask:
+            return
+        elif key == "norm":
+            hint = "the norm is one for all data, an argument of the constructor"
+        else:
+            hint = f"it is kept and has no effect; the values are {', '.join(FIELDS)}"
+        warnings.warn(f"'{key}' is no value of a {type(self).__name__}: {hint}", stacklevel=5)
 
 
 def _settings_for(name: str, *values: Any) -> Settings:

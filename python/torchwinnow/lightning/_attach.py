@@ -49,6 +49,9 @@ def _attachments(model: nn.Module, filter: Filter | None) -> dict[str, tuple[str
                 "out by the filter, or rename it"
             )
         found[name] = (fqn, parameter)
+    if filter and not found:
+        names = [fqn for fqn, _ in model.named_parameters()]
+        raise ValueError(f"the filter takes in none of the parameters {names}")
     return found
 
 
@@ -61,7 +64,8 @@ def attach(
     """Adds every parameter that passes the filter, the same object, under its valid_name.
 
     Names that the sparsifier has already are replaced; their masks and configurations are kept.
-    ValueError where two parameters have one valid_name, or `config` names none.
+    ValueError where two parameters have one valid_name, the filter takes in none, or `config` has a
+    name that no parameter has.
     """
     found = _attachments(model, filter)
     for name in config or {}:

@@ -42,6 +42,8 @@ Attachments attachments(const torch::nn::Module& model, const AttachOptions& opt
     }
     found.insert(name, {fqn, parameter});
   }
+  TORCH_CHECK_VALUE(!options.filter || !found.is_empty(),
+                    "the filter takes in none of the parameters ", model.named_parameters().keys());
   for (const auto& item : options.config) {
     TORCH_CHECK_VALUE(found.contains(item.key()),
                       "config: no parameter that is attached is called '", item.key(),

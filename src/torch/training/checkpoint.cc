@@ -173,18 +173,24 @@ void check_optimizer(const Reader& reader, const NamedValues& saved,
 std::vector<NamedValues> callback_states(const Reader& reader, torch::nn::Module& model,
                                          const std::vector<std::shared_ptr<Callback>>& callbacks) {
   const c10::IValue& part = reader.part("callbacks");
-  reader.check(part.isList() && part.toListRef().size() == callbacks.size(),
-               "there were other callbacks than the ", callbacks.size(), " of now");
+  reader.check(part.isList(), "'callbacks' is no list");
+  reader.check(part.toListRef().size() == callbacks.size(), "there were ", part.toListRef().size(),
+               " callbacks then, and there are ", callbacks.size(), " now");
   std::vector<NamedValues> states;
   for (size_t i = 0; i < callbacks.size(); ++i) {
     const Callback& callback = *callbacks[i];
     const NamedValues saved = reader.dict_of(part.toListRef()[i], "callbacks");
     const std::string now = class_name(typeid(callback));
-    reader.check(saved.contains("class") && saved.at("class") == c10::IValue(now), "callback ", i,
-                 " was another one; it is a ", now, " now");
+    const c10::IValue* before = saved.find("class");
+    reader.check(before != nullptr && *before == c10::IValue(now), "callback ", i, " was ",
+                 before == nullptr ? "nothing" : to_text(*before), " and is ", now, " now");
     reader.check(saved.contains("state"), "the callback ", now, " has no 'state'");
     states.push_back(reader.dict_of(saved.at("state"), "state"));
-    callback.check_state_dict(states.back(), model);
+    try {
+      callback.check_state_dict(states.back(), model);
+    } catch (const c10::Error& error) {
+      reader.check(false, error.what_without_backtrace());
+    }
   }
   return states;
 }

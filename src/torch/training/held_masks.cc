@@ -10,6 +10,7 @@
 #include <torch/optim/rmsprop.h>
 #include <torch/optim/sgd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "torch/apply_mask.h"
@@ -54,6 +55,15 @@ void apply_mask_to_sparse(const at::Tensor& momentum, const at::Tensor& mask) {
   momentum._values().masked_fill_(at::index(mask, index).eq(0), 0);
 }
 
+void check_not_squashed(const BaseDataSparsifier& sparsifier) {
+  const std::vector<std::string> names = sparsifier.names();
+  const auto has_mask = [&](const std::string& name) { return sparsifier.is_parametrized(name); };
+  TORCH_CHECK_VALUE(
+      names.empty() || std::ranges::any_of(names, has_mask),
+      "all data of the sparsifier are squashed, so it has no mask to hold; squash when "
+      "training has ended, if at all: held weights have their zeros");
+}
+
 }  // namespace
 
 std::vector<at::Tensor> momenta_of(const torch::optim::Optimizer& optimizer,
@@ -65,9 +75,12 @@ std::vector<at::Tensor> momenta_of(const torch::optim::Optimizer& optimizer,
 
 HeldMasks::HeldMasks(const BaseDataSparsifier& sparsifier, MomentaOf momenta_of)
     : sparsifier_(sparsifier),
-      momenta_of_(momenta_of ? std::move(momenta_of) : MomentaOf(winnow::momenta_of)) {}
+      momenta_of_(momenta_of ? std::move(momenta_of) : MomentaOf(winnow::momenta_of)) {
+  check_not_squashed(sparsifier);
+}
 
 void HeldMasks::apply(const torch::optim::Optimizer* optimizer) const {
+  check_not_squashed(sparsifier_);
   for (const std::string& name : sparsifier_.names()) {
     if (!sparsifier_.is_parametrized(name)) continue;
     const at::Tensor weight = sparsifier_.get_data(name);

@@ -38,6 +38,18 @@ void check_same_values(const std::string& what, const NamedValues& was, const Na
   }
 }
 
+/// Both have values for the same parameters.
+void check_same_parameters(const ScheduleValues& was, const ScheduleValues& is) {
+  for (const auto& item : is) {
+    TORCH_CHECK(was.contains(item.key()), kWhat, "the parameter '", item.key(),
+                "' was not sparsified, and the filter takes it in now");
+  }
+  for (const auto& item : was) {
+    TORCH_CHECK(is.contains(item.key()), kWhat, "the parameter '", item.key(),
+                "' was sparsified, and the filter does not take it in now");
+  }
+}
+
 /// What `sparsifier` and `scheduler`, both new, were constructed with is what they were then.
 void check_same_configuration(const NamedValues& state, const BaseDataSparsifier& sparsifier,
                               const BaseDataScheduler& scheduler,
@@ -50,10 +62,10 @@ void check_same_configuration(const NamedValues& state, const BaseDataSparsifier
                     sparsifier.class_fields(), "");
   const DataSchedulerState schedule = scheduler.state_dict();
   check_same("schedule_param", saved_schedule.schedule_param, schedule.schedule_param);
+  check_same_parameters(saved_schedule.base_param, schedule.base_param);
   for (const auto& item : schedule.base_param) {
-    const c10::IValue* before = saved_schedule.base_param.find(item.key());
-    check_same(schedule.schedule_param + " of " + item.key(),
-               before != nullptr ? *before : c10::IValue(), item.value());
+    check_same(schedule.schedule_param + " of " + item.key(), saved_schedule.base_param[item.key()],
+               item.value());
   }
   // Fields of a schedule of the user's own may change from step to step.
   if (dynamic_cast<const FormulaDataScheduler*>(&scheduler) == nullptr) return;

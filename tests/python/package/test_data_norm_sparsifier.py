@@ -139,6 +139,15 @@ def test_misspelt_names_are_kept_and_warned_of():
         sparsifier.add_data("x", counting(4, 4), sparsity_lvel=0.9)
     assert sparsifier.data_groups["x"]["sparsity_lvel"] == 0.9
     sparsifier.step()
+    with pytest.warns(UserWarning, match="argument of the constructor"):
+        sparsifier.add_data("y", counting(4, 4), norm="L2")
+    with pytest.warns(UserWarning, match="'block' is no value .* has no effect"):
+        sparsifier.add_data("z", counting(4, 4), block=(1, 1))
+
+
+def test_a_tensor_is_no_data_list():
+    with pytest.raises(ValueError):  # torch.ao's, of a row that is no pair
+        DataNormSparsifier(torch.ones(4, 4))
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])

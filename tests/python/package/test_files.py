@@ -131,6 +131,23 @@ def test_paths_may_be_anything_that_names_a_file(model, tmp_path):
     torchwinnow.prune_file(Path(odd), odd, overwrite=True, sparsity_level=0.9)
 
 
+def test_a_path_with_a_nul_names_no_other_file(model, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    longer = f"{victim}\0.safetensors"
+    for call in (lambda: torchwinnow.prune_file(model, longer, overwrite=True),
+                 lambda: torchwinnow.inspect_file(f"{model}\0x"),
+                 lambda: torchwinnow.verify_file(f"{model}\0x", model)):
+        with pytest.raises(ValueError, match="embedded null byte"):
+            call()
+    assert victim.read_text() == "mine"
+
+
+def test_no_pattern_may_be_none(model):
+    none = torchwinnow.prune_file(model, dry_run=True, include=None, exclude=None)
+    assert none == torchwinnow.prune_file(model, dry_run=True)
+
+
 def test_overwriting_is_asked_for(model, tmp_path):
     out = tmp_path / "out.safetensors"
     torchwinnow.prune_file(model, out)

@@ -90,6 +90,13 @@ def zeros(tensor):
     return tensor.eq(0).float().mean().item()
 
 
+def test_a_filter_that_takes_in_nothing_is_an_error(pl, tmp_path):
+    callback = callbacks.PostTrainingDataSparsity(
+        DataNormSparsifier, model="net", filter=lambda name, parameter: name == "tables.weight")
+    with pytest.raises(ValueError, match="takes in none of the parameters .*'table.weight'"):
+        fit(pl, make_module(pl), callback, 1, tmp_path)
+
+
 def test_post_training_sparsifies_a_copy(pl, tmp_path, caplog):
     module = make_module(pl)
     callback = callbacks.PostTrainingDataSparsity(

@@ -12,6 +12,7 @@
 namespace winnow {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -43,6 +44,15 @@ TEST(AttachModel, LeavesOutWhatTheFilterRefuses) {
     return fqn.starts_with("linears.0") && tensor.dim() == 2;
   }});
   EXPECT_THAT(sparsifier.names(), ElementsAre("linears_0_weight"));
+}
+
+TEST(AttachModel, RefusesAFilterThatTakesInNothing) {
+  Linears model(/*bias=*/true);
+  DataNormSparsifier sparsifier;
+  const AttachOptions typo{
+      .filter = [](const std::string& fqn, const at::Tensor&) { return fqn == "linear.0.weight"; }};
+  EXPECT_THAT(message_of<c10::ValueError>([&] { attach_model(*model, sparsifier, typo); }),
+              AllOf(HasSubstr("takes in none of the parameters"), HasSubstr("linears.0.weight")));
 }
 
 TEST(AttachModel, AddsASharedParameterOnce) {

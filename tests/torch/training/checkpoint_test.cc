@@ -10,6 +10,7 @@
 namespace winnow {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::kBatches;
 using testing::kEpochs;
@@ -19,9 +20,11 @@ using testing::options_of;
 using testing::TempDir;
 using testing::TrainingRun;
 
-std::string saved_run(const TempDir& dir) {
+std::string saved_run(const TempDir& dir,
+                      const TrainingAwareOptions& options = options_of(true,
+                                                                       StepInterval::kEpoch)) {
   const std::string path = dir.path("run.pt");
-  TrainingRun run(options_of(true, StepInterval::kEpoch));
+  TrainingRun run(options);
   run.before_step = [&](int64_t epoch, int64_t) {
     if (epoch == 1) run.trainer.stop();
   };
@@ -49,7 +52,8 @@ TEST(Checkpoint, IsRefusedByAnotherConfiguration) {
   EXPECT_THAT(refused_resume(copies, path), HasSubstr("apply_to_model was True and is False now"));
   TrainingRun alone(options_of(true, StepInterval::kEpoch));
   alone.trainer = Trainer({.max_epochs = kEpochs});
-  EXPECT_THAT(refused_resume(alone, path), HasSubstr("other callbacks"));
+  EXPECT_THAT(refused_resume(alone, path),
+              HasSubstr("there were 1 callbacks then, and there are 0 now"));
 }
 
 TEST(Checkpoint, IsRefusedByOtherSettingsOfTheSparsifierAndTheSchedule) {
@@ -95,7 +99,29 @@ TEST(Checkpoint, IsRefusedByOtherSettingsOfTheSparsifierAndTheSchedule) {
                   return fqn == "linears.0.weight";
                 };
               }),
-              HasSubstr("there is no data of that name"));
+              AllOf(HasSubstr("run.pt: cannot resume: "),
+                    HasSubstr("'linears_0_bias' was sparsified, and the filter does not take it")));
+}
+
+TEST(Checkpoint, IsRefusedByAWiderFilter) {
+  const TempDir dir;
+  TrainingAwareOptions narrow = options_of(true, StepInterval::kEpoch);
+  narrow.attach.filter = [](const std::string& fqn, const at::Tensor&) {
+    return fqn == "linears.0.weight";
+  };
+  const std::string path = saved_run(dir, narrow);
+  TrainingRun run(options_of(true, StepInterval::kEpoch));
+  EXPECT_THAT(refused_resume(run, path),
+              HasSubstr("'linears_0_bias' was not sparsified, and the filter takes it in now"));
+}
+
+TEST(Checkpoint, NamesTheCallbackThatWasAnotherOne) {
+  const TempDir dir;
+  const std::string path = saved_run(dir);
+  TrainingRun run(options_of(true, StepInterval::kEpoch));
+  run.trainer = Trainer({.max_epochs = kEpochs, .callbacks = {std::make_shared<Callback>()}});
+  EXPECT_THAT(refused_resume(run, path),
+              HasSubstr("callback 0 was TrainingAwareDataSparsity and is Callback now"));
 }
 
 TEST(Checkpoint, NamesThePartThatIsMissing) {

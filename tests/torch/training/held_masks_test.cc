@@ -129,13 +129,15 @@ TEST(HeldMasks, MaskMomentaOfSparseGradients) {
 }
 
 TEST(HeldMasks, LeaveSquashedDataAlone) {
-  const at::Tensor weight = torch::randn({4, 4});
+  const at::Tensor weight = torch::randn({4, 4}), held = torch::randn({4, 4});
   DataNormSparsifier sparsifier;
   sparsifier.add_data("weight", weight);
+  sparsifier.add_data("held", held);
   sparsifier.step();
-  sparsifier.squash_mask(sparsifier.names(), /*leave_parametrized=*/false);
+  sparsifier.squash_mask({"weight"}, /*leave_parametrized=*/false);
   HeldMasks(sparsifier).apply();
   EXPECT_EQ(zeros_in(weight), 0);
+  EXPECT_EQ(zeros_in(held), 8);
 }
 
 TEST(HeldMasks, HoldsMoreValuesThanAPieceHas) {
@@ -175,6 +177,20 @@ TEST(MomentaOf, RefusesOptimizersThatItDoesNotKnow) {
     return std::vector<at::Tensor>();
   }).apply(&optimizer);
   EXPECT_EQ(zeros_in(weight), 8);
+}
+
+TEST(HeldMasks, SayThatDataAreSquashed) {
+  DataNormSparsifier sparsifier;
+  sparsifier.add_data("weight", torch::randn({4, 4}));
+  sparsifier.add_data("other", torch::randn({4, 4}));
+  sparsifier.step();
+  sparsifier.squash_mask({"other"});
+  const HeldMasks held(sparsifier);
+  held.apply();
+  sparsifier.squash_mask({"weight"});
+  EXPECT_THAT(message_of<c10::ValueError>([&] { held.apply(); }), HasSubstr("are squashed"));
+  EXPECT_THAT(message_of<c10::ValueError>([&] { HeldMasks again(sparsifier); }),
+              HasSubstr("are squashed"));
 }
 
 TEST(HeldMasks, NameTheDataThatAMomentumDoesNotFit) {

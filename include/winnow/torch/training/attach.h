@@ -39,11 +39,11 @@ struct AttachOptions {
 /// Adds every parameter of `module` that passes the filter, as the same tensor object, under its
 /// valid_name. A parameter that is shared is added once, by its first name.
 ///
-/// c10::ValueError where two parameters have one valid_name (`a.b` and `a_b`), or `config` has a
-/// name that no parameter has. Errors of add_data. All but the last are found before anything is
-/// added. Names that the sparsifier has already are replaced, with add_data's warning unless
-/// `replace`; their masks and configurations are kept.
-/// Differs from torch.ao: a collision of names is an error; there the first tensor stays dense.
+/// c10::ValueError where two parameters have one valid_name (`a.b` and `a_b`), the filter takes in
+/// no parameter, or `config` has a name that no parameter has. Errors of add_data. All but the last
+/// are found before anything is added. Names that the sparsifier has already are replaced, with
+/// add_data's warning unless `replace`; their masks and configurations are kept. Differs from
+/// torch.ao: a collision of names is an error; there the first tensor stays dense.
 void attach_model(const torch::nn::Module& module, BaseDataSparsifier& sparsifier,
                   const AttachOptions& options = {});
 

@@ -42,6 +42,7 @@ class HeldMasks {
       std::function<std::vector<at::Tensor>(const torch::optim::Optimizer&, const at::Tensor&)>;
 
   /// @param momenta_of for optimizers that winnow::momenta_of does not know
+  /// c10::ValueError where all data are squashed: they have no masks any more. So does apply.
   explicit HeldMasks(const BaseDataSparsifier& sparsifier, MomentaOf momenta_of = nullptr);
 
   /// Sets every dropped value of the data that are not squashed, and of the optimizer's momenta of

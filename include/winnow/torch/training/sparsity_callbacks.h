@@ -87,8 +87,9 @@ struct TrainingAwareOptions {
   LogLine log = nullptr;               ///< as in PostTrainingOptions, whenever masks advance
 };
 
-/// Sparsifies while a model trains, at a level that a schedule raises. The masks of epoch e (from
-/// 0) have the level that is scheduled for last_epoch e.
+/// Sparsifies while a model trains, at a level that a schedule raises. The masks that are computed
+/// at the end of epoch e (from 0), and held in e + 1, have the level that is scheduled for
+/// last_epoch e; with kStep the same holds for each `frequency` batches.
 ///
 /// Resume: put model and optimizer back as they were, construct this with the same options,
 /// load_state_dict, and go on with the loop from the hooks on_train_start and, in the middle of an
