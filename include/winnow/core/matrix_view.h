@@ -34,6 +34,7 @@ struct MatrixView {
   MatrixShape shape;
   size_t row_stride = 0;  ///< in elements, at least shape.cols
 
+  /// rows * cols.
   size_t numel() const noexcept { return shape.numel(); }
 };
 

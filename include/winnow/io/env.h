@@ -139,6 +139,7 @@ class Env {
   /// exists.
   virtual Status rename(const std::string& from, const std::string& to, IfExists if_exists) = 0;
 
+  /// unlink(2).
   virtual Status remove(const std::string& path) = 0;
 
   /// Returns once the names in the directory are on the disk.

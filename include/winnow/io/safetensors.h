@@ -40,6 +40,7 @@ struct TensorInfo {
   uint64_t begin = 0;           ///< byte offset of the first element in the data section
   uint64_t end = 0;             ///< byte offset past the last element
 
+  /// Of its values.
   uint64_t bytes() const noexcept { return end - begin; }
 
   /// The product of the shape; 1 for a scalar. Of a tensor that passed `parse` it does not wrap,

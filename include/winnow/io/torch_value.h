@@ -111,10 +111,12 @@ class TorchValue {
  public:
   TorchValue(const TorchTree& tree, TorchNode node) noexcept : tree_(&tree), node_(node) {}
 
+  /// Its number in the tree, for the add_ functions.
   TorchNode node() const noexcept { return node_; }
   TorchKind kind() const noexcept;
   bool is_none() const noexcept { return kind() == TorchKind::kNone; }
 
+  /// The value of a Bool, and so on for the other kinds. Arrays and views belong to the tree.
   std::optional<bool> as_bool() const noexcept;
   std::optional<int64_t> as_int() const noexcept;
   std::optional<double> as_float() const noexcept;
@@ -131,6 +133,7 @@ class TorchValue {
 
   /// The i-th entry of a Dict, in the order of insertion. Precondition: a Dict, i < size().
   TorchValue key(size_t i) const noexcept;
+  /// The value that belongs to key(i).
   TorchValue value(size_t i) const noexcept;
 
   /// The value of that key in a Dict, in time linear in its size; nothing where there is none.
@@ -169,6 +172,7 @@ class TorchTree {
   TorchTree& operator=(TorchTree&& other) noexcept;
   ~TorchTree();
 
+  /// Adds a scalar, or a tensor by the place of its values (no data is copied).
   TorchNode add_none();
   TorchNode add_bool(bool value);
   TorchNode add_int(int64_t value);
@@ -177,6 +181,8 @@ class TorchTree {
   TorchNode add_dtype(DType value);
   TorchNode add_tensor(TorchTensor value);
   TorchNode add_sparse(TorchSparseTensor value);
+
+  /// Adds a container. A Size has plain numbers; a List and a Dict may grow later.
   TorchNode add_tuple(std::span<const TorchNode> items);
   TorchNode add_set(std::span<const TorchNode> items);
   TorchNode add_size(std::span<const uint64_t> sizes);
@@ -192,6 +198,7 @@ class TorchTree {
   /// Gives an ordered Dict its attributes, a Dict; replaces those it had.
   void set_attributes(TorchNode dict, TorchNode attributes);
 
+  /// Makes `node` what is written to a file, and what `root` returns.
   void set_root(TorchNode node);
 
   /// The root; None unless another was set.

@@ -66,6 +66,7 @@ class DataNormSparsifier : public BaseDataSparsifier {
   /// A deep copy: its data are tensors of its own, tied to no caller.
   std::unique_ptr<DataNormSparsifier> clone() const;
 
+  /// What the constructor got.
   Norm norm() const noexcept { return norm_; }
   Scope scope() const noexcept { return scope_; }
 

@@ -75,6 +75,7 @@ class BaseDataScheduler {
   const ScheduleValues& get_last_param() const noexcept { return last_param_; }
   /// The value of every name when this was constructed; None where it had none.
   const ScheduleValues& base_param() const noexcept { return base_param_; }
+  /// The name of the value that is scheduled, and the epoch of the last step.
   const std::string& schedule_param() const noexcept { return schedule_param_; }
   int64_t last_epoch() const noexcept { return last_epoch_; }
   /// How often step was called, the first by start() included.

@@ -221,6 +221,7 @@ class BaseDataSparsifier {
   /// when the name is replaced. Valid as data_group. c10::ValueError for an unknown name.
   NamedValues& state(const std::string& name);
 
+  /// What the constructor got, for data that add_data gives no value of their own.
   const NamedValues& defaults() const noexcept;
 
   /// The fields of the class, for example {"norm", "L1"}; what getstate holds as `fields`.

@@ -23,6 +23,7 @@ namespace winnow {
 class NamedValues {
  public:
   struct Entry {
+    /// Anything that an IValue holds: numbers, strings, tensors, lists, dictionaries.
     Entry(std::string name, c10::IValue value) : name(std::move(name)), value(std::move(value)) {}
     /// A tuple of integers, such as a block shape {rows, columns}.
     Entry(std::string name, std::initializer_list<int64_t> integers);
@@ -37,6 +38,7 @@ class NamedValues {
 
   /// The value of that name, or null. Valid until the dictionary is changed.
   const c10::IValue* find(std::string_view name) const noexcept;
+  /// Whether there is a value of that name.
   bool contains(std::string_view name) const noexcept { return find(name) != nullptr; }
 
   /// The value of that name. KeyError naming it where there is none.
@@ -61,6 +63,7 @@ class NamedValues {
   /// A copy that shares nothing: tensors are cloned (detached), lists and dictionaries copied.
   NamedValues deep_copy() const;
 
+  /// The entries in the order of insertion. Iterators are valid until the dictionary is changed.
   size_t size() const noexcept { return entries_.size(); }
   bool empty() const noexcept { return entries_.empty(); }
   auto begin() const noexcept { return entries_.begin(); }
@@ -70,6 +73,7 @@ class NamedValues {
   std::vector<Entry> entries_;
 };
 
+/// The types that `get` knows; no other compiles.
 template <>
 double NamedValues::get<double>(std::string_view name) const;
 template <>

@@ -75,6 +75,8 @@ struct LambdaDataSchedulerOptions {
 /// base * lambda(t). The function is no part of the state: construct with it before loading.
 class LambdaDataScheduler final : public FormulaDataScheduler {
  public:
+  /// Refers to the sparsifier, and sets the values of epoch last_epoch + 1 at once; so do the
+  /// others.
   LambdaDataScheduler(BaseDataSparsifier& sparsifier, const LambdaDataSchedulerOptions& options);
 
  protected:
@@ -99,6 +101,7 @@ struct StepDataSchedulerOptions {
 /// base * gamma ^ floor((t - begin_step) / step_size): a stair every step_size epochs.
 class StepDataScheduler final : public FormulaDataScheduler {
  public:
+  /// @param sparsifier must live as long
   StepDataScheduler(BaseDataSparsifier& sparsifier, const StepDataSchedulerOptions& options = {});
 
  protected:
@@ -127,6 +130,7 @@ struct LinearDataSchedulerOptions {
 /// A straight line from the initial to the final value.
 class LinearDataScheduler final : public FormulaDataScheduler {
  public:
+  /// @param sparsifier must live as long
   LinearDataScheduler(BaseDataSparsifier& sparsifier,
                       const LinearDataSchedulerOptions& options = {});
 
@@ -155,6 +159,7 @@ struct CubicDataSchedulerOptions {
 /// step at every epoch; with another `power`, the polynomial decay of that degree.
 class CubicDataScheduler final : public FormulaDataScheduler {
  public:
+  /// @param sparsifier must live as long
   CubicDataScheduler(BaseDataSparsifier& sparsifier, const CubicDataSchedulerOptions& options = {});
 
  protected:

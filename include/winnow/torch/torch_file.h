@@ -63,6 +63,7 @@ c10::IValue to_value(const DataSchedulerState& state);
 /// view of any size, which whoever takes it over would copy.
 c10::IValue to_value(const NamedValues& values);
 c10::IValue to_value(const torch::OrderedDict<std::string, at::Tensor>& tensors);
+/// The same values back: entries in their order, tensors by name, the states that to_value wrote.
 NamedValues to_named_values(const c10::IValue& value);
 torch::OrderedDict<std::string, at::Tensor> to_tensors(const c10::IValue& value);
 DataSparsifierState to_sparsifier_state(const c10::IValue& value);

@@ -32,6 +32,7 @@ using torch::nn::EmbeddingOptions;
 /// keeps requires_grad.
 class EmbeddingImpl : public QuantizableModule<EmbeddingImpl> {
  public:
+  /// As the constructors of torch::nn: the same first values for the same seed.
   EmbeddingImpl(int64_t num_embeddings, int64_t embedding_dim);
   explicit EmbeddingImpl(EmbeddingOptions options);
 

@@ -33,6 +33,7 @@ using torch::nn::EmbeddingBagOptions;
 /// keeps requires_grad.
 class EmbeddingBagImpl : public QuantizableModule<EmbeddingBagImpl> {
  public:
+  /// As the constructors of torch::nn: the same first values for the same seed.
   EmbeddingBagImpl(int64_t num_embeddings, int64_t embedding_dim);
   explicit EmbeddingBagImpl(EmbeddingBagOptions options);
 

@@ -29,6 +29,7 @@ using torch::nn::LinearOptions;
 /// Differs from LibTorch: a clone keeps requires_grad.
 class LinearImpl : public ParametrizableModule<LinearImpl> {
  public:
+  /// As the constructors of torch::nn: the same first values for the same seed.
   LinearImpl(int64_t in_features, int64_t out_features);
   explicit LinearImpl(const LinearOptions& options);
 

@@ -69,6 +69,7 @@ class Quantizable {
   /// Throws what quantize(table) throws, and changes nothing.
   void check_quantizable(const QuantizedTable& table) const;
 
+  /// Whether the weight is a table of bytes.
   bool is_quantized() const noexcept { return table_ != nullptr; }
 
   /// The buffers: the very tensors. Change them in place, and lookups see it. `codes` is strided:
@@ -114,13 +115,16 @@ class QuantizableModule : public ParametrizableModule<Derived>, public Quantizab
  public:
   using ParametrizableModule<Derived>::ParametrizableModule;
 
+  /// With buffers of its own, quantized like this one. c10::ValueError for a device but the CPU.
   std::shared_ptr<torch::nn::Module> clone(
       const std::optional<at::Device>& device = std::nullopt) const override;
 
+  /// Bytes stay bytes on the CPU: a dtype changes nothing, another device is a c10::ValueError.
   void to(at::Device device, at::ScalarType dtype, bool non_blocking = false) override;
   void to(at::ScalarType dtype, bool non_blocking = false) override;
   void to(at::Device device, bool non_blocking = false) override;
 
+  /// The buffers, under their names.
   void save(torch::serialize::OutputArchive& archive) const override;
   /// Where it throws, a quantized module is as it was.
   void load(torch::serialize::InputArchive& archive) override;

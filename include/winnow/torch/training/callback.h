@@ -37,27 +37,34 @@ class Callback {
  public:
   virtual ~Callback() = default;
 
+  /// When each is called: the list above. `model` is the one that trains.
   virtual void setup(torch::nn::Module& model) { (void)model; }
   virtual void on_fit_start(torch::nn::Module& model) { (void)model; }
   virtual void on_train_start(torch::nn::Module& model) { (void)model; }
   virtual void on_train_epoch_start(torch::nn::Module& model) { (void)model; }
+  /// @param batch_idx counts from 0 in each epoch
   virtual void on_train_batch_start(torch::nn::Module& model, int64_t batch_idx) {
     (void)model, (void)batch_idx;
   }
+  /// @param optimizer the one that makes the step; a callback may keep a pointer until the run ends
   virtual void on_before_zero_grad(torch::nn::Module& model, torch::optim::Optimizer& optimizer) {
     (void)model, (void)optimizer;
   }
+  /// @param loss what goes backward, with its graph
   virtual void on_before_backward(torch::nn::Module& model, const at::Tensor& loss) {
     (void)model, (void)loss;
   }
   virtual void on_after_backward(torch::nn::Module& model) { (void)model; }
+  /// Gradients are complete; clipping and the like go here.
   virtual void on_before_optimizer_step(torch::nn::Module& model,
                                         torch::optim::Optimizer& optimizer) {
     (void)model, (void)optimizer;
   }
+  /// After the step: where masks are applied.
   virtual void on_train_batch_end(torch::nn::Module& model, int64_t batch_idx) {
     (void)model, (void)batch_idx;
   }
+  /// After the last batch of an epoch.
   virtual void on_train_epoch_end(torch::nn::Module& model) { (void)model; }
   virtual void on_train_end(torch::nn::Module& model) { (void)model; }
   virtual void on_fit_end(torch::nn::Module& model) { (void)model; }
