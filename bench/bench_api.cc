@@ -5,11 +5,13 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "floor.h"
 #include "two_threads.h"
 #include "winnow/core/mask.h"
+#include "winnow/kernels/simd_level.h"
 
 namespace {
 
@@ -64,6 +66,12 @@ __attribute__((visibility("default"))) double winnow_bench_mask(const WinnowBenc
   const double seconds =
       seconds_of([&] { ok = winnow::compute_global_masks(targets, config, threads).ok(); });
   return ok ? seconds : -1;
+}
+
+// The level that the kernels run at.
+__attribute__((visibility("default"))) const char* winnow_bench_simd_level() {
+  static const std::string name(winnow::simd_level_name(*winnow::active_simd_level()));
+  return name.c_str();
 }
 
 // Seconds of the memory floor over `count` F32 values.

@@ -1,11 +1,11 @@
-"""./dev bench: every table of docs/benchmarks.md, and with --check every bar.
+"""./dev bench: every table of docs/benchmarks*.md, and with --check every bar.
 
-usage: run.py [--check] [--quick | --full] [--only torch | python] [--write FILE]
+usage: run.py [--check] [--quick | --full] [--only core | torch | python] [--write FILE]
   --check   end with status 1 where a bar is missed
   --quick   upstream less often, and fewer cases of the larger sizes (some 6 minutes)
   --full    upstream for every case at 64 million values too (some 50 minutes)
-  --only torch  the section on the torch layer alone; --only python: that on the Python package
-  --write   also write the report to FILE as Markdown
+  --only core   masks and files alone; --only torch: the torch layer; --only python: the Python package
+  --write   also put the report between the marks of FILE, a Markdown page
 """
 import argparse
 import datetime
@@ -25,6 +25,8 @@ import torch_training
 from winnow_bench import Library
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from put_tables import put_tables  # noqa: E402
 
 
 class Report:
@@ -80,10 +82,11 @@ class Report:
         self.say(f"{what}: {value:.2f}, bar {bar:.2f}: {self.judge(what, value, bar)}")
 
 
-def machine():
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line),
+def machine(library):
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if "model name" in line),
                  platform.processor())
-    return (f"{model}, {os.cpu_count()} cores, SIMD level {os.environ.get('WINNOW_SIMD') or 'best'}, "
+    return (f"{model}, {os.cpu_count()} cores, SIMD level {library.simd_level()}, "
             f"torch {torch.__version__}, {datetime.date.today()}")
 
 
@@ -92,7 +95,7 @@ MASK_COLUMNS = ["values", "data", "block, level, norm", "floor ns", "ours ns", "
 RATIO_COLUMNS = ["case", "ratio", "bar", ""]
 
 
-def run_torch(report, library):
+def run_torch(report, library, _quick, _full):
     report.heading("The torch layer", RATIO_COLUMNS)
     path = ROOT / "build-bench/bench/libwinnow_torch_bench.so"
     torch_library = torch_step.TorchLibrary(path)
@@ -101,15 +104,12 @@ def run_torch(report, library):
     torch_training.tables(torch_library, ROOT / ".cache/movielens", report)
 
 
-def run_python(report, _library):
+def run_python(report, _library, _quick, _full):
     report.heading("The Python package", RATIO_COLUMNS)
     python_package.tables(report)
 
 
-SECTIONS = {"torch": run_torch, "python": run_python}
-
-
-def run(report, library, quick, full):
+def run_core(report, library, quick, full):
     sizes = list(masks.SIZES)
     masks.set_effort(quick, full)
     report.heading("Masks of whole blocks", MASK_COLUMNS)
@@ -128,8 +128,9 @@ def run(report, library, quick, full):
     masks.scratch_table(library, report)
     report.heading("File to file")
     files.file_table(ROOT / "build/bin/winnow", ROOT / ".cache/bench", report)
-    for section in SECTIONS.values():
-        section(report, library)
+
+
+SECTIONS = {"core": run_core, "torch": run_torch, "python": run_python}
 
 
 def main():
@@ -144,20 +145,18 @@ def main():
     torch.manual_seed(0)
     os.sched_setaffinity(0, range(os.cpu_count()))
     report = Report()
-    report.say(f"Machine: {machine()}")
-    report.say("Times are minima of interleaved repetitions, nanoseconds a value, one thread.")
     library = Library(ROOT / "build-bench/bench/libwinnow_bench.so")
-    if options.only:
-        SECTIONS[options.only](report, library)
-    else:
-        run(report, library, options.quick, options.full)
+    report.say(f"Machine: {machine(library)}. Times are minima of interleaved repetitions, nanoseconds a "
+               "value, one thread.")
+    for name, section in SECTIONS.items():
+        if options.only in (None, name):
+            section(report, library, options.quick, options.full)
     report.say(f"\n{report.bars - len(report.missed)} of {report.bars} bars met")
     for missed in report.missed:
         report.say(f"- missed: {missed}")
     if options.write:
-        Path(options.write).write_text(
-            "# Benchmarks\n\n`./dev bench " + " ".join(sys.argv[1:]) + "` made this page.\n\n"
-            + "\n".join(report.lines) + "\n")
+        made = "`./dev bench " + " ".join(sys.argv[1:]) + "` made what follows.\n\n"
+        put_tables(Path(options.write), made + "\n".join(report.lines) + "\n")
     return 1 if options.check and report.missed else 0
 
 

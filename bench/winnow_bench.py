@@ -21,6 +21,10 @@ class Library:
         self._library = ctypes.CDLL(str(path))
         self._library.winnow_bench_mask.restype = ctypes.c_double
         self._library.winnow_bench_floor.restype = ctypes.c_double
+        self._library.winnow_bench_simd_level.restype = ctypes.c_char_p
+
+    def simd_level(self):
+        return self._library.winnow_bench_simd_level().decode()
 
     def mask(self, values, mask, block, level, norm="L1", zeros=None, threads=1, tensors=1):
         """A call that writes the mask of `values`, cut into `tensors` of equal size."""
