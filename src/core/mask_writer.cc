@@ -116,8 +116,8 @@ void MaskWriter::write_partial(const BlockMatrix& matrix, const Run& run, const 
                                uint8_t* mask) {
   const size_t dropped = table_.count_zero_bits(keep, run.count);
   stats_.selected_blocks += dropped;
-  if (matrix.zeros_per_block() ==
-      0) {  // selected blocks lose nothing, which the kernel does not take
+  // Selected blocks lose nothing then, which the kernel does not take.
+  if (matrix.zeros_per_block() == 0) {
     for (size_t b = 0; b < run.count; ++b) write_block(matrix, block_of(run, b), true, mask);
     return;
   }

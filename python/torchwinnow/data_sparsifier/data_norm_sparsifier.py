@@ -94,10 +94,12 @@ class DataNormSparsifier(BaseDataSparsifier):
         settings = settings_of(sparsity_level, sparse_block_shape, zeros_per_block)
         _write_masks([self.state[name]["mask"]], [data], [settings], self.norm)
 
+    def _has_own_update_mask(self) -> bool:
+        own = type(self).update_mask is not DataNormSparsifier.update_mask
+        return own or "update_mask" in self.__dict__
+
     def _update_masks(self) -> None:
-        if type(self).update_mask is not DataNormSparsifier.update_mask or (
-            "update_mask" in self.__dict__
-        ):
+        if self._has_own_update_mask():
             super()._update_masks()
             return
         # A thousand small tables are usual: this loop is to cost less than their masks do.
@@ -137,7 +139,7 @@ class DataNormSparsifier(BaseDataSparsifier):
         near = difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.8)
         if near:
             hint = f"did you mean '{near[0]}'?"
-        elif type(self).update_mask is not DataNormSparsifier.update_mask:
+        elif self._has_own_update_mask():
             return
         elif key == "norm":
             hint = "the norm is one for all data, an argument of the constructor"

@@ -55,13 +55,10 @@ void apply_mask_to_sparse(const at::Tensor& momentum, const at::Tensor& mask) {
   momentum._values().masked_fill_(at::index(mask, index).eq(0), 0);
 }
 
-void check_not_squashed(const BaseDataSparsifier& sparsifier) {
-  const std::vector<std::string> names = sparsifier.names();
-  const auto has_mask = [&](const std::string& name) { return sparsifier.is_parametrized(name); };
-  TORCH_CHECK_VALUE(
-      names.empty() || std::ranges::any_of(names, has_mask),
-      "all data of the sparsifier are squashed, so it has no mask to hold; squash when "
-      "training has ended, if at all: held weights have their zeros");
+[[noreturn]] void refuse_squashed() {
+  C10_THROW_ERROR(ValueError,
+                  "all data of the sparsifier are squashed, so it has no mask to hold; squash when "
+                  "training has ended, if at all: held weights have their zeros");
 }
 
 }  // namespace
@@ -76,13 +73,19 @@ std::vector<at::Tensor> momenta_of(const torch::optim::Optimizer& optimizer,
 HeldMasks::HeldMasks(const BaseDataSparsifier& sparsifier, MomentaOf momenta_of)
     : sparsifier_(sparsifier),
       momenta_of_(momenta_of ? std::move(momenta_of) : MomentaOf(winnow::momenta_of)) {
-  check_not_squashed(sparsifier);
+  const std::vector<std::string> names = sparsifier.names();
+  const auto is_squashed = [&](const std::string& name) {
+    return !sparsifier.is_parametrized(name);
+  };
+  if (!names.empty() && std::ranges::all_of(names, is_squashed)) refuse_squashed();
 }
 
 void HeldMasks::apply(const torch::optim::Optimizer* optimizer) const {
-  check_not_squashed(sparsifier_);
-  for (const std::string& name : sparsifier_.names()) {
+  bool all_squashed = true;  // found on the way: this runs in every training step
+  const std::vector<std::string> names = sparsifier_.names();
+  for (const std::string& name : names) {
     if (!sparsifier_.is_parametrized(name)) continue;
+    all_squashed = false;
     const at::Tensor weight = sparsifier_.get_data(name);
     std::vector<at::Tensor> tensors{weight}, sparse;
     if (optimizer != nullptr) {
@@ -99,6 +102,7 @@ void HeldMasks::apply(const torch::optim::Optimizer* optimizer) const {
                         "' cannot be applied: ", error.what_without_backtrace());
     }
   }
+  if (all_squashed && !names.empty()) refuse_squashed();
 }
 
 }  // namespace winnow

@@ -42,8 +42,9 @@ struct AttachOptions {
 /// c10::ValueError where two parameters have one valid_name (`a.b` and `a_b`), the filter takes in
 /// no parameter, or `config` has a name that no parameter has. Errors of add_data. All but the last
 /// are found before anything is added. Names that the sparsifier has already are replaced, with
-/// add_data's warning unless `replace`; their masks and configurations are kept. Differs from
-/// torch.ao: a collision of names is an error; there the first tensor stays dense.
+/// add_data's warning unless `replace`; their masks and configurations are kept.
+///
+/// Differs from torch.ao: a collision of names is an error; there the first tensor stays dense.
 void attach_model(const torch::nn::Module& module, BaseDataSparsifier& sparsifier,
                   const AttachOptions& options = {});
 

@@ -131,7 +131,7 @@ class TrainingAwareDataSparsity final : public Callback {
   const std::shared_ptr<torch::nn::Module>& sparsified() const noexcept { return sparsified_; }
   /// Null before on_train_start, as is the next.
   BaseDataSparsifier* data_sparsifier() const noexcept { return data_sparsifier_.get(); }
-  /// The schedule of data_sparsifier()
+  /// The schedule of data_sparsifier().
   BaseDataScheduler* data_scheduler() const noexcept { return data_scheduler_.get(); }
   /// The sparsifier's state as of the last epoch's end; none before.
   const std::optional<DataSparsifierState>& data_sparsifier_state_dict() const noexcept {
