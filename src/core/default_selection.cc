@@ -79,7 +79,7 @@ constexpr Row kTable[] = {
     {"mask", kMask},
     {"*_mask", kMask},
     {"*attn_bias", kMask, Sizes::kSquares},
-    {"tril", kMask, Sizes::kMatrix},
+    {"tril", kMask},
 
     // Positions and angles that a formula gives.
     {"*cos_cached", kPositions},
@@ -93,14 +93,15 @@ constexpr Row kTable[] = {
     {"*rope.freqs", kPositions},
     {"*rotary_emb.freqs", kPositions},
     {"*position_ids", kPositions},
-    {"*attn.embed_positions", kPositions},           // GPT-J, CodeGen
-    {"*embed_positions.weights", kPositions},        // M2M100, XGLM, Speech2Text
-    {"pe", kPositions, Sizes::kMatrix},              // the tutorial's sines and cosines
-    {"positional_embedding", kPositions, Sizes::kPairs},  // SAM's random frequencies; CLIP's has rows
-    {"positional_encoding_gaussian_matrix", kPositions},  // the same under its first name
-    {"position_embedding", kPositions, Sizes::kMatrix, Beside::kAnything, {"cls_emb"}},  // VideoPrism
-    {"pos_idx_to_embed", kPositions},                // Florence 2
-    {"*relative_coords_table", kPositions},          // Swin V2
+    {"*attn.embed_positions", kPositions},                // GPT-J, CodeGen
+    {"*embed_positions.weights", kPositions},             // M2M100, XGLM, Speech2Text
+    {"pe", kPositions},                                   // the tutorial's sines and cosines
+    {"positional_embedding", kPositions, Sizes::kPairs},  // SAM; CLIP's is trained and has rows
+    {"positional_encoding_gaussian_matrix", kPositions},  // SAM's first name for it
+    // VideoPrism; that of BLIP, which has no such neighbour, is trained.
+    {"position_embedding", kPositions, Sizes::kAny, Beside::kAnything, {"cls_emb"}},
+    {"pos_idx_to_embed", kPositions},        // Florence 2
+    {"*relative_coords_table", kPositions},  // Swin V2
     {"alibi", kPositions},
     {"alibi_slopes", kPositions},
 
@@ -149,10 +150,10 @@ constexpr Row kTable[] = {
     // Biases of more than one row: of experts (gpt-oss), of attention heads.
     {"bias", kBias, Sizes::kMatrix},
     {"*_bias", kBias, Sizes::kMatrix},
-    {"biases", kBias, Sizes::kMatrix},
-    {"*_biases", kBias, Sizes::kMatrix},
-    {"*pos_bias_u", kBias, Sizes::kMatrix},
-    {"*pos_bias_v", kBias, Sizes::kMatrix},
+    {"biases", kBias},
+    {"*_biases", kBias},
+    {"*pos_bias_u", kBias},
+    {"*pos_bias_v", kBias},
 };
 
 // Tensors whose norm is divided by, and what stands beside them.
@@ -162,10 +163,10 @@ struct Division {
 };
 
 constexpr Division kDivisions[] = {
-    {"*_v", "*_g", true},                // torch.nn.utils.weight_norm
-    {"original1", "original0", true},    // torch.nn.utils.parametrizations.weight_norm
-    {"*_orig", "*_u", false},            // torch.nn.utils.spectral_norm
-    {"*.original", "*.0._u", false},     // torch.nn.utils.parametrizations.spectral_norm
+    {"*_v", "*_g", true},              // torch.nn.utils.weight_norm
+    {"original1", "original0", true},  // torch.nn.utils.parametrizations.weight_norm
+    {"*_orig", "*_u", false},          // torch.nn.utils.spectral_norm
+    {"*.original", "*.0._u", false},   // torch.nn.utils.parametrizations.spectral_norm
 };
 
 bool has_sizes(const TensorFacts& tensor, Sizes sizes) {
@@ -271,9 +272,8 @@ std::string_view left_alone_text(LeftAlone reason) noexcept {
 
 std::string_view left_alone_code(LeftAlone reason) noexcept {
   constexpr std::string_view kCodes[] = {
-      "dtype",      "empty",    "quantized", "magnitude", "mask",             "positions",
-      "statistics", "codebook", "constant",  "frozen",    "zero_is_not_zero", "bias",
-      "direction",  "vector"};
+      "dtype",    "empty",    "quantized", "magnitude",        "mask", "positions", "statistics",
+      "codebook", "constant", "frozen",    "zero_is_not_zero", "bias", "direction", "vector"};
   static_assert(std::size(kCodes) == static_cast<size_t>(kVector) + 1);
   return kCodes[static_cast<size_t>(reason)];
 }

@@ -44,8 +44,8 @@ void expect_family(const std::vector<Line>& family) {
 }
 
 // A tensor that stands alone in its model but for a plain weight.
-void expect_alone(const std::string& name, std::vector<uint64_t> shape,
-                  const std::string& expected, DType dtype = F32) {
+void expect_alone(const std::string& name, std::vector<uint64_t> shape, const std::string& expected,
+                  DType dtype = F32) {
   expect_family({{"fc.weight", F32, {8, 8}, ""}, {name, dtype, std::move(shape), expected}});
 }
 
@@ -87,8 +87,8 @@ TEST(DefaultSelection, LeavesCompressedTensorsAlone) {
   // INT8 by channel, FP8 by blocks, NVFP4.
   expect_family({{"q.weight_packed", I32, {128, 32}, "dtype"},
                  {"q.weight_scale", BF16, {128, 1}, "quantized"}});
-  expect_family({{"q.weight", F8, {256, 256}, "dtype"},
-                 {"q.weight_scale", BF16, {2, 2}, "quantized"}});
+  expect_family(
+      {{"q.weight", F8, {256, 256}, "dtype"}, {"q.weight_scale", BF16, {2, 2}, "quantized"}});
   expect_family({{"q.weight_packed", U8, {128, 64}, "dtype"},
                  {"q.weight_scale", F8, {128, 8}, "dtype"},
                  {"q.weight_global_scale", F32, {1}, "quantized"}});
@@ -101,7 +101,8 @@ TEST(DefaultSelection, LeavesBitsandbytesAlone) {
                  {"q.weight.nested_absmax", F32, {1}, "quantized"},
                  {"q.weight.nested_quant_map", F32, {256}, "quantized"},
                  {"q.weight.quant_state.bitsandbytes__nf4", U8, {120}, "dtype"}});
-  expect_family({{"q.weight", U8, {8192, 1}, "dtype"}, {"q.weight.absmax", F32, {256}, "quantized"}});
+  expect_family(
+      {{"q.weight", U8, {8192, 1}, "dtype"}, {"q.weight.absmax", F32, {256}, "quantized"}});
   expect_family({{"q.weight", I8, {128, 128}, "dtype"},
                  {"q.SCB", F32, {128}, "quantized"},
                  {"q.weight_format", U8, {}, "dtype"}});
@@ -165,8 +166,8 @@ TEST(DefaultSelection, LeavesOtherQuantizedLayersAlone) {
   expect_family({{"q.weight._data", I8, {128, 128}, "dtype"},
                  {"q.weight._scale", F16, {128, 4}, "quantized"},
                  {"q.weight._shift", F16, {128, 4}, "quantized"}});
-  expect_family({{"q.weight", I8, {128, 128}, "dtype"},
-                 {"q.weight_scales", F16, {128, 4}, "quantized"}});
+  expect_family(
+      {{"q.weight", I8, {128, 128}, "dtype"}, {"q.weight_scales", F16, {128, 4}, "quantized"}});
   expect_family({{"q.weight_packed", I32, {128, 16}, "dtype"},
                  {"q.weight_scales", F16, {128, 4}, "quantized"}});
   expect_family({{"q.codes", I8, {128, 16, 2}, "dtype"},
@@ -181,9 +182,9 @@ TEST(DefaultSelection, LeavesOtherQuantizedLayersAlone) {
 
 TEST(DefaultSelection, KnowsCompanionsByWhatStandsBesideThem) {
   // The same names in models of floats, and beside codes of another stem.
-  for (const char* name : {"scales", "zeros", "scale", "zero", "codebooks", "tables2", "weight_scale",
-                           "weight_scales", "weight_scale_inv", "weight_zero_point", "weight._scale",
-                           "weight._shift", "weight.absmax"}) {
+  for (const char* name : {"scales", "zeros", "scale", "zero", "codebooks", "tables2",
+                           "weight_scale", "weight_scales", "weight_scale_inv", "weight_zero_point",
+                           "weight._scale", "weight._shift", "weight.absmax"}) {
     expect_family({{"a.weight", F32, {8, 8}, ""}, {std::string("a.") + name, F32, {8, 4}, ""}});
     expect_family({{"b.weight", I8, {8, 8}, "dtype"},
                    {"b.qweight", I32, {8, 8}, "dtype"},
@@ -208,7 +209,8 @@ TEST(DefaultSelection, KnowsWeightNorm) {
                  {"lstm.weight_hh_l0", F32, {64, 16}, ""}});
 }
 
-std::optional<SliceShape> guard_of(std::vector<uint64_t> direction, std::vector<uint64_t> magnitude) {
+std::optional<SliceShape> guard_of(std::vector<uint64_t> direction,
+                                   std::vector<uint64_t> magnitude) {
   return choices_of({{"weight_v", F32, std::move(direction), ""},
                      {"weight_g", F32, std::move(magnitude), ""}})[0]
       .guard;
@@ -291,8 +293,8 @@ TEST(DefaultSelection, KnowsPeft) {
 }
 
 TEST(DefaultSelection, KnowsDiffusersKohyaAndLycoris) {
-  expect_family({{"unet.q.lora.down.weight", F16, {4, 64}, ""},
-                 {"unet.q.lora.up.weight", F16, {64, 4}, ""}});
+  expect_family(
+      {{"unet.q.lora.down.weight", F16, {4, 64}, ""}, {"unet.q.lora.up.weight", F16, {64, 4}, ""}});
   expect_family({{"lora_unet_q.lora_down.weight", F16, {4, 64}, ""},
                  {"lora_unet_q.lora_up.weight", F16, {64, 4}, ""},
                  {"lora_unet_q.alpha", I64, {}, "dtype"}});
@@ -338,7 +340,8 @@ TEST(DefaultSelection, LeavesPositionsAlone) {
   expect_alone("model.encoder.embed_positions.weights", {1026, 64}, "positions");
   expect_alone("pos_encoder.pe", {500, 1, 64}, "positions");
   expect_alone("shared_image_embedding.positional_embedding", {2, 128}, "positions");
-  expect_alone("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", {2, 128}, "positions");
+  expect_alone("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", {2, 128},
+               "positions");
   expect_alone("image_pos_embed.pos_idx_to_embed", {50, 64}, "positions");
   expect_alone("features.1.0.attn.relative_coords_table", {1, 15, 15, 2}, "positions");
   expect_alone("alibi", {1, 8, 64}, "positions");

@@ -1,6 +1,7 @@
-// Which tensors of a checkpoint or model are left alone where nobody says which to prune: those that
-// would ruin it if half of their values became 0. Told by dtype, shape, name and what stands beside
-// a tensor, never by values. docs/selection.md has the rule with the families that it comes from.
+// Which tensors of a checkpoint or model are left alone where nobody says which to prune: those
+// that would ruin it if half of their values became 0. Told by dtype, shape, name and what stands
+// beside a tensor, never by values. docs/selection.md has the rule with the families that it comes
+// from.
 //
 //   std::vector<TensorFacts> facts;  // of *all* tensors: a scale is known by the codes beside it
 //   std::vector<DefaultChoice> choices = default_selection(facts);
@@ -26,16 +27,16 @@ inline constexpr uint64_t kDefaultRule = 1;
 /// Why the default selection leaves a tensor alone. Where several reasons hold, the first of this
 /// list but for kVector, which comes last: of a vector of scales it is said that they are scales.
 enum class LeftAlone : uint8_t {
-  kDType,       ///< neither F16, BF16, F32 nor F64; nothing lifts this
-  kEmpty,       ///< no elements; nothing lifts this
-  kQuantized,   ///< scale, zero point, bias or map of a quantized tensor beside it
-  kMagnitude,   ///< multiplies whole rows: weight_norm's and DoRA's magnitude, ia3, boft
-  kMask,        ///< an attention mask, or a mask of pruned weights
-  kPositions,   ///< a table of positions or angles that is computed, not trained
-  kStatistics,  ///< what a normalization has measured
-  kCodebook,    ///< a codebook that is averaged, not trained
-  kConstant,    ///< a constant of the model: filters, decays, transforms
-  kFrozen,      ///< a frozen random projection that all layers of an adapter share
+  kDType,          ///< neither F16, BF16, F32 nor F64; nothing lifts this
+  kEmpty,          ///< no elements; nothing lifts this
+  kQuantized,      ///< scale, zero point, bias or map of a quantized tensor beside it
+  kMagnitude,      ///< multiplies whole rows: weight_norm's and DoRA's magnitude, ia3, boft
+  kMask,           ///< an attention mask, or a mask of pruned weights
+  kPositions,      ///< a table of positions or angles that is computed, not trained
+  kStatistics,     ///< what a normalization has measured
+  kCodebook,       ///< a codebook that is averaged, not trained
+  kConstant,       ///< a constant of the model: filters, decays, transforms
+  kFrozen,         ///< a frozen random projection that all layers of an adapter share
   kZeroIsNotZero,  ///< under a parametrization or a softmax, which does not keep zeros
   kBias,           ///< a bias of any rank
   kDirection,      ///< weight_norm's direction, where rows cannot be guarded: a row of zeros is NaN
