@@ -3,6 +3,7 @@
 #include <ATen/MemoryOverlap.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/eq.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 

@@ -1,5 +1,6 @@
 #include "torch/child_slot.h"
 
+#include <c10/util/Exception.h>
 #include <c10/util/Type.h>
 #include <torch/nn/modules/container/any.h>
 #include <torch/nn/modules/container/moduledict.h>

@@ -7,6 +7,7 @@
 //                 `mask` (dense)
 //   container     its keys, and `tensor_I` of the I-th key
 //   defaults, fields, enable_mask_update
+#include <c10/util/Exception.h>
 #include <torch/serialize/archive.h>
 
 #include "torch/class_name.h"

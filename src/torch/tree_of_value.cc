@@ -1,5 +1,6 @@
 #include <ATen/core/Dict.h>
 #include <ATen/core/List.h>
+#include <c10/util/Exception.h>
 
 #include <unordered_map>
 

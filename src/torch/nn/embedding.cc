@@ -1,6 +1,7 @@
 #include "winnow/torch/nn/embedding.h"
 
 #include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
 #include <torch/nn/modules/embedding.h>
 
 #include "torch/nn/libtorch_text.h"

@@ -1,6 +1,8 @@
 #include "winnow/torch/nn/quantized_weight.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 

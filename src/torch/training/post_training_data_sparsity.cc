@@ -1,3 +1,4 @@
+#include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 
 #include "torch/training/callback_parts.h"
