@@ -41,6 +41,14 @@ struct TorchArchive::State {
   Status named(const Status& status) const {
     return status.code() == ErrorCode::kIoError ? status : status.with_context(name);
   }
+
+  // A payload that is not what was written is named by its record.
+  Status of_record(const TorchRecord& record, const Status& status) const {
+    if (status.ok()) return status;
+    return named(status.code() == ErrorCode::kZipCrc
+                     ? status.with_context(io::concat("record \"", record.name, "\""))
+                     : status);
+  }
 };
 
 Status TorchArchive::State::load() try {
@@ -128,11 +136,16 @@ Status TorchArchive::read_storage(size_t index, std::span<std::byte> out) const 
                        " of ", storages().size())};
   }
   const TorchRecord& record = storage_record(index);
-  const Status status = io::read_record(state_->sized_file(), record, out);
-  if (status.ok()) return status;
-  return state_->named(status.code() == ErrorCode::kZipCrc
-                           ? status.with_context(io::concat("record \"", record.name, "\""))
-                           : status);
+  return state_->of_record(record, io::read_record(state_->sized_file(), record, out));
+}
+
+Status TorchArchive::check_storage(size_t index) const {
+  if (index >= storages().size()) {
+    return {ErrorCode::kInvalidArgument,
+            io::concat(state_->name, ": storage ", index, " asked for, of ", storages().size())};
+  }
+  const TorchRecord& record = storage_record(index);
+  return state_->of_record(record, io::check_record(state_->sized_file(), record));
 }
 
 Status TorchArchive::read_tensor(const TorchTensor& tensor, std::span<std::byte> out) const try {

@@ -184,6 +184,16 @@ Result<TorchRecords> read_torch_records(const SizedFile& file) {
   return out;
 }
 
+namespace {
+
+Status check_crc(uint32_t crc, const TorchRecord& record) {
+  if (crc == record.crc32) return {};
+  return {ErrorCode::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
+                                     " was written: the file is damaged")};
+}
+
+}  // namespace
+
 Status read_record(const SizedFile& file, const TorchRecord& record, std::span<std::byte> out) {
   uint32_t crc = 0;
   for (uint64_t done = 0; done < out.size();) {
@@ -192,9 +202,20 @@ Status read_record(const SizedFile& file, const TorchRecord& record, std::span<s
     crc = crc32(crc, chunk);
     done += chunk.size();
   }
-  if (crc == record.crc32) return {};
-  return {ErrorCode::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
-                                     " was written: the file is damaged")};
+  return check_crc(crc, record);
+}
+
+Status check_record(const SizedFile& file, const TorchRecord& record) {
+  std::vector<std::byte> buffer(std::min<uint64_t>(kChunkBytes, record.bytes));
+  uint32_t crc = 0;
+  for (uint64_t done = 0; done < record.bytes;) {
+    const auto chunk =
+        std::span(buffer).first(std::min<uint64_t>(buffer.size(), record.bytes - done));
+    WINNOW_RETURN_IF_ERROR(file.read(record.offset + done, chunk));
+    crc = crc32(crc, chunk);
+    done += chunk.size();
+  }
+  return check_crc(crc, record);
 }
 
 }  // namespace winnow::io

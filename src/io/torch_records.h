@@ -34,4 +34,7 @@ Result<TorchRecords> read_torch_records(const SizedFile& file);
 /// Fills `out`, which is as long as the record, and verifies the CRC: kZipCrc.
 Status read_record(const SizedFile& file, const TorchRecord& record, std::span<std::byte> out);
 
+/// The same without keeping the bytes; takes 256 KiB.
+Status check_record(const SizedFile& file, const TorchRecord& record);
+
 }  // namespace winnow::io

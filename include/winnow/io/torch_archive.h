@@ -100,6 +100,10 @@ class TorchArchive {
   /// used.
   Status read_storage(size_t index, std::span<std::byte> out) const;
 
+  /// Reads the whole of storage `index` through a small buffer and verifies its CRC, for callers
+  /// that check all before they change anything. Errors as read_storage.
+  Status check_storage(size_t index) const;
+
   /// Fills `out` with the elements of `tensor`, row-major and without gaps. `tensor` is one of
   /// tree()'s, its indices and values of sparse tensors included.
   ///
