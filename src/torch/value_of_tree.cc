@@ -1,3 +1,4 @@
+#include <ATen/MemoryOverlap.h>
 #include <ATen/core/Dict.h>
 #include <ATen/core/List.h>
 #include <ATen/core/grad_mode.h>
@@ -13,6 +14,7 @@
 #include "torch/inference_mode.h"
 #include "torch/tensor_bytes.h"
 #include "torch/value_tree.h"
+#include "torch/version_counter.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow {
@@ -150,10 +152,37 @@ class ValueMaker {
 
 }  // namespace
 
-c10::IValue value_of_tree(const TorchArchive& archive, const std::string& path) {
+c10::IValue value_of_node(const TorchArchive& archive, const std::string& path, TorchValue value) {
   const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
-  return ValueMaker(archive, path).make(archive.root());
+  return ValueMaker(archive, path).make(value);
+}
+
+c10::IValue value_of_tree(const TorchArchive& archive, const std::string& path) {
+  return value_of_node(archive, path, archive.root());
+}
+
+bool can_read_into(const TorchTensor& from, const at::Tensor& to) {
+  return to.layout() == at::kStrided && scalar_type_of(from.dtype) == to.scalar_type() &&
+         at::IntArrayRef(signed_sizes(from.shape)) == to.sizes() &&
+         at::has_internal_overlap(to) != at::MemOverlap::Yes;
+}
+
+void read_into(const TorchArchive& archive, const TorchTensor& from, const at::Tensor& to) {
+  const bool direct = to.is_cpu() && to.is_contiguous() && !to.is_neg() && !to.is_conj() &&
+                      to.scalar_type() != at::kBool;
+  if (direct) {
+    check_ok(archive.read_tensor(from, mutable_tensor_bytes(to)));
+    bump_version(to);
+    return;
+  }
+  const InModeOf mode(to);
+  const at::NoGradGuard no_grad;
+  const bool bools = to.scalar_type() == at::kBool;
+  const at::Tensor values =
+      at::empty(to.sizes(), at::TensorOptions(bools ? at::kByte : to.scalar_type()));
+  check_ok(archive.read_tensor(from, mutable_tensor_bytes(values)));
+  to.copy_(bools ? normal_bools(values) : values);
 }
 
 }  // namespace winnow

@@ -46,4 +46,15 @@ ValueTree tree_of(const c10::IValue& value);
 /// the reader, or naming the place of what no c10::IValue can hold.
 c10::IValue value_of_tree(const TorchArchive& archive, const std::string& path);
 
+/// The same for one value of the archive's tree: what stands beside it is not read.
+c10::IValue value_of_node(const TorchArchive& archive, const std::string& path, TorchValue value);
+
+/// Whether read_into can write the tensor of an archive to `to`: the same shape and dtype, and a
+/// place of its own for each value.
+bool can_read_into(const TorchTensor& from, const at::Tensor& to);
+
+/// Writes the elements of `from` to `to`; where both lie in one piece, without memory in between.
+/// Precondition: can_read_into. c10::Error of the reader.
+void read_into(const TorchArchive& archive, const TorchTensor& from, const at::Tensor& to);
+
 }  // namespace winnow

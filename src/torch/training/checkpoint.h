@@ -1,9 +1,9 @@
 // PRIVATE. A run of Trainer in a file.
 //
-//   format     "winnow checkpoint 1"
+//   format     "winnow checkpoint 2"; 1 held LibTorch's own archive of every optimizer
 //   progress   epoch, next_batch, batches, global_step
 //   model      the module's parameters and buffers, by name
-//   optimizer  its class, and the bytes of LibTorch's own archive of it
+//   optimizer  as optimizer_state.h says
 //   rng_state  of the default generator of the CPU
 //   callbacks  a list: class and state of each
 #pragma once
@@ -16,6 +16,8 @@
 
 namespace winnow {
 
+/// Memory: what the callbacks' states take, and an archive of LibTorch where the optimizer needs
+/// one.
 void save_checkpoint(const std::string& path, const torch::nn::Module& model,
                      const torch::optim::Optimizer& optimizer,
                      const std::vector<std::shared_ptr<Callback>>& callbacks,
@@ -27,7 +29,8 @@ struct Checkpoint {
 };
 
 /// Puts everything back but for the random generator. Everything is checked before anything is
-/// changed; see Trainer::fit for the errors.
+/// changed; see Trainer::fit for the errors. The model's values are read into its own memory, after
+/// their checksums were verified in a first pass; the optimizer's state is what the file brings.
 Checkpoint load_checkpoint(const std::string& path, torch::nn::Module& model,
                            torch::optim::Optimizer& optimizer,
                            const std::vector<std::shared_ptr<Callback>>& callbacks,

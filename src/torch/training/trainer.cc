@@ -6,23 +6,22 @@
 
 #include <utility>
 
+#include "torch/flag_guard.h"
 #include "torch/training/checkpoint.h"
+#include "torch/training/optimizer_state.h"
 #include "torch/training/random_state.h"
 
 namespace winnow {
 namespace {
 
-/// Sets a flag while it lives.
-class Raised {
- public:
-  explicit Raised(bool& flag) : flag_(flag) { flag_ = true; }
-  ~Raised() { flag_ = false; }
-  Raised(const Raised&) = delete;
-  Raised& operator=(const Raised&) = delete;
-
- private:
-  bool& flag_;
-};
+/// An optimizer of parameters() moves a tied weight twice in each step.
+void warn_of_repeated_parameters(const torch::optim::Optimizer& optimizer) {
+  const int64_t index = repeated_parameter(optimizer);
+  if (index < 0) return;
+  TORCH_WARN("the optimizer holds a tensor twice (parameter ", index,
+             " is an earlier one, a tied weight perhaps): each step moves it twice. "
+             "distinct_parameters(model) has every tensor once");
+}
 
 }  // namespace
 
@@ -48,11 +47,13 @@ void Trainer::fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, 
   should_stop_ = false;
   between_batches_ = false;
   pending_checkpoint_.clear();
-  const Raised fitting(fitting_);
+  const FlagGuard fitting(fitting_);
+  warn_of_repeated_parameters(optimizer);
   model.train();
   for_each(&Callback::setup);
   for_each(&Callback::on_fit_start);
   for_each(&Callback::on_train_start);
+  for_each(&Callback::on_run_length, options_.max_epochs, batches);
   if (from.rng_state.defined()) set_random_state(from.rng_state);
   between_batches_ = true;
   while (!should_stop_ && progress_.epoch < options_.max_epochs) fit_epoch(training_step);
@@ -81,6 +82,8 @@ void Trainer::fit_batch(const TrainingStep& training_step) {
   between_batches_ = false;
   for_each(&Callback::on_train_batch_start, batch_idx);
   const at::Tensor loss = training_step(progress_.epoch, batch_idx);
+  TORCH_CHECK_VALUE(loss.defined(), "the training step of epoch ", progress_.epoch, ", batch ",
+                    batch_idx, " returned an undefined tensor, where the loss is expected");
   for_each(&Callback::on_before_zero_grad, *optimizer_);
   optimizer_->zero_grad();
   for_each(&Callback::on_before_backward, loss);
