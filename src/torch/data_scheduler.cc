@@ -2,12 +2,14 @@
 
 #include <ATen/core/Dict.h>
 #include <ATen/core/jit_type.h>
+#include <c10/util/Exception.h>
 
 #include <ostream>
 #include <utility>
 
 #include "torch/class_name.h"
 #include "torch/data_sparsifier_impl.h"
+#include "torch/flag_guard.h"
 
 namespace winnow {
 namespace {
@@ -34,18 +36,6 @@ c10::IValue dict_of(const ScheduleValues& values) {
   return dict;
 }
 
-/// True while it lives.
-class FlagGuard {
- public:
-  explicit FlagGuard(bool& flag) : flag_(flag) { flag_ = true; }
-  ~FlagGuard() { flag_ = false; }
-  FlagGuard(const FlagGuard&) = delete;
-  FlagGuard& operator=(const FlagGuard&) = delete;
-
- private:
-  bool& flag_;
-};
-
 }  // namespace
 
 BaseDataScheduler::BaseDataScheduler(BaseDataSparsifier& sparsifier,
@@ -57,7 +47,9 @@ BaseDataScheduler::BaseDataScheduler(BaseDataSparsifier& sparsifier,
       base_param_(values_of(sparsifier, schedule_param_)),
       last_param_(base_param_),
       last_epoch_(options.last_epoch),
-      sparsifier_steps_at_start_(sparsifier.step_count()) {}
+      sparsifier_steps_at_start_(sparsifier.step_count()) {
+  TORCH_CHECK_VALUE(last_epoch_ >= -1, "last_epoch must be at least -1, got ", last_epoch_);
+}
 
 BaseDataScheduler::~BaseDataScheduler() = default;
 
@@ -71,7 +63,18 @@ void BaseDataScheduler::start() {
   TORCH_CHECK(step_count_ == 0, class_name(typeid(*this)),
               " was started before: start() is called "
               "once, by the constructor of the concrete class");
+  warn_of_base();
   advance();
+}
+
+void BaseDataScheduler::warn_of_base() {
+  const bool first = sparsifier().impl_->scheduled.insert(schedule_param_).second;
+  if (first || last_epoch_ != -1 || !uses_base()) return;
+  TORCH_WARN("another scheduler has driven '", schedule_param_,
+             "' of this sparsifier: the new one takes the values that it finds as its base, ",
+             to_text(dict_of(base_param_)),
+             ". Set those that it should have before (set_config), or give a final_value; to go on "
+             "with the other schedule, load its state_dict");
 }
 
 void BaseDataScheduler::step() {

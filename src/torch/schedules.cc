@@ -96,6 +96,10 @@ double remaining_share(int64_t epoch, int64_t begin_step, int64_t end_step) {
   return 1 - static_cast<double>(epoch - begin_step) / static_cast<double>(end_step - begin_step);
 }
 
+std::optional<int64_t> end_of(int64_t end_step) {
+  return end_step == kNoEnd ? std::nullopt : std::optional(end_step);
+}
+
 c10::IValue dict_of(const NamedValues& numbers) {
   c10::Dict<std::string, double> dict;
   for (const auto& entry : numbers) dict.insert(entry.name, numbers.get<double>(entry.name));
@@ -174,6 +178,10 @@ LambdaDataScheduler::LambdaDataScheduler(BaseDataSparsifier& sparsifier,
   start();
 }
 
+std::optional<int64_t> LambdaDataScheduler::final_epoch() const {
+  return end_of(options_.end_step);
+}
+
 double LambdaDataScheduler::value_at(int64_t epoch, const std::string&, double base) const {
   return base * options_.lambda(std::clamp(epoch, options_.begin_step, options_.end_step));
 }
@@ -191,6 +199,8 @@ StepDataScheduler::StepDataScheduler(BaseDataSparsifier& sparsifier,
     : FormulaDataScheduler(sparsifier, base_options(options)), options_(checked(options)) {
   start();
 }
+
+std::optional<int64_t> StepDataScheduler::final_epoch() const { return end_of(options_.end_step); }
 
 double StepDataScheduler::value_at(int64_t epoch, const std::string&, double base) const {
   const int64_t within = std::clamp(epoch, options_.begin_step, options_.end_step);
@@ -219,6 +229,10 @@ LinearDataScheduler::LinearDataScheduler(BaseDataSparsifier& sparsifier,
   start();
 }
 
+std::optional<int64_t> LinearDataScheduler::final_epoch() const {
+  return end_of(options_.end_step);
+}
+
 double LinearDataScheduler::value_at(int64_t epoch, const std::string& name, double base) const {
   return ramp_at(options_, /*power=*/1, epoch, name, base);
 }
@@ -235,6 +249,8 @@ CubicDataScheduler::CubicDataScheduler(BaseDataSparsifier& sparsifier,
   check_names(options.final_values, sparsifier);
   start();
 }
+
+std::optional<int64_t> CubicDataScheduler::final_epoch() const { return end_of(options_.end_step); }
 
 double CubicDataScheduler::value_at(int64_t epoch, const std::string& name, double base) const {
   return ramp_at(options_, options_.power, epoch, name, base);

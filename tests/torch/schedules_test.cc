@@ -175,6 +175,7 @@ TEST_F(Schedules, OptionsOutOfRangeAreRefusedByTheirField) {
   EXPECT_THAT(cubic({.final_values = {{"z", 0.5}}}), HasSubstr("'z'"));
   EXPECT_THAT(cubic({.begin_step = 101}), HasSubstr("end_step"));
   EXPECT_THAT(cubic({.power = 0}), HasSubstr("power"));
+  EXPECT_THAT(cubic({.last_epoch = -2}), HasSubstr("last_epoch must be at least -1, got -2"));
   EXPECT_THAT(refusal<LinearDataScheduler>(LinearDataSchedulerOptions{.final_values = {{"z", 1}}}),
               HasSubstr("'z'"));
   EXPECT_THAT(refusal<LinearDataScheduler>(LinearDataSchedulerOptions{.end_step = -1}),
@@ -191,6 +192,31 @@ TEST_F(Schedules, ValuesThatAreNoNumbersAnyMoreAreErrors) {
   LambdaDataScheduler zeros(sparsifier, {.schedule_param = "zeros_per_block", .lambda = huge});
   EXPECT_THAT(message_of<c10::ValueError>([&] { zeros.step(); }), HasSubstr("64 bits"));
   EXPECT_EQ(sparsifier.data_group("x").get<int64_t>("zeros_per_block"), 4);
+}
+
+TEST_F(Schedules, WarnOfABaseThatAnotherScheduleLeft) {
+  const auto warnings_of = [&](const CubicDataSchedulerOptions& options) {
+    DataNormSparsifier driven({.sparsity_level = 0.9});
+    driven.add_data("x", torch::ones({4, 4}));
+    const CubicDataScheduler first(driven, {.end_step = 5});
+    testing::CapturedWarnings warnings;
+    const CubicDataScheduler second(driven, options);
+    return warnings.messages();
+  };
+  const auto messages = warnings_of({.end_step = 5});
+  ASSERT_EQ(messages.size(), 1u);
+  EXPECT_THAT(messages[0], HasSubstr("another scheduler has driven 'sparsity_level'"));
+  EXPECT_THAT(messages[0], HasSubstr("'x': 0.0"));
+  EXPECT_THAT(warnings_of({.final_value = 0.9, .end_step = 5}), ::testing::IsEmpty());
+  EXPECT_THAT(warnings_of({.schedule_param = "zeros_per_block", .end_step = 5}),
+              ::testing::IsEmpty());
+  EXPECT_THAT(warnings_of({.end_step = 5, .last_epoch = 2}), ::testing::IsEmpty());
+}
+
+TEST_F(Schedules, KnowTheirLastEpoch) {
+  EXPECT_EQ(CubicDataScheduler(sparsifier, {.end_step = 7}).final_epoch(), 7);
+  EXPECT_EQ(LinearDataScheduler(sparsifier, {.end_step = 8}).final_epoch(), 8);
+  EXPECT_EQ(StepDataScheduler(sparsifier, {}).final_epoch(), std::nullopt);
 }
 
 TEST_F(Schedules, DataAddedLaterAreLeftAlone) {

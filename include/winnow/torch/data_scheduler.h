@@ -24,6 +24,7 @@
 #include <functional>
 #include <iosfwd>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "winnow/torch/data_sparsifier.h"
@@ -37,7 +38,7 @@ using ScheduleValues = torch::OrderedDict<std::string, c10::IValue>;
 struct DataSchedulerOptions {
   /// The name of the configuration's value that is scheduled.
   std::string schedule_param = "sparsity_level";
-  /// The epoch before the first: -1 to start anew.
+  /// The epoch before the first: -1 to start anew. c10::ValueError below -1.
   int64_t last_epoch = -1;
   /// Gets one line for every value that is set. The library itself prints nothing.
   std::function<void(const std::string& line)> verbose = nullptr;
@@ -81,6 +82,10 @@ class BaseDataScheduler {
   /// How often step was called, the first by start() included.
   int64_t step_count() const noexcept { return step_count_; }
 
+  /// The epoch from which on the values stay as they are; none where that is not known. A run
+  /// should not end before it.
+  virtual std::optional<int64_t> final_epoch() const { return std::nullopt; }
+
   /// A copy of all counters and values. Loading checks nothing and leaves the sparsifier as it is:
   /// load the sparsifier first, then its scheduler.
   DataSchedulerState state_dict() const;
@@ -93,13 +98,18 @@ class BaseDataScheduler {
   BaseDataScheduler(BaseDataSparsifier& sparsifier, const DataSchedulerOptions& options);
 
   /// The first step, which sets the values of epoch last_epoch + 1. The last line of the
-  /// constructor of every concrete schedule; step() without it is a c10::Error. Differs from
+  /// constructor of every concrete schedule; step() without it is a c10::Error. Warns where another
+  /// scheduler has driven the same value of this sparsifier before: its last values are then the
+  /// base of this one, often 0, and a schedule from 0 to 0 prunes nothing. Differs from
   /// torch.ao: there the base's constructor does it, which in C++ cannot call get_schedule_param of
   /// a class that is not constructed yet.
   void start();
 
   /// The values of epoch last_epoch(): name and value. Names that are left out keep theirs.
   virtual ScheduleValues get_schedule_param() = 0;
+
+  /// Whether the values depend on base_param. Called by start().
+  virtual bool uses_base() const { return true; }
 
   /// True only while step calls get_schedule_param.
   bool called_within_step() const noexcept { return called_within_step_; }
@@ -111,6 +121,7 @@ class BaseDataScheduler {
 
  private:
   void advance();
+  void warn_of_base();
   ScheduleValues scheduled_values();
 
   BaseDataSparsifier* sparsifier_;

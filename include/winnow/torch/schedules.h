@@ -79,6 +79,8 @@ class LambdaDataScheduler final : public FormulaDataScheduler {
   /// others.
   LambdaDataScheduler(BaseDataSparsifier& sparsifier, const LambdaDataSchedulerOptions& options);
 
+  std::optional<int64_t> final_epoch() const override;
+
  protected:
   double value_at(int64_t epoch, const std::string& name, double base) const override;
   NamedValues fields() const override;
@@ -103,6 +105,8 @@ class StepDataScheduler final : public FormulaDataScheduler {
  public:
   /// @param sparsifier must live as long
   StepDataScheduler(BaseDataSparsifier& sparsifier, const StepDataSchedulerOptions& options = {});
+
+  std::optional<int64_t> final_epoch() const override;
 
  protected:
   double value_at(int64_t epoch, const std::string& name, double base) const override;
@@ -134,8 +138,11 @@ class LinearDataScheduler final : public FormulaDataScheduler {
   LinearDataScheduler(BaseDataSparsifier& sparsifier,
                       const LinearDataSchedulerOptions& options = {});
 
+  std::optional<int64_t> final_epoch() const override;
+
  protected:
   double value_at(int64_t epoch, const std::string& name, double base) const override;
+  bool uses_base() const override { return !options_.final_value; }
   NamedValues fields() const override;
   void set_fields(const NamedValues& fields) override;
 
@@ -162,8 +169,11 @@ class CubicDataScheduler final : public FormulaDataScheduler {
   /// @param sparsifier must live as long
   CubicDataScheduler(BaseDataSparsifier& sparsifier, const CubicDataSchedulerOptions& options = {});
 
+  std::optional<int64_t> final_epoch() const override;
+
  protected:
   double value_at(int64_t epoch, const std::string& name, double base) const override;
+  bool uses_base() const override { return !options_.final_value; }
   NamedValues fields() const override;
   void set_fields(const NamedValues& fields) override;
 

@@ -1,3 +1,4 @@
+#include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
@@ -57,7 +58,15 @@ void TrainingAwareDataSparsity::require_started(const char* hook) const {
               " was called before on_train_start, which makes the sparsifier");
 }
 
+bool TrainingAwareDataSparsity::has_run_on(const torch::nn::Module& model) const {
+  const std::vector<at::Tensor> parameters = model.parameters();
+  if (!seen_ || parameters.empty()) return false;
+  const auto seen = seen_->lock();
+  return seen.defined() && parameters.front().unsafeGetTensorImpl() == seen.get();
+}
+
 void TrainingAwareDataSparsity::on_train_start(torch::nn::Module& model) {
+  if (!resumed_ && data_sparsifier_ != nullptr && has_run_on(model)) resumed_ = state_dict();
   auto sparsifier = made_sparsifier(options_.make_sparsifier);
   auto copy = options_.apply_to_model ? nullptr : checked_copy(model, options_.copy_model);
   attach_model(copy != nullptr ? *copy : model, *sparsifier, options_.attach);
@@ -72,6 +81,20 @@ void TrainingAwareDataSparsity::on_train_start(torch::nn::Module& model) {
   data_sparsifier_ = std::move(sparsifier);
   sparsified_ = std::move(copy);
   optimizer_ = nullptr;
+  seen_.emplace(model.parameters().front().getIntrusivePtr());
+}
+
+void TrainingAwareDataSparsity::on_run_length(torch::nn::Module&, int64_t epochs, int64_t batches) {
+  require_started("on_run_length");
+  const bool by_epoch = options_.interval == StepInterval::kEpoch;
+  const int64_t steps = by_epoch ? epochs : epochs * batches / options_.frequency;
+  const std::optional<int64_t> last = data_scheduler_->final_epoch();
+  if (!last || steps == 0 || steps > *last) return;
+  TORCH_WARN(
+      "the run makes ", steps, " steps of the schedule, the last with the value of step ",
+      steps - 1, ", and the schedule goes on to step ", *last,
+      ": the masks will not get to its final value. Train longer, or give it an end_step of ",
+      steps - 1, " or less");
 }
 
 void TrainingAwareDataSparsity::on_train_epoch_start(torch::nn::Module&) {

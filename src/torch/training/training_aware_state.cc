@@ -1,5 +1,7 @@
 #include "torch/training/training_aware_state.h"
 
+#include <c10/util/Exception.h>
+
 #include <string>
 
 #include "torch/class_name.h"
@@ -134,7 +136,9 @@ void TrainingAwareDataSparsity::check_state_dict(const NamedValues& state,
   if (state.empty()) return;
   check_options(state);
   const auto sparsifier = made_sparsifier(options_.make_sparsifier);
-  attach_model(model, *sparsifier, options_.attach);
+  AttachOptions attach = options_.attach;
+  attach.replace = true;  // for a trial, which warns of nothing
+  attach_model(model, *sparsifier, attach);
   const auto scheduler = made_scheduler(options_.make_scheduler, *sparsifier);
   restore(state, *sparsifier, *scheduler);
 }

@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include "io/temp_dir.h"
+#include "torch/captured_warnings.h"
 #include "torch/sparsifiers.h"
 #include "torch/training/runs.h"
 #include "winnow/torch/data_norm_sparsifier.h"
@@ -222,6 +223,66 @@ TEST(Trainer, ResumesWithAnOptimizerThatHasStepped) {
 }
 
 // What fails in the middle of a batch leaves nothing that could be gone on from exactly.
+TEST(Trainer, ASecondFitGoesOn) {
+  for (const bool apply_to_model : {true, false}) {
+    TrainingRun run(options_of(apply_to_model, StepInterval::kEpoch));
+    run.fit();
+    const int64_t epoch = run.sparsity->data_scheduler()->last_epoch();
+    const at::Tensor mask = run.sparsity->data_sparsifier()->get_mask("linears_0_weight").clone();
+    at::Tensor at_start;
+    run.before_step = [&](int64_t, int64_t) {
+      if (!at_start.defined()) {
+        at_start = run.sparsity->data_sparsifier()->get_mask("linears_0_weight").clone();
+      }
+    };
+    run.fit();
+    EXPECT_TRUE(at_start.equal(mask));
+    EXPECT_EQ(mask.sum().item<int64_t>(), 8);
+    EXPECT_EQ(run.sparsity->data_scheduler()->last_epoch(), epoch + kEpochs);
+    if (apply_to_model) {
+      EXPECT_EQ(zeros_in(run.model->named_parameters()["linears.0.weight"]), 24);
+    }
+  }
+}
+
+TEST(Trainer, AFitOfAnotherModelStartsAnew) {
+  TrainingRun run(options_of(true, StepInterval::kEpoch));
+  run.fit();
+  Linears other(/*bias=*/true);
+  torch::optim::SGD optimizer(other->parameters(), 0.1);
+  Trainer trainer({.max_epochs = 0, .callbacks = {run.sparsity}});
+  trainer.fit(*other, optimizer, 1, [](int64_t, int64_t) { return at::Tensor(); });
+  EXPECT_EQ(run.sparsity->data_scheduler()->last_epoch(), 0);
+}
+
+TEST(Trainer, WarnsOfARunThatEndsBeforeItsSchedule) {
+  const auto warnings_of = [](int64_t max_epochs, StepInterval interval) {
+    TrainingRun run(options_of(true, interval), max_epochs);  // to end_step 2
+    testing::CapturedWarnings warnings;
+    run.fit();
+    std::string all;
+    for (const std::string& message : warnings.messages()) all += message;
+    return all;
+  };
+  EXPECT_THAT(
+      warnings_of(2, StepInterval::kEpoch),
+      ::testing::AllOf(HasSubstr("makes 2 steps of the schedule"), HasSubstr("on to step 2")));
+  EXPECT_THAT(warnings_of(3, StepInterval::kEpoch), ::testing::Not(HasSubstr("of the schedule")));
+  // 4 batches an epoch, a step every 3.
+  EXPECT_THAT(warnings_of(2, StepInterval::kStep), HasSubstr("makes 2 steps of the schedule"));
+  EXPECT_THAT(warnings_of(3, StepInterval::kStep), ::testing::Not(HasSubstr("of the schedule")));
+}
+
+TEST(Trainer, SaysThatTheLossIsUndefined) {
+  Linears model;
+  torch::optim::SGD optimizer(model->parameters(), 0.1);
+  Trainer trainer({.max_epochs = 1});
+  EXPECT_THAT(message_of<c10::ValueError>([&] {
+                trainer.fit(*model, optimizer, 1, [](int64_t, int64_t) { return at::Tensor(); });
+              }),
+              HasSubstr("epoch 0, batch 0 returned an undefined tensor"));
+}
+
 TEST(Trainer, SavesNothingAfterAnException) {
   const TempDir dir;
   TrainingRun run(options_of(true, StepInterval::kEpoch));

@@ -41,6 +41,11 @@ class Callback {
   virtual void setup(torch::nn::Module& model) { (void)model; }
   virtual void on_fit_start(torch::nn::Module& model) { (void)model; }
   virtual void on_train_start(torch::nn::Module& model) { (void)model; }
+  /// After on_train_start, from loops that know how long the run is; for warnings of what it is too
+  /// short for. @param epochs of the whole run, those before a resume included
+  virtual void on_run_length(torch::nn::Module& model, int64_t epochs, int64_t batches) {
+    (void)model, (void)epochs, (void)batches;
+  }
   virtual void on_train_epoch_start(torch::nn::Module& model) { (void)model; }
   /// @param batch_idx counts from 0 in each epoch
   virtual void on_train_batch_start(torch::nn::Module& model, int64_t batch_idx) {

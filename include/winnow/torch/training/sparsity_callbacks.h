@@ -91,6 +91,10 @@ struct TrainingAwareOptions {
 /// at the end of epoch e (from 0), and held in e + 1, have the level that is scheduled for
 /// last_epoch e; with kStep the same holds for each `frequency` batches.
 ///
+/// A second run with the same model goes on from the masks and the schedule of the first; with
+/// another model, and with a new callback, it starts anew. Whatever load_state_dict brings comes
+/// first.
+///
 /// Resume: put model and optimizer back as they were, construct this with the same options,
 /// load_state_dict, and go on with the loop from the hooks on_train_start and, in the middle of an
 /// epoch, on_train_batch_start. The rest of the run is bit-identical to one that was not stopped.
@@ -101,6 +105,8 @@ class TrainingAwareDataSparsity final : public Callback {
 
   /// Makes sparsifier and scheduler and attaches the model (apply_to_model) or a copy of it.
   void on_train_start(torch::nn::Module& model) override;
+  /// Warns where the run ends before the schedule does.
+  void on_run_length(torch::nn::Module& model, int64_t epochs, int64_t batches) override;
   /// Without apply_to_model, puts the sparsifier back to the state of the last epoch's end, as
   /// upstream does.
   void on_train_epoch_start(torch::nn::Module& model) override;
@@ -143,6 +149,7 @@ class TrainingAwareDataSparsity final : public Callback {
   void step_copy(torch::nn::Module& model);
   void hold();
   void require_started(const char* hook) const;
+  bool has_run_on(const torch::nn::Module& model) const;
   c10::IValue sparsifier_value() const;
   void check_options(const NamedValues& state) const;
   void restore(const NamedValues& state, BaseDataSparsifier& sparsifier,
@@ -157,6 +164,8 @@ class TrainingAwareDataSparsity final : public Callback {
   const torch::optim::Optimizer* optimizer_ = nullptr;
   int64_t batches_ = 0;
   bool holding_ = false;  // whether a mask can drop anything yet
+  /// The first parameter of the model of the last run, which may be gone.
+  std::optional<c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>> seen_;
 };
 
 }  // namespace winnow
