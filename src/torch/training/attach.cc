@@ -2,12 +2,12 @@
 
 #include <ATen/MemoryOverlap.h>
 #include <ATen/ops/sum.h>
+#include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include "torch/training/model_copy.h"
@@ -16,40 +16,94 @@
 namespace winnow {
 namespace {
 
-/// Of every parameter once, by its first name.
-std::vector<std::pair<std::string, at::Tensor>> distinct_parameters(
-    const torch::nn::Module& model) {
-  std::vector<std::pair<std::string, at::Tensor>> distinct;
-  std::unordered_set<const at::TensorImpl*> seen;
+/// A parameter and all of its names, the first of which it goes by.
+struct NamedParameter {
+  std::vector<std::string> fqns;
+  at::Tensor tensor;
+};
+
+std::vector<NamedParameter> parameters_with_all_names(const torch::nn::Module& model) {
+  std::vector<NamedParameter> distinct;
+  std::unordered_map<const at::TensorImpl*, size_t> places;
   for (const auto& item : model.named_parameters()) {
-    if (!seen.insert(item.value().unsafeGetTensorImpl()).second) continue;
-    distinct.emplace_back(item.key(), item.value());
+    const auto [place, added] = places.emplace(item.value().unsafeGetTensorImpl(), distinct.size());
+    if (added) distinct.push_back({{}, item.value()});
+    distinct[place->second].fqns.push_back(item.key());
   }
   return distinct;
 }
 
-using Attachments = torch::OrderedDict<std::string, std::pair<std::string, at::Tensor>>;
+/// Whether the filter takes the parameter in, which it has to say alike of all its names.
+bool takes_in(const ParameterFilter& filter, const NamedParameter& parameter) {
+  if (!filter) return true;
+  const std::string& first = parameter.fqns.front();
+  const bool takes = filter(first, parameter.tensor);
+  for (size_t i = 1; i < parameter.fqns.size(); ++i) {
+    TORCH_CHECK_VALUE(filter(parameter.fqns[i], parameter.tensor) == takes, "'", first, "' and '",
+                      parameter.fqns[i], "' are one parameter, and the filter takes in the ",
+                      takes ? "first" : "second", " only: let it say the same of both");
+  }
+  return takes;
+}
 
-/// By valid name: the parameters to add, with their names.
+/// By valid name of the first: the parameters to add.
+using Attachments = torch::OrderedDict<std::string, NamedParameter>;
+
 Attachments attachments(const torch::nn::Module& model, const AttachOptions& options) {
   Attachments found;
-  for (auto& [fqn, parameter] : distinct_parameters(model)) {
-    if (options.filter && !options.filter(fqn, parameter)) continue;
+  for (NamedParameter& parameter : parameters_with_all_names(model)) {
+    if (!takes_in(options.filter, parameter)) continue;
+    const std::string& fqn = parameter.fqns.front();
     const std::string name = valid_name(fqn);
     if (const auto* other = found.find(name)) {
-      TORCH_CHECK_VALUE(false, "the parameters '", other->first, "' and '", fqn, "' both become '",
-                        name, "'; leave one out by the filter, or rename it");
+      TORCH_CHECK_VALUE(false, "the parameters '", other->fqns.front(), "' and '", fqn,
+                        "' both become '", name, "'; leave one out by the filter, or rename it");
     }
-    found.insert(name, {fqn, parameter});
+    found.insert(name, std::move(parameter));
   }
-  TORCH_CHECK_VALUE(!options.filter || !found.is_empty(),
-                    "the filter takes in none of the parameters ", model.named_parameters().keys());
+  const std::vector<std::string> all = model.named_parameters().keys();
+  TORCH_CHECK_VALUE(!all.empty(), model.name(), " has no parameter that could be sparsified");
+  TORCH_CHECK_VALUE(!found.is_empty(), "the filter takes in none of the parameters ", all);
+  return found;
+}
+
+/// The configuration of each parameter, by the valid name of its first name; options may use
+/// another.
+torch::OrderedDict<std::string, NamedValues> configurations(const Attachments& found,
+                                                            const AttachOptions& options) {
+  torch::OrderedDict<std::string, NamedValues> configs;
+  std::unordered_map<std::string, std::string> first_names;
+  for (const auto& item : found) {
+    for (const std::string& fqn : item.value().fqns)
+      first_names.emplace(valid_name(fqn), item.key());
+  }
   for (const auto& item : options.config) {
-    TORCH_CHECK_VALUE(found.contains(item.key()),
+    const auto first = first_names.find(item.key());
+    TORCH_CHECK_VALUE(first != first_names.end(),
                       "config: no parameter that is attached is called '", item.key(),
                       "'; names have '_' where the model's have '.'");
+    TORCH_CHECK_VALUE(!configs.contains(first->second), "config: '", item.key(),
+                      "' is another name of '", first->second, "', which has a configuration too");
+    configs.insert(first->second, item.value());
   }
-  return found;
+  return configs;
+}
+
+constexpr size_t kNamedInWarning = 3;
+
+/// Upstream takes in every parameter, norms and biases too, which few want.
+void warn_of_no_filter(const torch::nn::Module& model) {
+  const std::vector<LeftAloneParameter> left = left_alone(model);
+  if (left.empty()) return;
+  std::string named;
+  for (size_t i = 0; i < std::min(left.size(), kNamedInWarning); ++i) {
+    named += c10::str(i == 0 ? "" : ", ", "'", left[i].fqn, "' (", left[i].reason, ")");
+  }
+  if (left.size() > kNamedInWarning) named += ", ...";
+  TORCH_WARN(
+      "without a filter all parameters are sparsified, ", left.size(),
+      " of them such as are better left alone: ", named,
+      ". default_filter(model) leaves them out; a filter of your own says that they are meant");
 }
 
 double dropped_share(const at::Tensor& mask) {
@@ -125,11 +179,23 @@ std::string valid_name(const std::string& fqn) {
   return name;
 }
 
+std::vector<std::pair<std::string, at::Tensor>> distinct_parameters(
+    const torch::nn::Module& model) {
+  std::vector<std::pair<std::string, at::Tensor>> distinct;
+  for (const NamedParameter& parameter : parameters_with_all_names(model)) {
+    distinct.emplace_back(parameter.fqns.front(), parameter.tensor);
+  }
+  return distinct;
+}
+
 void attach_model(const torch::nn::Module& module, BaseDataSparsifier& sparsifier,
                   const AttachOptions& options) {
-  for (const auto& item : attachments(module, options)) {
-    const NamedValues* config = options.config.find(item.key());
-    sparsifier.add_data(item.key(), item.value().second,
+  const Attachments found = attachments(module, options);
+  const auto configs = configurations(found, options);
+  if (!options.filter && !options.replace) warn_of_no_filter(module);
+  for (const auto& item : found) {
+    const NamedValues* config = configs.find(item.key());
+    sparsifier.add_data(item.key(), item.value().tensor,
                         {.config = config != nullptr ? *config : NamedValues(),
                          .replace = options.replace,
                          .as_parameter = true});

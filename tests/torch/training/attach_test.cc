@@ -13,6 +13,7 @@ namespace winnow {
 namespace {
 
 using ::testing::AllOf;
+using testing::CapturedWarnings;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -55,12 +56,102 @@ TEST(AttachModel, RefusesAFilterThatTakesInNothing) {
               AllOf(HasSubstr("takes in none of the parameters"), HasSubstr("linears.0.weight")));
 }
 
+TEST(AttachModel, RefusesAModelWithoutParameters) {
+  const torch::nn::ReLU model;
+  DataNormSparsifier sparsifier;
+  EXPECT_THAT(message_of<c10::ValueError>([&] { attach_model(*model, sparsifier); }),
+              HasSubstr("has no parameter that could be sparsified"));
+}
+
+/// A norm, a weight under weight_norm and a table of codes with its scales.
+struct QuantizedImpl : torch::nn::Module {
+  QuantizedImpl() {
+    register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({4})));
+    register_module("linear", torch::nn::Linear(4, 4));
+    register_parameter("weight_g", torch::ones({4, 1}));
+    register_parameter("weight_v", torch::ones({4, 4}));
+    register_buffer("table", torch::ones({4, 4}, torch::kChar));
+    register_parameter("table_scale", torch::ones({4, 4}));
+  }
+};
+
+TEST(DefaultFilter, LeavesAloneWhatMasksWouldRuin) {
+  const QuantizedImpl model;
+  std::vector<std::string> left;
+  for (const LeftAloneParameter& parameter : left_alone(model)) {
+    left.push_back(parameter.fqn);
+    EXPECT_THAT(parameter.reason, ::testing::Not(::testing::IsEmpty())) << parameter.fqn;
+  }
+  EXPECT_THAT(left, ::testing::UnorderedElementsAre("norm.weight", "norm.bias", "linear.bias",
+                                                    "weight_g", "weight_v", "table_scale"));
+  DataNormSparsifier sparsifier;
+  CapturedWarnings warnings;
+  attach_model(model, sparsifier, {.filter = default_filter(model)});
+  EXPECT_THAT(sparsifier.names(), ElementsAre("linear_weight"));
+  EXPECT_THAT(warnings.messages(), ::testing::IsEmpty());
+}
+
+TEST(AttachModel, WarnsOfWhatIsBetterLeftAlone) {
+  const QuantizedImpl model;
+  DataNormSparsifier sparsifier;
+  CapturedWarnings warnings;
+  attach_model(model, sparsifier);
+  EXPECT_EQ(sparsifier.names().size(), 7u);
+  ASSERT_EQ(warnings.messages().size(), 1u);
+  EXPECT_THAT(warnings.messages()[0],
+              AllOf(HasSubstr("6 of them"), HasSubstr("'weight_g' (a magnitude"),
+                    HasSubstr("default_filter(model)")));
+  attach_model(*torch::nn::Linear(torch::nn::LinearOptions(4, 4).bias(false)), sparsifier);
+  EXPECT_EQ(warnings.messages().size(), 1u);
+}
+
+TEST(DistinctParameters, HaveATiedWeightOnce) {
+  torch::nn::Linear shared(4, 4);
+  const torch::nn::Sequential model(shared, torch::nn::ReLU(), shared);
+  const auto distinct = distinct_parameters(*model);
+  ASSERT_EQ(distinct.size(), 2u);
+  EXPECT_EQ(distinct[0].first, "0.weight");
+  EXPECT_TRUE(distinct[0].second.is_same(shared->weight));
+}
+
 TEST(AttachModel, AddsASharedParameterOnce) {
   torch::nn::Linear shared(4, 4);
   torch::nn::Sequential model(shared, torch::nn::ReLU(), shared);
   DataNormSparsifier sparsifier;
   attach_model(*model, sparsifier);
   EXPECT_THAT(sparsifier.names(), ElementsAre("0_weight", "0_bias"));
+}
+
+TEST(AttachModel, AsksTheFilterForEveryNameOfASharedParameter) {
+  torch::nn::Linear shared(torch::nn::LinearOptions(4, 4).bias(false));
+  torch::nn::Sequential model(shared, torch::nn::ReLU(), shared);
+  const auto attach = [&](const std::string& taken) {
+    DataNormSparsifier sparsifier;
+    attach_model(*model, sparsifier, {.filter = [&](const std::string& fqn, const at::Tensor&) {
+      return taken == "both" || fqn == taken;
+    }});
+    return sparsifier.names();
+  };
+  EXPECT_THAT(attach("both"), ElementsAre("0_weight"));
+  EXPECT_THAT(
+      message_of<c10::ValueError>([&] { attach("0.weight"); }),
+      HasSubstr("'0.weight' and '2.weight' are one parameter, and the filter takes in the first"));
+  EXPECT_THAT(message_of<c10::ValueError>([&] { attach("2.weight"); }),
+              HasSubstr("the second only"));
+}
+
+TEST(AttachModel, TakesAConfigurationByAnyNameOfASharedParameter) {
+  torch::nn::Linear shared(torch::nn::LinearOptions(4, 4).bias(false));
+  torch::nn::Sequential model(shared, torch::nn::ReLU(), shared);
+  AttachOptions options;
+  options.config.insert("2_weight", {{"sparsity_level", 0.25}});
+  DataNormSparsifier sparsifier;
+  attach_model(*model, sparsifier, options);
+  EXPECT_EQ(sparsifier.data_group("0_weight").get<double>("sparsity_level"), 0.25);
+  options.config.insert("0_weight", {{"sparsity_level", 0.5}});
+  DataNormSparsifier twice;
+  EXPECT_THAT(message_of<c10::ValueError>([&] { attach_model(*model, twice, options); }),
+              HasSubstr("is another name of"));
 }
 
 struct CollidingImpl : torch::nn::Module {
