@@ -2,6 +2,7 @@
 #include <ATen/core/Dict.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/jit_type.h>
+#include <c10/util/Exception.h>
 
 #include "torch/dense_tensor.h"
 #include "winnow/torch/torch_file.h"
@@ -114,6 +115,29 @@ c10::IValue to_value(const DataSparsifierState& state) {
   return to_value(NamedValues{{"state", dict_of(state.state)},
                               {"data_groups", dict_of(state.data_groups)},
                               {"_container", dict_of(state.container)}});
+}
+
+c10::IValue to_value(const DataSparsifierSnapshot& snapshot) {
+  NamedValues values = to_named_values(to_value(static_cast<const DataSparsifierState&>(snapshot)));
+  values.set("defaults", to_value(snapshot.defaults));
+  values.set("fields", to_value(snapshot.fields));
+  values.set("enable_mask_update", snapshot.enable_mask_update.value_or(true));
+  return to_value(values);
+}
+
+DataSparsifierSnapshot to_sparsifier_snapshot(const c10::IValue& value) {
+  const std::string what = "a data sparsifier";
+  DataSparsifierSnapshot snapshot;
+  static_cast<DataSparsifierState&>(snapshot) = to_sparsifier_state(value);
+  NamedValues entries = entries_of(value, what);
+  snapshot.defaults = entries_of(take(entries, "defaults", what), "the defaults");
+  if (entries.contains("fields")) {
+    snapshot.fields = entries_of(entries.at("fields"), "the fields");
+  }
+  if (entries.contains("enable_mask_update")) {
+    snapshot.enable_mask_update = entries.get<bool>("enable_mask_update");
+  }
+  return snapshot;
 }
 
 DataSparsifierState to_sparsifier_state(const c10::IValue& value) {

@@ -208,6 +208,34 @@ TEST(StateValues, BringTheSameSparsifierBack) {
   }
 }
 
+TEST(StateValues, OfASnapshotBringTheWholeSparsifierBack) {
+  DataNormSparsifier before({.sparsity_level = 0.75, .norm = Norm::kL2});
+  before.add_data("x", torch::arange(16, at::kFloat).reshape({4, 4}),
+                  {.config = {{"sparse_block_shape", {2, 2}}}});
+  before.step();
+  before.set_enable_mask_update(false);
+  for (const MaskFormat format : {MaskFormat::kPacked, MaskFormat::kTorchAo}) {
+    const c10::IValue value =
+        round_trip(to_value(before.getstate({.mask_format = format, .clone = false})));
+    DataNormSparsifier after;
+    after.setstate(to_sparsifier_snapshot(value));
+    EXPECT_EQ(after.text(), before.text());
+    EXPECT_EQ(after.norm(), Norm::kL2);
+    EXPECT_FALSE(after.enable_mask_update());
+    EXPECT_EQ(after.defaults().get<double>("sparsity_level"), 0.75);
+    EXPECT_TRUE(after.get_mask("x").equal(before.get_mask("x")));
+    // A state is a part of it.
+    DataNormSparsifier state;
+    NamedValues parts = to_named_values(value);
+    for (const char* key : {"defaults", "fields", "enable_mask_update"}) parts.erase(key);
+    state.load_state_dict(to_sparsifier_state(to_value(parts)));
+    EXPECT_TRUE(state.get_mask("x").equal(before.get_mask("x")));
+  }
+  EXPECT_THAT(
+      message_of<c10::Error>([&] { to_sparsifier_snapshot(to_value(before.state_dict())); }),
+      HasSubstr("it has no 'defaults'"));
+}
+
 TEST(StateValues, AreRefusedWherePartsAreMissing) {
   const c10::IValue good = to_value(stepped_state({}));
   for (const char* key : {"state", "data_groups", "_container"}) {

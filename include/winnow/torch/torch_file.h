@@ -53,6 +53,10 @@ c10::IValue load_torch_file(const std::string& path);
 /// tensors. With MaskFormat::kTorchAo, torch.ao's DataNormSparsifier.load_state_dict takes it.
 c10::IValue to_value(const DataSparsifierState& state);
 
+/// The same with `defaults`, `fields` and `enable_mask_update` besides: all of a sparsifier, for a
+/// file that outlasts the program. load_state_dict in Python takes it as it takes a state.
+c10::IValue to_value(const DataSparsifierSnapshot& snapshot);
+
 /// As a dictionary with upstream's keys: `schedule_param`, `base_param`, `last_epoch`,
 /// `_step_count`, `_last_param`, and the fields of the class.
 c10::IValue to_value(const DataSchedulerState& state);
@@ -67,6 +71,7 @@ c10::IValue to_value(const torch::OrderedDict<std::string, at::Tensor>& tensors)
 NamedValues to_named_values(const c10::IValue& value);
 torch::OrderedDict<std::string, at::Tensor> to_tensors(const c10::IValue& value);
 DataSparsifierState to_sparsifier_state(const c10::IValue& value);
+DataSparsifierSnapshot to_sparsifier_snapshot(const c10::IValue& value);
 DataSchedulerState to_scheduler_state(const c10::IValue& value);
 
 }  // namespace winnow
