@@ -72,6 +72,8 @@ std::optional<at::Device> single_device(const Module& module) {
 AnyModule make_replacement(const Module& module, const SwapMapping& mapping) {
   const auto entry = mapping.find(typeid(module));
   if (entry == mapping.end()) return AnyModule();
+  TORCH_CHECK_VALUE(entry->second != nullptr, "the mapping has an empty function for a ",
+                    module.name());
   const auto device = single_device(module);
   AnyModule replacement = entry->second(module);
   TORCH_CHECK_VALUE(!replacement.is_empty(), "the replacement of a ", module.name(), " is empty");

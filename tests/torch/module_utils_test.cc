@@ -348,5 +348,17 @@ TEST(ModuleUtils, SwapChildRefusesAContainerThatDisagreesWithItsChildren) {
   EXPECT_THROW(swap_child(*model, "unlisted", default_swap_mapping()), c10::ValueError);
 }
 
+TEST(SwapChild, NamesTheModuleOfAnEmptyFunction) {
+  torch::nn::Sequential model{torch::nn::ReLU()};
+  const SwapMapping mapping{{typeid(torch::nn::ReLUImpl), nullptr}};
+  try {
+    swap_child(*model, "0", mapping);
+    FAIL();
+  } catch (const c10::ValueError& error) {
+    EXPECT_THAT(error.what_without_backtrace(),
+                HasSubstr("an empty function for a torch::nn::ReLU"));
+  }
+}
+
 }  // namespace
 }  // namespace winnow

@@ -274,6 +274,10 @@ TEST(QuantizedBag, RefusesWhatABagOfFloatsRefuses) {
                   bags.quantized(two, torch::tensor({0, 2, 1}));
                 }),
                 HasSubstr("offsets must not decrease"));
+    EXPECT_THAT(message_of<c10::Error>([&] {
+                  bags.quantized(two, torch::tensor({0, 7}));
+                }),
+                HasSubstr("an offset is beyond the 2 indices of input: the largest is 7"));
   }
   Pair sparse(quarters(kTableRows, kTableCols),
               EmbeddingBagOptions(kTableRows, kTableCols).mode(torch::kMax).sparse(true));

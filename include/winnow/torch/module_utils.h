@@ -87,15 +87,19 @@ SwapMapping default_swap_mapping();
 /// such entry. The replacement is moved to the device of the module's parameters and buffers, and
 /// has its training flag. The module and its parent are left as they are: see swap_child.
 ///
-/// c10::ValueError where `module` is null. AssertionError "single-device" where the parameters and
-/// buffers are on several devices. Differs from torch.ao: the training flag is kept; there are no
-/// hooks.
+/// c10::ValueError where `module` is null, or the entry is an empty function. AssertionError
+/// "single-device" where the parameters and buffers are on several devices. Differs from torch.ao:
+/// the training flag is kept; there are no hooks.
 std::shared_ptr<torch::nn::Module> swap_module(const std::shared_ptr<torch::nn::Module>& module,
                                                const SwapMapping& mapping);
 
 /// Puts swap_module's result in the place of the child `name` of a Sequential, a ModuleList or a
 /// ModuleDict, in the list that the container runs through and among its children, and returns it.
 /// Nothing is done where the mapping has no entry for the child.
+///
+/// Code that asks a list for the old type gets null afterwards: where `list[0]->as<
+/// torch::nn::EmbeddingBag>()` stood, it has to be `as<winnow::nn::EmbeddingBag>()`. No library can
+/// see such code.
 ///
 /// KeyError where there is no such child. c10::ValueError, naming the type to use, for any other
 /// parent: its code reaches the child by a typed member, which would keep the old module.

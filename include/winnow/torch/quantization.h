@@ -31,7 +31,8 @@ struct PostTrainingSparseQuantizeOptions {
   /// holders, as Data takes them; one that is listed twice is converted once; none are none.
   std::optional<std::vector<Data>> select_embeddings = std::nullopt;
   /// kExact: all that is pruned is exactly 0 in the tables and in lookups, in either order.
-  /// kUpstream: scales, zero points and codes are torch.ao's, bit for bit.
+  /// kUpstream: scales, zero points and codes are torch.ao's, bit for bit, but for ties (ours fall
+  /// by index) and the sign of a zero point of 0.
   nn::ZeroPolicy zero_policy = nn::ZeroPolicy::kExact;
 };
 

@@ -1,6 +1,7 @@
 #include "torch/nn/bags.h"
 
 #include <ATen/ATen.h>
+#include <c10/util/Exception.h>
 #include <torch/nn/options/embedding.h>
 
 #include <variant>
@@ -57,6 +58,8 @@ void check_bounds(const at::Tensor& bounds, int64_t count) {
   TORCH_CHECK(first == 0, "offsets[0] has to be 0, where the first bag starts, but got ", first);
   TORCH_CHECK(last <= count, "offsets[-1] can not be greater than input's length ", count,
               " but got ", last);
+  TORCH_CHECK(bounds.le(count).all().item<bool>(), "an offset is beyond the ", count,
+              " indices of input: the largest is ", bounds.max().item<int64_t>());
   TORCH_CHECK(bounds.diff().ge(0).all().item<bool>(),
               "offsets must not decrease: a bag cannot end before it starts");
 }
