@@ -3,6 +3,7 @@
 #include <ATen/core/List.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/index.h>
+#include <c10/util/Exception.h>
 #include <c10/util/Type.h>
 #include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
@@ -72,6 +73,7 @@ std::vector<at::Tensor> momenta_of(const torch::optim::Optimizer& optimizer,
 
 HeldMasks::HeldMasks(const BaseDataSparsifier& sparsifier, MomentaOf momenta_of)
     : sparsifier_(sparsifier),
+      sparsifier_alive_(sparsifier.impl_),
       momenta_of_(momenta_of ? std::move(momenta_of) : MomentaOf(winnow::momenta_of)) {
   const std::vector<std::string> names = sparsifier.names();
   const auto is_squashed = [&](const std::string& name) {
@@ -81,6 +83,8 @@ HeldMasks::HeldMasks(const BaseDataSparsifier& sparsifier, MomentaOf momenta_of)
 }
 
 void HeldMasks::apply(const torch::optim::Optimizer* optimizer) const {
+  TORCH_CHECK(!sparsifier_alive_.expired(),
+              "the sparsifier of these HeldMasks was destroyed; its masks went with it");
   bool all_squashed = true;  // found on the way: this runs in every training step
   const std::vector<std::string> names = sparsifier_.names();
   for (const std::string& name : names) {

@@ -207,5 +207,14 @@ TEST(HeldMasks, NameTheDataThatAMomentumDoesNotFit) {
   EXPECT_EQ(zeros_in(weight), 0);
 }
 
+TEST(HeldMasks, SayThatTheirSparsifierIsGone) {
+  auto sparsifier = std::make_unique<DataNormSparsifier>();
+  sparsifier->add_data("x", torch::ones({2, 4}));
+  const HeldMasks held(*sparsifier);
+  held.apply();
+  sparsifier.reset();
+  EXPECT_THAT(message_of<c10::Error>([&] { held.apply(); }), HasSubstr("was destroyed"));
+}
+
 }  // namespace
 }  // namespace winnow

@@ -14,6 +14,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "winnow/torch/data_sparsifier.h"
@@ -34,8 +35,8 @@ namespace winnow {
 std::vector<at::Tensor> momenta_of(const torch::optim::Optimizer& optimizer,
                                    const at::Tensor& parameter);
 
-/// Keeps the dropped values of a sparsifier's data zero. Refers to the sparsifier, which must live
-/// as long. Thread-safety: none.
+/// Keeps the dropped values of a sparsifier's data zero. Refers to the sparsifier: `apply` after
+/// that one was destroyed is a c10::Error. Thread-safety: none.
 class HeldMasks {
  public:
   using MomentaOf =
@@ -59,6 +60,7 @@ class HeldMasks {
 
  private:
   const BaseDataSparsifier& sparsifier_;
+  std::weak_ptr<void> sparsifier_alive_;
   MomentaOf momenta_of_;
 };
 
