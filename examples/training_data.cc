@@ -29,7 +29,8 @@ int main() {
 
     // The name is there from the second batch on: its data is replaced and its mask kept. LibTorch
     // warns of that once, since it could be a mistake.
-    x = sparsifier.add_data("batch", x);
+    sparsifier.add_data("batch", x);
+    x = sparsifier.get_data("batch", /*return_original=*/false);
 
     optimizer.zero_grad();
     torch::nn::functional::cross_entropy(model->forward(x), classes).backward();

@@ -23,50 +23,80 @@ int64_t saturating_product(int64_t a, int64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? kWholeDimension : product;
 }
 
+/// A value in a message: a text is not to be taken for the number that it spells.
+std::string shown(const c10::IValue& value) {
+  return value.isString() ? "the string '" + value.toStringRef() + "'" : to_text(value);
+}
+
+/// Upstream clamps levels in silence: 90 for 90 % drops everything.
+void warn_of_level(double level) {
+  if (level > 1) {
+    TORCH_WARN_ONCE("a sparsity_level of ", level,
+                    " drops every value: levels are shares from 0 to 1",
+                    level <= 100 ? c10::str(", ", level, " % is ", level / 100) : std::string());
+  } else if (level < 0) {
+    TORCH_WARN_ONCE("a sparsity_level of ", level, " drops nothing: levels are shares from 0 to 1");
+  }
+}
+
 void check_level(const c10::IValue& value) {
   TORCH_CHECK_TYPE(value.isDouble() || value.isInt(), "sparsity_level must be a number, got ",
-                   to_text(value));
+                   shown(value));
   TORCH_CHECK_VALUE(value.isInt() || std::isfinite(value.toDouble()),
-                    "sparsity_level must be finite, got ", to_text(value));
+                    "sparsity_level must be finite, got ", shown(value));
+  warn_of_level(value.isInt() ? static_cast<double>(value.toInt()) : value.toDouble());
 }
 
 /// The two sides of a block shape, a tuple or list of integers.
 std::array<int64_t, 2> block_of(const c10::IValue& value) {
   TORCH_CHECK_TYPE(value.isTuple() || value.isList(),
-                   "sparse_block_shape must be two integers, rows and columns, got ",
-                   to_text(value));
+                   "sparse_block_shape must be two integers, rows and columns, got ", shown(value));
   const std::vector<c10::IValue> sides =
       value.isTuple() ? value.toTupleRef().elements().vec() : value.toListRef().vec();
   TORCH_CHECK_VALUE(sides.size() == 2,
                     "sparse_block_shape must be two integers, rows and columns, got ",
-                    to_text(value));
+                    shown(value));
   for (const c10::IValue& side : sides) {
-    TORCH_CHECK_TYPE(side.isInt(), "sparse_block_shape must be two integers, got ", to_text(value));
+    TORCH_CHECK_TYPE(side.isInt(), "sparse_block_shape must be two integers, got ", shown(value));
     TORCH_CHECK_VALUE(side.toInt() >= 1, "the sides of sparse_block_shape must be at least 1, got ",
-                      to_text(value));
+                      shown(value));
   }
   return {sides[0].toInt(), sides[1].toInt()};
 }
 
 void check_zeros(const c10::IValue& value) {
   if (value.isNone()) return;  // the whole block
-  TORCH_CHECK_TYPE(value.isInt(), "zeros_per_block must be an integer or None, got ",
-                   to_text(value));
+  TORCH_CHECK_TYPE(value.isInt(), "zeros_per_block must be an integer or None, got ", shown(value));
   TORCH_CHECK_VALUE(value.toInt() >= 0, "zeros_per_block should be positive, or 0 for none, got ",
                     value.toInt());
+}
+
+/// c10::ValueError naming zeros_per_block and the block where the one does not fit into the other.
+void check_zeros_in_block(const std::string& name, const NamedValues& group) {
+  const c10::IValue &zeros = group.at(kZeros), &shape = group.at(kBlock);
+  if (zeros.isNone()) return;
+  const auto [rows, cols] = block_of(shape);
+  const int64_t block = saturating_product(rows, cols);
+  TORCH_CHECK_VALUE(zeros.toInt() <= block, "'", name, "': zeros_per_block ", zeros.toInt(),
+                    " cannot be more than the total number of elements of sparse_block_shape ",
+                    to_text(shape), ", which is ", block,
+                    ". Data that overrides the block shape alone inherits zeros_per_block");
 }
 
 NamedValues defaults_of(const DataNormSparsifierOptions& options) {
   const auto [rows, cols] = options.sparse_block_shape;
   const NamedValues block{{kBlock, {rows, cols}}};
   block_of(block.at(kBlock));
+  TORCH_CHECK_VALUE(options.zeros_per_block.value_or(0) <= saturating_product(rows, cols),
+                    "zeros_per_block ", options.zeros_per_block.value_or(0),
+                    " cannot be more than the total number of elements of sparse_block_shape ",
+                    to_text(block.at(kBlock)), ", which is ", saturating_product(rows, cols));
   return {{kLevel, options.sparsity_level},
           {kBlock, block.at(kBlock)},
           {kZeros, options.zeros_per_block.value_or(saturating_product(rows, cols))}};
 }
 
-/// The core's settings for one configuration. c10::ValueError naming zeros_per_block and the block
-/// where the one does not fit into the other.
+/// The core's settings for one configuration. c10::ValueError as check_zeros_in_block.
 DataNormConfig core_config(const std::string& name, const NamedValues& group, Norm norm) {
   const auto [rows, cols] = block_of(group.at(kBlock));
   DataNormConfig config{
@@ -76,12 +106,9 @@ DataNormConfig core_config(const std::string& name, const NamedValues& group, No
       .norm = norm};
   const c10::IValue& zeros = group.at(kZeros);
   if (zeros.isNone()) return config;
-  const int64_t block = saturating_product(rows, cols);
-  TORCH_CHECK_VALUE(zeros.toInt() <= block, "'", name, "': zeros_per_block ", zeros.toInt(),
-                    " cannot be more than the total number of elements of sparse_block_shape ",
-                    to_text(group.at(kBlock)), ", which is ", block,
-                    ". Data that overrides the block shape alone inherits zeros_per_block");
-  if (zeros.toInt() < block) config.zeros_per_block = static_cast<uint64_t>(zeros.toInt());
+  check_zeros_in_block(name, group);
+  if (zeros.toInt() < saturating_product(rows, cols))
+    config.zeros_per_block = static_cast<uint64_t>(zeros.toInt());
   return config;
 }
 
@@ -126,7 +153,7 @@ DataNormSparsifierOptions DataNormSparsifierOptions::nm(int64_t n, int64_t m, No
 DataNormSparsifier::DataNormSparsifier(const DataNormSparsifierOptions& options)
     : BaseDataSparsifier(defaults_of(options), {{kLevel, check_level},
                                                 {kBlock, [](const c10::IValue& v) { block_of(v); }},
-                                                {kZeros, check_zeros}}),
+                                                {kZeros, check_zeros, check_zeros_in_block}}),
       norm_(options.norm),
       scope_(options.scope) {}
 
@@ -153,7 +180,7 @@ void DataNormSparsifier::check_data(const std::string& name, const at::Tensor& w
 void DataNormSparsifier::update_mask(const std::string& name, const at::Tensor& data,
                                      const NamedValues& config) {
   const DataNormConfig core = core_config(name, config, norm_);
-  const at::Tensor mask = get_mask(name);
+  const at::Tensor mask = raw_mask(name);
   const at::Tensor written = writable_mask(mask, data);
   compute_mask_out(data, core, written);
   if (!written.is_same(mask)) adopt_values(mask, written);
@@ -162,7 +189,7 @@ void DataNormSparsifier::update_mask(const std::string& name, const at::Tensor& 
 void DataNormSparsifier::update_masks() {
   std::optional<DataNormConfig> first;
   for (const std::string& name : names()) {
-    const at::Tensor data = get_data(name), mask = get_mask(name);
+    const at::Tensor data = get_data(name), mask = raw_mask(name);
     check_data(name, data);
     const DataNormConfig config = core_config(name, data_group(name), norm_);
     if (!first) first = config;
@@ -185,11 +212,11 @@ void DataNormSparsifier::update_globally(const DataNormConfig& config) {
   targets.reserve(all.size());
   for (const std::string& name : all) {
     const at::Tensor data = get_data(name);
-    targets.push_back({data, writable_mask(get_mask(name), data)});
+    targets.push_back({data, writable_mask(raw_mask(name), data)});
   }
   compute_global_masks_out(targets, config);
   for (size_t i = 0; i < targets.size(); ++i) {
-    const at::Tensor mask = get_mask(all[i]);
+    const at::Tensor mask = raw_mask(all[i]);
     if (!targets[i].mask.is_same(mask)) adopt_values(mask, targets[i].mask);
   }
 }

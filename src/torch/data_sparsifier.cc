@@ -1,7 +1,8 @@
 #include "winnow/torch/data_sparsifier.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/ones_like.h>
+#include <ATen/ops/ones.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <ostream>
@@ -10,8 +11,9 @@
 #include "base/edit_distance.h"
 #include "torch/check.h"
 #include "torch/class_name.h"
+#include "torch/data_container.h"
 #include "torch/data_sparsifier_impl.h"
-#include "torch/data_weight.h"
+#include "torch/flag_guard.h"
 #include "torch/inference_mode.h"
 #include "torch/parametrization_access.h"
 #include "torch/parametrization_types.h"
@@ -19,11 +21,29 @@
 namespace winnow {
 namespace {
 
-constexpr size_t kNearName = 2;  // edit distance up to which a name is taken for a misspelt one
+/// Edit distance up to which a name of that length is taken for a misspelt one. In names of a few
+/// letters nearly every other is near.
+size_t near_distance(const std::string& name) { return name.size() >= 5 ? 2 : name.size() / 3; }
 
+/// One byte a value, whatever the data take, wherever a product with it keeps the data's dtype.
+c10::ScalarType first_mask_type(c10::ScalarType data) {
+  const bool keeps = at::isFloatingType(data) || at::isComplexType(data) ||
+                     at::isIntegralType(data, /*includeBool=*/false);
+  const bool is_unsigned = data == at::kUInt16 || data == at::kUInt32 || data == at::kUInt64;
+  const bool is_small = c10::elementSize(data) == 1;
+  return keeps && !is_unsigned && !is_small ? at::kChar : data;
+}
+
+/// One value of memory, shown at every place: own_mask makes a mask of it when one is asked for.
 at::Tensor ones_for(const at::Tensor& weight) {
   at::NoGradGuard no_grad;
-  return at::ones_like(weight).set_requires_grad(false);
+  const auto type = first_mask_type(weight.scalar_type());
+  return at::ones({}, weight.options().dtype(type).requires_grad(false)).expand(weight.sizes());
+}
+
+bool is_one_value(const at::Tensor& mask) {
+  return mask.layout() == at::kStrided && mask.numel() > 1 &&
+         std::ranges::all_of(mask.strides(), [](int64_t stride) { return stride == 0; });
 }
 
 /// The mask that a configuration brings, or ones.
@@ -31,8 +51,7 @@ at::Tensor mask_in(const NamedValues& config, const at::Tensor& weight) {
   return config.contains("mask") ? config.get<at::Tensor>("mask") : ones_for(weight);
 }
 
-const at::Tensor& kept_mask(const DataEntry& old, const std::string& name,
-                            const at::Tensor& weight) {
+at::Tensor kept_mask(const DataEntry& old, const std::string& name, const at::Tensor& weight) {
   WINNOW_CHECK_ASSERTION(old.tensor.sizes() == weight.sizes(),
                          "to retain the old mask, the shape of the new data must be the same: '",
                          name, "' has ", old.tensor.sizes(), ", the new data ", weight.sizes(),
@@ -42,7 +61,7 @@ const at::Tensor& kept_mask(const DataEntry& old, const std::string& name,
 
 void warn_if_misspelt(const std::string& key, const NamedValues& declared) {
   for (const auto& field : declared) {
-    if (edit_distance(field.name, key) <= kNearName) {
+    if (edit_distance(field.name, key) <= near_distance(field.name)) {
       TORCH_WARN("'", key,
                  "' is kept and handed to update_mask, but nobody declared it. Did you mean '",
                  field.name, "'?");
@@ -61,10 +80,33 @@ void check_data_name(const std::string& name) {
                    "the name 'parametrizations' already exists: the container needs it for itself");
 }
 
+std::shared_ptr<ParametrizationList> chain_of(const at::Tensor& tensor, bool as_parameter,
+                                              std::shared_ptr<Parametrization> link) {
+  auto chain = std::make_shared<ParametrizationList>(tensor, as_parameter);
+  chain->append(std::move(link));
+  return chain;
+}
+
+at::Tensor BaseDataSparsifier::Impl::own_mask(const DataEntry& entry) const {
+  {
+    const std::shared_lock reading(mask_mutex);
+    if (!is_one_value(entry.mask)) return entry.mask;
+  }
+  const OutOfInferenceMode normal;
+  const std::unique_lock writing(mask_mutex);
+  if (is_one_value(entry.mask)) entry.mask.set_data(entry.mask.contiguous());
+  return entry.mask;
+}
+
+at::Tensor BaseDataSparsifier::Impl::read(const DataEntry& entry) const {
+  const std::shared_lock reading(mask_mutex);
+  return entry.read();
+}
+
 DataEntry& BaseDataSparsifier::Impl::entry(const std::string& name) {
-  const auto* found = entries.find(name);
+  DataEntry* found = entries.find(name);
   TORCH_CHECK_VALUE(found != nullptr, "data with specified name does not exist: '", name, "'");
-  return **found;
+  return *found;
 }
 
 void BaseDataSparsifier::Impl::check_value(const std::string& key, const c10::IValue& value) const {
@@ -74,22 +116,40 @@ void BaseDataSparsifier::Impl::check_value(const std::string& key, const c10::IV
                    to_text(value));
 }
 
-void BaseDataSparsifier::Impl::check_config(const NamedValues& config) const {
+void BaseDataSparsifier::Impl::check_config(const NamedValues& config) {
   for (const auto& entry : config) {
     check_value(entry.name, entry.value);
     const bool known =
         entry.name == "mask" || entry.name == "parametrization" || defaults.contains(entry.name);
-    if (!known) warn_if_misspelt(entry.name, defaults);
+    // Each name once: data are often added by the thousand.
+    if (!known && warned_names.insert(entry.name).second) warn_if_misspelt(entry.name, defaults);
   }
 }
 
-NewEntry BaseDataSparsifier::Impl::new_entry(const std::string& name, const at::Tensor& weight,
-                                             const DataEntry* old,
-                                             const AddDataOptions& options) const {
+void BaseDataSparsifier::Impl::check_set(const std::string& name, const std::string& key,
+                                         const c10::IValue& value, const NamedValues& group) const {
+  const auto field = std::ranges::find(fields, key, &ConfigField::name);
+  if (field == fields.end() || !field->check_with) return;
+  NamedValues changed = group;
+  changed.set(key, value);
+  field->check_with(name, changed);
+}
+
+void BaseDataSparsifier::Impl::check_together(const std::string& name,
+                                              const NamedValues& group) const {
+  for (const ConfigField& field : fields) {
+    if (field.check_with && group.contains(field.name)) field.check_with(name, group);
+  }
+}
+
+DataEntry BaseDataSparsifier::Impl::new_entry(const std::string& name, const DataWeight& weight,
+                                              const DataEntry* old,
+                                              const AddDataOptions& options) const {
   const OutOfInferenceMode normal;
-  NewEntry added;
-  DataEntry& entry = added.entry;
-  entry.tensor = weight;
+  DataEntry entry;
+  entry.tensor = weight.tensor;
+  entry.owner = weight.owner;
+  entry.as_parameter = options.as_parameter.value_or(weight.is_parameter);
   // The configuration of the old data carries over, but a fresh mask is never taken from it.
   NamedValues given = defaults.deep_copy();
   given.update(options.config);
@@ -98,27 +158,65 @@ NewEntry BaseDataSparsifier::Impl::new_entry(const std::string& name, const at::
     entry.group = old->group.deep_copy();
     entry.group.update(options.config);
   }
-  entry.mask =
-      old != nullptr && options.reuse_mask ? kept_mask(*old, name, weight) : mask_in(given, weight);
-  check_mask(entry.mask, weight);
-  for (const auto& item : entries) {
-    TORCH_CHECK_VALUE(item.key() == name || !item.value()->mask.is_same(entry.mask),
-                      "the mask of '", name, "' is that of '", item.key(),
-                      "' already; pass a clone of it");
+  check_together(name, entry.group);
+  const bool keep = old != nullptr && options.reuse_mask;
+  entry.mask = keep ? kept_mask(*old, name, weight.tensor) : mask_in(given, weight.tensor);
+  check_mask(entry.mask, weight.tensor);
+  // Only a mask that was given can be another's; a fresh one need not be looked for.
+  if (!keep && given.contains("mask")) check_mask_is_free(name, entry.mask);
+  auto link = make_link(entry.group, entry.mask);
+  check_link(weight.tensor, *link);
+  entry.chain = chain_of(entry.tensor, entry.as_parameter, std::move(link));
+  return entry;
+}
+
+void BaseDataSparsifier::Impl::check_mask_is_free(const std::string& name,
+                                                  const at::Tensor& mask) const {
+  for (const auto& [other, entry] : entries) {
+    TORCH_CHECK_VALUE(other == name || !entry.mask.is_same(mask), "the mask of '", name,
+                      "' is that of '", other, "' already; pass a clone of it");
   }
-  added.link = make_link(entry.group, entry.mask);
-  check_link(weight, *added.link);
-  return added;
 }
 
-void BaseDataSparsifier::Impl::insert(const std::string& name, NewEntry added) {
-  container->add(name, added.entry.tensor, added.as_parameter, std::move(added.link));
-  entries.insert(name, std::make_shared<DataEntry>(std::move(added.entry)));
+void BaseDataSparsifier::Impl::check_owner(const std::string& name, const DataEntry& entry) const {
+  const auto owner = entry.owner.lock();
+  if (owner == nullptr) return;
+  const at::Tensor* weight = weight_of_module(*owner);
+  TORCH_CHECK_VALUE(weight != nullptr && weight->is_same(entry.tensor), "the weight of the ",
+                    owner->name(), " that was added as '", name,
+                    "' is another tensor now, which no mask would reach. Add the module again "
+                    "under its name: mask and configuration carry over");
 }
 
-void BaseDataSparsifier::Impl::erase(const std::string& name) {
-  container->remove(name);
-  entries.erase(name);
+void BaseDataSparsifier::Impl::insert(const std::string& name, DataEntry entry) {
+  entry.place = next_place++;
+  entries.insert(name, std::move(entry));
+}
+
+std::vector<const NamedList<DataEntry>::Item*> BaseDataSparsifier::Impl::in_container_order()
+    const {
+  std::vector<const NamedList<DataEntry>::Item*> items;
+  for (const auto& item : entries) items.push_back(&item);
+  std::ranges::sort(items, {}, [](const auto* item) { return item->second.place; });
+  return items;
+}
+
+std::shared_ptr<const torch::nn::Module> BaseDataSparsifier::Impl::container() const {
+  const std::lock_guard lock(container_mutex_);
+  if (container_ == nullptr) {
+    auto made = std::make_shared<DataContainer>();
+    for (const auto* item : in_container_order()) {
+      const DataEntry& entry = item->second;
+      made->add(item->first, entry.tensor, entry.as_parameter, entry.chain);
+    }
+    container_ = std::move(made);
+  }
+  return container_;
+}
+
+void BaseDataSparsifier::Impl::structure_changed() {
+  const std::lock_guard lock(container_mutex_);
+  container_.reset();
 }
 
 BaseDataSparsifier::BaseDataSparsifier(NamedValues defaults, std::vector<ConfigField> fields)
@@ -133,33 +231,40 @@ BaseDataSparsifier::BaseDataSparsifier(DeepCopyOf other)
 
 BaseDataSparsifier::~BaseDataSparsifier() = default;
 
-at::Tensor BaseDataSparsifier::add_data(const std::string& name, const Data& data,
-                                        const AddDataOptions& options) {
+void BaseDataSparsifier::add_data(const std::string& name, const Data& data,
+                                  const AddDataOptions& options) {
   check_data_name(name);
   const DataWeight weight = weight_of(data);
-  const auto* found = impl_->entries.find(name);
-  const DataEntry* old = found == nullptr ? nullptr : found->get();
+  const DataEntry* old = impl_->entries.find(name);
   if (old != nullptr && !options.replace) {
     TORCH_WARN_ONCE("Replacing existing data of the same name. - Did you mean a different name? ('",
                     name, "')");
   }
   impl_->check_config(options.config);
-  NewEntry added = impl_->new_entry(name, weight.tensor, old, options);
-  added.as_parameter = options.as_parameter.value_or(weight.is_parameter);
+  DataEntry added = impl_->new_entry(name, weight, old, options);
   check_data(name, weight.tensor);
-  at::Tensor read = added.link->forward(weight.tensor);  // before anything changes: it may throw
 
-  if (old != nullptr) impl_->erase(name);
+  impl_->entries.erase(name);
   impl_->insert(name, std::move(added));
-  return read;
+  impl_->structure_changed();
+}
+
+void BaseDataSparsifier::remove_data(const std::string& name) {
+  impl_->entry(name);  // throws for an unknown one
+  impl_->entries.erase(name);
+  impl_->structure_changed();
 }
 
 void BaseDataSparsifier::step() {
+  TORCH_CHECK(!impl_->stepping, class_name(typeid(*this)),
+              ": step was called from within step, by update_mask perhaps");
+  const FlagGuard within_step(impl_->stepping);
   ++impl_->step_count;
   if (!impl_->enable_mask_update) return;
-  for (const auto& item : impl_->entries) {
-    TORCH_CHECK_VALUE(item.value()->masked, "mask squashed - '", item.key(),
+  for (const auto& [name, entry] : impl_->entries) {
+    TORCH_CHECK_VALUE(entry.is_masked(), "mask squashed - '", name,
                       "' cannot be stepped any more; add its data again");
+    impl_->check_owner(name, entry);
   }
   const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
@@ -177,47 +282,54 @@ void BaseDataSparsifier::update_masks() {
 void BaseDataSparsifier::check_data(const std::string&, const at::Tensor&) const {}
 
 at::Tensor BaseDataSparsifier::get_mask(const std::string& name) const {
+  return impl_->own_mask(impl_->entry(name));
+}
+
+at::Tensor BaseDataSparsifier::raw_mask(const std::string& name) const {
   return impl_->entry(name).mask;
 }
 
 at::Tensor BaseDataSparsifier::get_data(const std::string& name, bool return_original) const {
   const DataEntry& entry = impl_->entry(name);
-  if (!return_original) return impl_->container->read(name);
-  TORCH_CHECK_VALUE(entry.masked, "mask squashed - original mask value does not exist for '", name,
-                    "'");
+  if (!return_original) return impl_->read(entry);
+  TORCH_CHECK_VALUE(entry.is_masked(), "mask squashed - original mask value does not exist for '",
+                    name, "'");
   return entry.tensor;
 }
 
 void BaseDataSparsifier::squash_mask(const std::vector<std::string>& names,
                                      bool leave_parametrized) {
-  const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
   std::set<std::string> seen;
   for (const std::string& name : names) {
-    const auto* entry = impl_->entries.find(name);
-    TORCH_CHECK_VALUE(entry != nullptr && (*entry)->masked && seen.insert(name).second,
+    const DataEntry* entry = impl_->entries.find(name);
+    TORCH_CHECK_VALUE(entry != nullptr && entry->is_masked(),
                       "the container does not have a parametrization on ", name);
+    TORCH_CHECK_VALUE(seen.insert(name).second, "squash_mask: '", name, "' is given twice");
     if (!leave_parametrized) continue;
-    check_mask((*entry)->mask, (*entry)->tensor);
-    check_link((*entry)->tensor, *(*impl_->container->parametrizations(name))[0]);
+    impl_->check_owner(name, *entry);
+    check_mask(entry->mask, entry->tensor);
+    check_link(entry->tensor, *(*entry->chain)[0]);
+    check_can_be_written(entry->tensor, "'" + name + "'");
   }
   for (const std::string& name : names) {
     DataEntry& entry = impl_->entry(name);
     // Read now: an earlier name may stand for the same tensor.
-    if (leave_parametrized) adopt_values(entry.tensor, impl_->container->read(name));
-    impl_->container->unmask(name);
-    entry.masked = false;
+    if (leave_parametrized) write_masked_values(*entry.chain);
+    entry.chain.reset();
+    entry.place = impl_->next_place++;
   }
+  impl_->structure_changed();
 }
 
-std::vector<std::string> BaseDataSparsifier::names() const { return impl_->entries.keys(); }
+std::vector<std::string> BaseDataSparsifier::names() const { return impl_->entries.names(); }
 
 bool BaseDataSparsifier::contains(const std::string& name) const {
   return impl_->entries.contains(name);
 }
 
 bool BaseDataSparsifier::is_parametrized(const std::string& name) const {
-  return impl_->entry(name).masked;
+  return impl_->entry(name).is_masked();
 }
 
 const NamedValues& BaseDataSparsifier::data_group(const std::string& name) const {
@@ -230,6 +342,7 @@ void BaseDataSparsifier::set_config(const std::string& name, const std::string& 
   TORCH_CHECK_VALUE(key != "mask" && key != "parametrization", "'", key, "' of '", name,
                     "' can only be given to add_data");
   impl_->check_config({{key, value}});
+  impl_->check_set(name, key, value, group);
   group.set(key, std::move(value));
 }
 
@@ -253,15 +366,15 @@ void BaseDataSparsifier::set_enable_mask_update(bool enable) noexcept {
 int64_t BaseDataSparsifier::step_count() const noexcept { return impl_->step_count; }
 
 std::shared_ptr<const torch::nn::Module> BaseDataSparsifier::container() const {
-  return impl_->container;
+  return impl_->container();
 }
 
 std::string BaseDataSparsifier::text() const {
   std::string text = class_name(typeid(*this)) + " (";
-  for (const auto& item : impl_->entries) {
-    text += "\n\tData Group\n\t    name: " + item.key() + "\n";
+  for (const auto& [name, data] : impl_->entries) {
+    text += "\n\tData Group\n\t    name: " + name + "\n";
     std::vector<const NamedValues::Entry*> sorted;
-    for (const auto& entry : item.value()->group) {
+    for (const auto& entry : data.group) {
       if (entry.name != "data") sorted.push_back(&entry);
     }
     std::ranges::sort(sorted, {}, [](const auto* entry) { return entry->name; });

@@ -1,16 +1,16 @@
 // The state of a data sparsifier: what it gives out and what it takes back.
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/result_type.h>
 
 #include "torch/check.h"
 #include "torch/data_sparsifier_impl.h"
 #include "torch/inference_mode.h"
 #include "torch/packed_mask.h"
 #include "torch/parametrization_types.h"
+#include "torch/version_counter.h"
 
 namespace winnow {
 namespace {
-
-using TensorDict = torch::OrderedDict<std::string, at::Tensor>;
 
 /// The mask in `values` for data of `weight`'s shape.
 at::Tensor dense_mask(const std::string& name, const NamedValues& values,
@@ -28,6 +28,14 @@ at::Tensor dense_mask(const std::string& name, const NamedValues& values,
   return mask.is_sparse() ? mask.to_dense() : mask.detach().clone();
 }
 
+/// `mask` in the data's dtype where a product with it would have another one and it loses nothing:
+/// data can change their dtype before their mask does.
+at::Tensor fitting_mask(const at::Tensor& mask, const at::Tensor& data) {
+  if (at::result_type(mask, data) == data.scalar_type()) return mask;
+  const at::Tensor fitting = mask.to(data.scalar_type());
+  return fitting.to(mask.scalar_type()).equal(mask) ? fitting : mask;
+}
+
 /// What a state_dict holds of one name besides its mask.
 NamedValues without_mask(const NamedValues& values) {
   NamedValues rest = values.deep_copy();
@@ -40,6 +48,14 @@ NamedValues mask_values(const at::Tensor& mask, std::optional<MaskFormat> format
   const bool sparse = format == MaskFormat::kTorchAo && mask.layout() == at::kStrided;
   return {{"mask", sparse ? mask.to_sparse() : mask.clone()}};
 }
+
+/// The key of a masked tensor's original in a container's state.
+std::string original_key(const std::string& name) {
+  return "parametrizations." + name + ".original";
+}
+
+/// The start of the keys of its link's own tensors.
+std::string link_prefix(const std::string& name) { return "parametrizations." + name + ".0."; }
 
 /// Copies into the link's own tensors what the container's state has of them.
 void load_link(Parametrization& link, const std::string& name, const TensorDict& container) {
@@ -65,28 +81,42 @@ std::pair<const at::Tensor*, bool> stored_tensor(const std::string& name,
   return {original, true};
 }
 
+/// Whether the two name different types of parametrization.
+bool changes_link(const NamedValues& from, const NamedValues& to) {
+  const c10::IValue *a = from.find("parametrization"), *b = to.find("parametrization");
+  return (a == nullptr) != (b == nullptr) || (a != nullptr && to_text(*a) != to_text(*b));
+}
+
 /// The entry that `values` and `group` describe for `tensor`, checked.
-NewEntry entry_for(const std::string& name, const at::Tensor& tensor, bool masked,
-                   const NamedValues& values, const NamedValues& group) {
-  const at::Tensor mask = dense_mask(name, values, tensor);
-  check_mask(mask, tensor);
-  NewEntry entry{{tensor, mask, group.deep_copy(), without_mask(values), masked}, false, nullptr};
+DataEntry entry_for(const std::string& name, const at::Tensor& tensor, bool masked,
+                    bool as_parameter, const NamedValues& values, const NamedValues& group) {
+  DataEntry entry;
+  entry.tensor = tensor;
+  entry.mask = dense_mask(name, values, tensor);
+  check_mask(entry.mask, tensor);
+  entry.mask = fitting_mask(entry.mask, tensor);
+  entry.group = group.deep_copy();
+  entry.state = without_mask(values);
+  entry.as_parameter = as_parameter;
   if (masked) {
-    entry.link = make_link(group, mask);
-    check_link(tensor, *entry.link);
+    auto link = make_link(group, entry.mask);
+    check_link(tensor, *link);
+    entry.chain = chain_of(tensor, as_parameter, std::move(link));
   }
   return entry;
 }
 
-NewEntry load_entry(const std::string& name, const NamedValues& values, const NamedValues& group,
-                    const TensorDict& container) {
+DataEntry load_entry(const std::string& name, const NamedValues& values, const NamedValues& group,
+                     const TensorDict& container) {
   const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
   check_data_name(name);
   const auto [stored, masked] = stored_tensor(name, container);
   TORCH_CHECK(stored->defined(), "Error loading ", name, ": its tensor is undefined");
-  NewEntry loaded = entry_for(name, stored->detach().clone(), masked, values, group);
-  if (masked) load_link(*loaded.link, name, container);
+  check_is_dense(*stored, "'" + name + "', ");
+  DataEntry loaded =
+      entry_for(name, stored->detach().clone(), masked, /*as_parameter=*/false, values, group);
+  if (masked) load_link(*(*loaded.chain)[0], name, container);
   return loaded;
 }
 
@@ -99,36 +129,63 @@ BaseDataSparsifier::Impl::Impl(const Impl& other)
       step_count(other.step_count) {
   const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
-  const TensorDict container = other.container->state();
-  for (const auto& item : other.entries) {
-    const DataEntry& from = *item.value();
-    const at::Tensor tensor = from.tensor.detach().clone();
-    NewEntry copy{
-        {tensor.set_requires_grad(from.tensor.requires_grad()), from.mask.detach().clone(),
-         from.group.deep_copy(), from.state.deep_copy(), from.masked},
-        other.container->is_parameter(item.key()),
-        nullptr};
-    if (from.masked) {
-      copy.link = make_link(copy.entry.group, copy.entry.mask);
-      load_link(*copy.link, item.key(), container);
+  const TensorDict container = other.container_state();
+  for (const auto& [name, from] : other.entries) {
+    DataEntry copy;
+    copy.tensor = from.tensor.detach().clone().set_requires_grad(from.tensor.requires_grad());
+    copy.mask = other.own_mask(from).detach().clone();
+    copy.group = from.group.deep_copy();
+    copy.state = from.state.deep_copy();
+    copy.as_parameter = from.as_parameter;
+    copy.place = from.place;
+    if (from.is_masked()) {
+      auto link = make_link(copy.group, copy.mask);
+      load_link(*link, name, container);
+      copy.chain = chain_of(copy.tensor, copy.as_parameter, std::move(link));
     }
-    insert(item.key(), std::move(copy));
+    entries.insert(name, std::move(copy));
   }
+  next_place = other.next_place;
+}
+
+TensorDict BaseDataSparsifier::Impl::container_state() const {
+  TensorDict state;
+  const auto items = in_container_order();
+  for (const bool parameters : {true, false}) {
+    for (const auto* item : items) {
+      const DataEntry& entry = item->second;
+      if (entry.is_masked() || entry.as_parameter != parameters) continue;
+      state.insert(item->first, entry.tensor.detach());
+    }
+  }
+  for (const auto* item : items) {
+    const auto& [name, entry] = *item;
+    if (!entry.is_masked()) continue;
+    state.insert(original_key(name), entry.tensor.detach());
+    for (const auto& link : *entry.chain) {
+      if (!link->is_serializable()) continue;
+      for (const auto& dict : {link->named_parameters(), link->named_buffers()}) {
+        for (const auto& item : dict) {
+          state.insert(link_prefix(name) + item.key(), item.value().detach());
+        }
+      }
+    }
+  }
+  return state;
 }
 
 DataSparsifierState BaseDataSparsifier::Impl::state_dict(
     bool clone, std::optional<MaskFormat> mask_format) const {
   at::NoGradGuard no_grad;
   DataSparsifierState dict;
-  for (const auto& item : entries) {
-    const DataEntry& entry = *item.value();
-    NamedValues values = mask_values(entry.mask, mask_format);
-    check_no_mask_names(item.key(), entry.state);
+  for (const auto& [name, entry] : entries) {
+    NamedValues values = mask_values(own_mask(entry), mask_format);
+    check_no_mask_names(name, entry.state);
     values.update(entry.state.deep_copy());
-    dict.state.insert(item.key(), std::move(values));
-    dict.data_groups.insert(item.key(), entry.group.deep_copy());
+    dict.state.insert(name, std::move(values));
+    dict.data_groups.insert(name, entry.group.deep_copy());
   }
-  dict.container = container->state();
+  dict.container = container_state();
   if (clone) {
     for (auto& item : dict.container) item.value() = item.value().clone();
   }
@@ -147,6 +204,7 @@ void BaseDataSparsifier::Impl::check_group(const std::string& name,
                                            const NamedValues& group) const {
   check_complete("the data group of " + name, group);
   for (const auto& entry : group) check_value(entry.name, entry.value);
+  check_together(name, group);
 }
 
 NewEntries BaseDataSparsifier::Impl::entries_of(const DataSparsifierState& state,
@@ -172,54 +230,68 @@ DataSparsifierState BaseDataSparsifier::state_dict(const StateDictOptions& optio
 }
 
 void BaseDataSparsifier::Impl::adopt(NewEntries loaded, bool strict) {
-  auto kept = std::move(entries);  // they come after the loaded ones, as upstream has it
-  entries = decltype(entries){"data"};
-  if (strict) {
-    kept = decltype(kept){"data"};
-    container = std::make_shared<DataContainer>();
-  }
+  auto kept = std::exchange(entries, {});
   for (auto& [name, entry] : loaded) insert(name, std::move(entry));
-  for (auto& item : kept) entries.insert(item.key(), item.value());
+  // What was there comes after the loaded ones, as upstream has it.
+  if (!strict) entries.append(std::move(kept));
+  structure_changed();
 }
 
 void BaseDataSparsifier::load_state_dict(const DataSparsifierState& state, bool strict) {
   NewEntries loaded = impl_->entries_of(state, strict);
-  for (const auto& [name, entry] : loaded) check_data(name, entry.entry.tensor);
+  for (const auto& [name, entry] : loaded) check_data(name, entry.tensor);
   impl_->adopt(std::move(loaded), strict);
 }
 
-NewEntries BaseDataSparsifier::Impl::entries_with_masks_of(const DataSparsifierState& state) const {
-  const OutOfInferenceMode normal;
-  const at::NoGradGuard no_grad;
+void BaseDataSparsifier::Impl::check_same_names(const DataSparsifierState& state) const {
   for (const auto& item : state.state) {
     TORCH_CHECK(entries.contains(item.key()), "Error loading ", item.key(),
                 ": there is no data of that name");
   }
-  const TensorDict tensors = container->state();  // with those of the links, which stay
-  NewEntries loaded;
-  for (const auto& item : entries) {
-    const std::string& name = item.key();
-    const NamedValues* values = state.state.find(name);
-    const NamedValues* group = state.data_groups.find(name);
-    TORCH_CHECK(values != nullptr && group != nullptr, "Error loading ", name,
-                ": the state does not have it");
-    check_group(name, *group);
-    NewEntry entry = entry_for(name, item.value()->tensor, item.value()->masked, *values, *group);
-    entry.as_parameter = container->is_parameter(name);
-    if (entry.link != nullptr) load_link(*entry.link, name, tensors);
-    loaded.emplace_back(name, std::move(entry));
+  for (const auto& [name, entry] : entries) {
+    TORCH_CHECK(state.state.contains(name) && state.data_groups.contains(name), "Error loading ",
+                name, ": the state does not have it");
+    check_group(name, state.data_groups[name]);
   }
+}
+
+DataEntry BaseDataSparsifier::Impl::with_mask_of(const std::string& name, const DataEntry& entry,
+                                                 const DataSparsifierState& state,
+                                                 const TensorDict& tensors) const {
+  const NamedValues &values = state.state[name], &group = state.data_groups[name];
+  if (!changes_link(entry.group, group) && can_unpack_into(name, values, entry.mask)) {
+    DataEntry same = entry;
+    same.group = group.deep_copy();
+    same.state = without_mask(values);
+    return same;
+  }
+  DataEntry loaded =
+      entry_for(name, entry.tensor, entry.is_masked(), entry.as_parameter, values, group);
+  loaded.owner = entry.owner;
+  if (loaded.is_masked()) load_link(*(*loaded.chain)[0], name, tensors);
   return loaded;
 }
 
 void BaseDataSparsifier::load_masks(const DataSparsifierState& state) {
-  impl_->adopt(impl_->entries_with_masks_of(state), /*strict=*/true);
+  const OutOfInferenceMode normal;
+  const at::NoGradGuard no_grad;
+  impl_->check_same_names(state);
+  const TensorDict tensors = impl_->container_state();  // with those of the links, which stay
+  NewEntries loaded;
+  for (const auto& [name, entry] : impl_->entries) {
+    loaded.emplace_back(name, impl_->with_mask_of(name, entry, state, tensors));
+  }
+  for (const auto& [name, entry] : loaded) {
+    if (!entry.mask.is_same(impl_->entry(name).mask)) continue;
+    unpack_into(state.state[name], entry.mask);  // cannot fail: nothing is half loaded
+    bump_version(entry.mask);
+  }
+  impl_->adopt(std::move(loaded), /*strict=*/true);
 }
 
-DataSparsifierSnapshot BaseDataSparsifier::getstate() const {
+DataSparsifierSnapshot BaseDataSparsifier::getstate(const StateDictOptions& options) const {
   DataSparsifierSnapshot snapshot;
-  static_cast<DataSparsifierState&>(snapshot) =
-      impl_->state_dict(/*clone=*/true, MaskFormat::kTorchAo);
+  static_cast<DataSparsifierState&>(snapshot) = state_dict(options);
   snapshot.defaults = impl_->defaults.deep_copy();
   snapshot.enable_mask_update = impl_->enable_mask_update;
   snapshot.fields = fields();
@@ -231,7 +303,7 @@ void BaseDataSparsifier::setstate(const DataSparsifierSnapshot& snapshot) {
   for (const auto& entry : snapshot.defaults) impl_->check_value(entry.name, entry.value);
   NamedValues defaults = snapshot.defaults.deep_copy();
   NewEntries loaded = impl_->entries_of(snapshot, /*strict=*/true);
-  for (const auto& [name, entry] : loaded) check_data(name, entry.entry.tensor);
+  for (const auto& [name, entry] : loaded) check_data(name, entry.tensor);
   set_fields(snapshot.fields);  // the last that may throw
   impl_->adopt(std::move(loaded), /*strict=*/true);
   impl_->defaults = std::move(defaults);

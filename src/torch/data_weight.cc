@@ -19,13 +19,6 @@ const at::Tensor* weight_in(torch::nn::Module& module) {
   return impl == nullptr ? nullptr : &impl->weight;
 }
 
-const at::Tensor* weight_of_module(torch::nn::Module& module) {
-  if (const auto* weight = weight_in<torch::nn::EmbeddingImpl>(module)) return weight;
-  if (const auto* weight = weight_in<torch::nn::EmbeddingBagImpl>(module)) return weight;
-  if (const auto* weight = weight_in<nn::EmbeddingImpl>(module)) return weight;
-  return weight_in<nn::EmbeddingBagImpl>(module);
-}
-
 void check_not_quantized(const torch::nn::Module& module) {
   const auto* quantizable = dynamic_cast<const nn::Quantizable*>(&module);
   WINNOW_CHECK_ASSERTION(quantizable == nullptr || !quantizable->is_quantized(),
@@ -33,7 +26,16 @@ void check_not_quantized(const torch::nn::Module& module) {
                          ". Sparsify it first, or see post_training_sparse_quantize");
 }
 
-void check_tensor(const at::Tensor& tensor, const std::string& owner) {
+}  // namespace
+
+const at::Tensor* weight_of_module(torch::nn::Module& module) {
+  if (const auto* weight = weight_in<torch::nn::EmbeddingImpl>(module)) return weight;
+  if (const auto* weight = weight_in<torch::nn::EmbeddingBagImpl>(module)) return weight;
+  if (const auto* weight = weight_in<nn::EmbeddingImpl>(module)) return weight;
+  return weight_in<nn::EmbeddingBagImpl>(module);
+}
+
+void check_is_dense(const at::Tensor& tensor, const std::string& owner) {
   WINNOW_CHECK_ASSERTION(tensor.defined(), "specified data type: ", owner,
                          "an undefined tensor or a null module is", kSupported);
   const bool dense =
@@ -42,11 +44,9 @@ void check_tensor(const at::Tensor& tensor, const std::string& owner) {
                          kSupported);
 }
 
-}  // namespace
-
 DataWeight weight_of(const Data& data) {
   if (data.module() == nullptr) {
-    check_tensor(data.tensor(), "");
+    check_is_dense(data.tensor(), "");
     return {data.tensor(), data.tensor().is_leaf() && data.tensor().requires_grad()};
   }
   torch::nn::Module& module = *data.module();
@@ -56,8 +56,8 @@ DataWeight weight_of(const Data& data) {
                          module.name(), kSupported,
                          ". Remove its parametrizations first, or pass its `weight`");
   check_not_quantized(module);
-  check_tensor(*weight, "the weight of " + module.name() + ": ");
-  return {*weight, true};
+  check_is_dense(*weight, "the weight of " + module.name() + ": ");
+  return {*weight, true, data.module()};
 }
 
 }  // namespace winnow

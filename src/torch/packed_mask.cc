@@ -1,6 +1,7 @@
 #include "torch/packed_mask.h"
 
 #include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
 
 #include <utility>
 
@@ -41,12 +42,32 @@ std::vector<int64_t> shape_in(const std::string& name, const NamedValues& values
   return sizes;
 }
 
+/// What a packed mask says of itself.
+struct PackedForm {
+  std::vector<int64_t> sizes;
+  c10::ScalarType type;
+};
+
 c10::ScalarType dtype_in(const std::string& name, const NamedValues& values) {
   const auto text = values.get<std::string>(kDtype);
   const std::optional<DType> dtype = dtype_from_name(text);
   const auto type = dtype ? scalar_type_of(*dtype) : std::nullopt;
   TORCH_CHECK(type.has_value(), "Error loading ", name, ": ", kDtype, " is '", text, "'");
   return *type;
+}
+
+PackedForm checked_form(const std::string& name, const NamedValues& values, int64_t most) {
+  const auto bits = values.get<at::Tensor>(kBits);
+  PackedForm form{shape_in(name, values), dtype_in(name, values)};
+  int64_t numel = 1;
+  bool fits = true;
+  for (const int64_t size : form.sizes) fits &= !__builtin_mul_overflow(numel, size, &numel);
+  fits = fits && numel <= most && bits.defined() && bits.scalar_type() == at::kByte &&
+         bits.dim() == 1 &&
+         static_cast<size_t>(bits.numel()) == packed_mask_bytes(static_cast<size_t>(numel));
+  TORCH_CHECK(fits, "Error loading ", name, ": ", kBits, " does not fit ", kShape, " ",
+              to_text(values.at(kShape)), ", or that its data");
+  return form;
 }
 
 }  // namespace
@@ -68,21 +89,22 @@ NamedValues packed_mask_values(const at::Tensor& mask) {
 
 at::Tensor unpacked_mask(const std::string& name, const NamedValues& values, int64_t most) {
   if (!values.contains(kBits)) return {};
-  const auto bits = values.get<at::Tensor>(kBits);
-  const std::vector<int64_t> sizes = shape_in(name, values);
-  const c10::ScalarType type = dtype_in(name, values);
-  int64_t numel = 1;
-  bool fits = true;
-  for (const int64_t size : sizes) fits &= !__builtin_mul_overflow(numel, size, &numel);
-  fits = fits && numel <= most && bits.defined() && bits.scalar_type() == at::kByte &&
-         bits.dim() == 1 &&
-         static_cast<size_t>(bits.numel()) == packed_mask_bytes(static_cast<size_t>(numel));
-  TORCH_CHECK(fits, "Error loading ", name, ": ", kBits, " does not fit ", kShape, " ",
-              to_text(values.at(kShape)), ", or that its data");
-  const at::Tensor mask = at::empty(sizes, at::kChar);
-  const at::Tensor packed = bits.to(at::kCPU).contiguous();
+  const PackedForm form = checked_form(name, values, most);
+  const at::Tensor mask = at::empty(form.sizes, at::kChar);
+  unpack_into(values, mask);
+  return mask.to(form.type);
+}
+
+bool can_unpack_into(const std::string& name, const NamedValues& values, const at::Tensor& mask) {
+  if (!values.contains(kBits)) return false;
+  const PackedForm form = checked_form(name, values, mask.numel());
+  return mask.is_cpu() && mask.is_contiguous() && mask.element_size() == 1 && !mask.is_neg() &&
+         mask.scalar_type() == form.type && mask.sizes() == at::IntArrayRef(form.sizes);
+}
+
+void unpack_into(const NamedValues& values, const at::Tensor& mask) {
+  const at::Tensor packed = values.get<at::Tensor>(kBits).to(at::kCPU).contiguous();
   unpack_mask(tensor_bytes<uint8_t>(packed), mutable_tensor_bytes<uint8_t>(mask));
-  return mask.to(type);
 }
 
 void check_no_mask_names(const std::string& name, const NamedValues& state) {

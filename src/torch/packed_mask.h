@@ -18,6 +18,12 @@ NamedValues packed_mask_values(const at::Tensor& mask);
 /// `most` values.
 at::Tensor unpacked_mask(const std::string& name, const NamedValues& values, int64_t most);
 
+/// Whether `values` hold a mask in that form with the shape and the dtype of `mask`, which has one
+/// byte a value in contiguous memory of the CPU: then unpack_into cannot fail. Errors as
+/// unpacked_mask.
+bool can_unpack_into(const std::string& name, const NamedValues& values, const at::Tensor& mask);
+void unpack_into(const NamedValues& values, const at::Tensor& mask);
+
 /// c10::ValueError where `state`, what update_mask keeps for `name`, uses a name of this form.
 void check_no_mask_names(const std::string& name, const NamedValues& state);
 

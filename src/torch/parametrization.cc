@@ -107,21 +107,22 @@ void ParametrizationAccess::append(Parametrizable& target, const std::string& na
     created->train(target.module().is_training());
     created->append(std::move(link));
     erase_tensor(target, name);
-    chains_of(target.module())->register_module(name, created);
-    target.lists_.emplace_back(name, std::move(created));
+    attach(target, name, std::move(created));
   }
   target.parametrization_changed(name);
 }
 
-void ParametrizationAccess::discard(Parametrizable& target, const std::string& name) {
-  std::erase_if(target.lists_, [&](const auto& item) { return item.first == name; });
-  chains_of(target.module())->unregister_module(name);
-  if (target.lists_.empty()) target.module().unregister_module(kChildName);
+void ParametrizationAccess::attach(Parametrizable& target, const std::string& name,
+                                   std::shared_ptr<ParametrizationList> chain) {
+  chains_of(target.module())->register_module(name, chain);
+  target.lists_.emplace_back(name, std::move(chain));
 }
 
 void ParametrizationAccess::restore(Parametrizable& target, const std::string& name) {
   const auto chain = target.parametrizations(name);
-  discard(target, name);
+  std::erase_if(target.lists_, [&](const auto& item) { return item.first == name; });
+  chains_of(target.module())->unregister_module(name);
+  if (target.lists_.empty()) target.module().unregister_module(kChildName);
   insert_tensor(target, name, chain->original(), chain->original_is_parameter());
   target.parametrization_changed(name);
 }
@@ -181,10 +182,10 @@ void check_evaluation(const at::Tensor& before, Parametrization& link) {
                     before.sizes());
 }
 
-void adopt_values(const at::Tensor& original, const at::Tensor& values) {
-  original.set_data(values);
+void adopt_values(const at::Tensor& mask, const at::Tensor& values) {
+  mask.set_data(values);
   // set_data keeps the version: a backward pass that saved the old values would read the new ones.
-  bump_version(original);
+  bump_version(mask);
 }
 
 void register_parametrization(torch::nn::Module& module, const std::string& tensor_name,
@@ -211,10 +212,10 @@ void remove_parametrizations(torch::nn::Module& module, const std::string& tenso
                     " does not have a parametrization on ", tensor_name);
   auto& target = dynamic_cast<Parametrizable&>(module);
   if (leave_parametrized) {
-    const OutOfInferenceMode normal;
     const at::NoGradGuard no_grad;
     const auto chain = target.parametrizations(tensor_name);
-    adopt_values(chain->original(), chain->read());
+    check_can_be_written(chain->original(), "'" + tensor_name + "' of " + module.name());
+    write_masked_values(*chain);
   }
   ParametrizationAccess::restore(target, tensor_name);
 }

@@ -23,12 +23,13 @@ class ParametrizationAccess {
   static void append(Parametrizable& target, const std::string& name,
                      std::shared_ptr<Parametrization> link);
 
+  /// Puts `chain` under `name`, which the module has not yet.
+  static void attach(Parametrizable& target, const std::string& name,
+                     std::shared_ptr<ParametrizationList> chain);
+
   /// Takes the chain of `name` off and puts its original back under the name.
   /// Precondition: there is a chain.
   static void restore(Parametrizable& target, const std::string& name);
-
-  /// Takes the chain of `name` off, and the tensor with it.
-  static void discard(Parametrizable& target, const std::string& name);
 
   /// Puts every original back under its name in a shallow copy of a module, whose chains stay with
   /// the module that was copied.
@@ -48,7 +49,17 @@ class ParametrizationAccess {
 /// Evaluates `link` on `before`, without gradient: c10::ValueError where it changes dtype or shape.
 void check_evaluation(const at::Tensor& before, Parametrization& link);
 
-/// Makes `original`, the same tensor object, hold `values`: storage, sizes and strides.
-void adopt_values(const at::Tensor& original, const at::Tensor& values);
+/// Makes `mask`, the same tensor object, hold `values`: storage, sizes, strides and dtype. For
+/// masks alone: what shares memory with the tensor would keep the old values.
+void adopt_values(const at::Tensor& mask, const at::Tensor& values);
+
+/// c10::ValueError, beginning with `what`, where the values of `tensor` cannot be changed one by
+/// one in their place: expanded and otherwise overlapping views, lazy zeros.
+void check_can_be_written(const at::Tensor& tensor, const std::string& what);
+
+/// Writes what `chain` reads into its original, in the memory that it has, which whoever shares it
+/// sees. Precondition: check_can_be_written holds.
+/// Allocates no more than a few MB for a mask, and the tensor's size for other links.
+void write_masked_values(const ParametrizationList& chain);
 
 }  // namespace winnow

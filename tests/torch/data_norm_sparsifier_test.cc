@@ -17,6 +17,7 @@ using testing::CapturedWarnings;
 using testing::counting;
 using ::testing::HasSubstr;
 using testing::message_of;
+using ::testing::SizeIs;
 
 TEST(DataNormSparsifier, ChecksItsOptions) {
   const auto refused = [](const DataNormSparsifierOptions& options, const char* gist) {
@@ -66,24 +67,70 @@ TEST(DataNormSparsifier, RefusesDataWithoutANorm) {
 
 TEST(DataNormSparsifier, InheritsZerosPerBlockAsANumberAndSaysSo) {
   DataNormSparsifier sparsifier;
-  sparsifier.add_data("x", counting({4, 4}), {.config = {{"sparse_block_shape", {1, 1}}}});
-  const auto message = message_of<c10::ValueError>([&] { sparsifier.step(); });
+  const auto message = message_of<c10::ValueError>([&] {
+    sparsifier.add_data("x", counting({4, 4}), {.config = {{"sparse_block_shape", {1, 1}}}});
+  });
   EXPECT_THAT(message, HasSubstr("zeros_per_block 4 cannot be more than"));
   EXPECT_THAT(message, HasSubstr("(1, 1)"));
-  EXPECT_TRUE(sparsifier.get_mask("x").equal(torch::ones({4, 4})));
+  EXPECT_TRUE(sparsifier.names().empty());
   // None means the whole block, whatever it is.
-  sparsifier.set_config("x", "zeros_per_block", c10::IValue());
+  sparsifier.add_data(
+      "x", counting({4, 4}),
+      {.config = {{"sparse_block_shape", {1, 1}}, {"zeros_per_block", c10::IValue()}}});
   sparsifier.step();
   EXPECT_EQ(sparsifier.get_mask("x").sum().item<int64_t>(), 8);
+}
+
+TEST(DataNormSparsifier, RefusesMoreZerosThanABlockHasWhenTheyAreSet) {
+  EXPECT_THAT(message_of<c10::ValueError>([] {
+                DataNormSparsifier sparsifier({.sparse_block_shape = {1, 4}, .zeros_per_block = 5});
+              }),
+              HasSubstr("zeros_per_block 5 cannot be more than"));
+  DataNormSparsifier sparsifier;
+  EXPECT_THROW(sparsifier.add_data("x", counting({4, 4}), {.config = {{"zeros_per_block", 5}}}),
+               c10::ValueError);
+  sparsifier.add_data("x", counting({4, 4}));
+  EXPECT_THAT(
+      message_of<c10::ValueError>([&] { sparsifier.set_config("x", "zeros_per_block", 5); }),
+      HasSubstr("'x': zeros_per_block 5"));
+  // A new block may need new zeros, and one of the two is set first: step sees both.
+  sparsifier.set_config("x", "sparse_block_shape", {1, 1});
+  EXPECT_THROW(sparsifier.step(), c10::ValueError);
+  sparsifier.set_config("x", "zeros_per_block", 1);
+  sparsifier.step();
+}
+
+TEST(DataNormSparsifier, WarnsOfALevelThatIsNoShare) {
+  CapturedWarnings warnings;
+  DataNormSparsifier sparsifier({.sparsity_level = 90});
+  ASSERT_THAT(warnings.messages(), SizeIs(1));
+  EXPECT_THAT(warnings.messages()[0], HasSubstr("drops every value"));
+  EXPECT_THAT(warnings.messages()[0], HasSubstr("90 % is 0.9"));
+  sparsifier.add_data("x", counting({4, 4}), {.config = {{"sparsity_level", -0.5}}});
+  EXPECT_THAT(warnings.messages().back(), HasSubstr("drops nothing"));
+  const size_t count = warnings.messages().size();
+  sparsifier.set_config("x", "sparsity_level", 1.0);
+  sparsifier.set_config("x", "sparsity_level", 0.0);
+  EXPECT_THAT(warnings.messages(), SizeIs(count));
+}
+
+TEST(DataNormSparsifier, SaysThatALevelIsAString) {
+  EXPECT_THAT(message_of<c10::TypeError>([] {
+                DataNormSparsifier sparsifier;
+                sparsifier.add_data("x", counting({4, 4}), {.config = {{"sparsity_level", "0.5"}}});
+              }),
+              HasSubstr("got the string '0.5'"));
 }
 
 TEST(DataNormSparsifier, AFailingStepLeavesEveryMask) {
   DataNormSparsifier sparsifier;
   sparsifier.add_data("good", counting({4, 4}));
-  sparsifier.add_data("bad", counting({4, 4}), {.config = {{"sparse_block_shape", {1, 1}}}});
+  sparsifier.add_data("bad", counting({4, 4}));
+  const auto version = sparsifier.get_mask("good")._version();
+  sparsifier.set_config("bad", "sparse_block_shape", {1, 1});  // zeros_per_block stays 4
   EXPECT_THROW(sparsifier.step(), c10::ValueError);
   EXPECT_TRUE(sparsifier.get_mask("good").equal(torch::ones({4, 4})));
-  EXPECT_EQ(sparsifier.get_mask("good").scalar_type(), torch::kFloat);
+  EXPECT_EQ(sparsifier.get_mask("good")._version(), version);
 }
 
 // The data of the second name becomes unreadable after it was added.

@@ -137,7 +137,7 @@ TEST(DataSparsifierState, RefusesWhatDoesNotFitTogether) {
   refused("must be a tensor", [](auto& s) { s.state["x"].set("mask", 3); });
   refused("must match x shape", [](auto& s) { s.state["x"].set("mask", torch::ones({2})); });
   refused("may not change the dtype", [](auto& s) {
-    s.state["x"].set("mask", torch::ones({2, 2}, torch::kDouble));
+    s.state["x"].set("mask", torch::full({2, 2}, 1.0 / 3, torch::kDouble));  // no float has that
   });
   refused("is undefined", [](auto& s) { s.state["x"].set("mask", at::Tensor()); });
   refused("its tensor is undefined",
@@ -293,6 +293,74 @@ TEST(DataSparsifierState, OtherFilesAreRefusedAndChangeNothing) {
   std::stringstream cut(whole.str().substr(0, whole.str().size() / 2));
   EXPECT_THROW(torch::load(loaded, cut), c10::Error);
   EXPECT_THAT(loaded.names(), ElementsAre("mine"));
+}
+
+TEST(DataSparsifierState, LoadsWhatWasSavedAfterTheDataChangedTheirType) {
+  for (const bool given : {false, true}) {
+    FirstRowSparsifier sparsifier;
+    torch::nn::Embedding embedding(3, 2);
+    sparsifier.add_data(
+        "x", embedding,
+        {.config = given ? NamedValues{{"mask", torch::eye(3).slice(1, 0, 2)}} : NamedValues()});
+    embedding->to(torch::kHalf);
+    for (const MaskFormat format : {MaskFormat::kPacked, MaskFormat::kTorchAo}) {
+      FirstRowSparsifier loaded;
+      loaded.load_state_dict(sparsifier.state_dict({.mask_format = format}));
+      EXPECT_EQ(loaded.get_data("x", false).scalar_type(), torch::kHalf);
+      EXPECT_TRUE(
+          loaded.get_mask("x").to(torch::kFloat).equal(sparsifier.get_mask("x").to(torch::kFloat)));
+    }
+    std::stringstream stream;
+    torch::save(sparsifier, stream);
+    FirstRowSparsifier loaded;
+    torch::load(loaded, stream);
+    EXPECT_EQ(loaded.get_data("x").scalar_type(), torch::kHalf);
+  }
+}
+
+TEST(DataSparsifierState, RefusesDataThatAddDataRefuses) {
+  const DataSparsifierState good = Stepped().state_dict();
+  const at::Tensor quantized =
+      torch::quantize_per_tensor(torch::ones({2, 2}), 0.1, 0, torch::kQUInt8);
+  for (const at::Tensor& data :
+       {torch::ones({2, 2}).to_sparse(), torch::ones({2, 2}).to_sparse_csr(), quantized}) {
+    DataSparsifierState state = good;
+    state.container["parametrizations.x.original"] = data;
+    Stepped sparsifier;
+    const auto message = message_of<AssertionError>([&] { sparsifier.load_state_dict(state); });
+    EXPECT_THAT(message, HasSubstr("'x', "));
+    EXPECT_THAT(message, HasSubstr("not supported"));
+    expect_stepped(sparsifier);
+  }
+}
+
+TEST(DataSparsifierState, MasksAreLoadedIntoTheMasksThatAreHere) {
+  Stepped source;
+  source.get_mask("y")[1][1] = 0;
+  const DataSparsifierState packed = source.state_dict(),
+                            dense = source.state_dict({.mask_format = MaskFormat::kTorchAo});
+  for (const DataSparsifierState& state : {packed, dense}) {
+    Stepped target;
+    const at::Tensor mask = target.get_mask("y"), data = target.get_data("y");
+    const auto version = mask._version();
+    target.load_masks(state);
+    EXPECT_EQ(target.get_mask("y").is_same(mask), state.state["y"].contains("mask_bits"));
+    EXPECT_TRUE(target.get_mask("y").equal(source.get_mask("y")));
+    EXPECT_TRUE(target.get_data("y").is_same(data));
+    EXPECT_TRUE(target.get_data("y", false).equal(source.get_data("y", false)));
+    if (target.get_mask("y").is_same(mask)) {
+      EXPECT_GT(mask._version(), version);
+    }
+  }
+}
+
+TEST(DataSparsifierState, AStateOfWhichOneMaskDoesNotFitLoadsNone) {
+  Stepped source, target;
+  source.get_mask("x").fill_(1);
+  DataSparsifierState state = source.state_dict();
+  state.state["y"].set("mask_shape", {2, 3});
+  EXPECT_THROW(target.load_masks(state), c10::Error);
+  expect_stepped(target);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <sstream>
 
+#include "torch/sparsifiers.h"
 #include "winnow/torch/error.h"
 #include "winnow/torch/fake_sparsity.h"
 
@@ -105,7 +106,7 @@ TEST(Parametrization, RemovingKeepsTheTensorObjectWithEitherValues) {
     EXPECT_TRUE(module->weight.is_same(before));
     EXPECT_TRUE(before.requires_grad());
     EXPECT_EQ(before[1].item<float>(), leave ? 0 : -2);
-    EXPECT_TRUE(view.equal(torch::tensor({1.0F, -2.0F, 3.0F})));
+    EXPECT_TRUE(view.equal(before)) << "what shares the memory has other values";
     module(torch::ones({3})).sum().backward();
     optimizer.step();
     EXPECT_EQ(module->weight[2].item<float>(), 2);
@@ -125,6 +126,17 @@ TEST(Parametrization, OfABufferKeepsEveryOtherMember) {
   EXPECT_THAT(module->named_parameters(/*recurse=*/false).keys(), ::testing::ElementsAre("weight"));
   // LibTorch lists no undefined parameter, but refuses its name a second time.
   EXPECT_THROW(module->register_parameter("absent", at::Tensor(), false), c10::Error);
+}
+
+TEST(Parametrization, RemovingRefusesValuesThatShareAPlace) {
+  Scaled module;
+  module->weight.set_data(torch::ones({1}).expand({3}));
+  register_parametrization(*module, "weight", mask_of({1, 0, 1}));
+  EXPECT_THAT(
+      testing::message_of<c10::ValueError>([&] { remove_parametrizations(*module, "weight"); }),
+      HasSubstr("'weight' of"));
+  EXPECT_TRUE(is_parametrized(*module, "weight"));
+  remove_parametrizations(*module, "weight", /*leave_parametrized=*/false);
 }
 
 TEST(Parametrization, RefusesWhatCannotWorkAndChangesNothing) {

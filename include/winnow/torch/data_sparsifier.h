@@ -122,8 +122,13 @@ struct DataSparsifierSnapshot : DataSparsifierState {
 /// Holds named data, computes their masks in `step` and applies them in `squash_mask`.
 ///
 /// A tensor that was added stays the caller's: the container holds the same tensor object, sees
-/// what is done to it in place, and squash_mask writes the result into it. While it is masked,
-/// reads by get_data(name, false) are mask * original, fresh each time, with gradient.
+/// what is done to it in place, and squash_mask writes the result into its memory. While it is
+/// masked, reads by get_data(name, false) are mask * original, fresh each time, with gradient.
+///
+/// Memory: add_data takes nothing of a tensor's size. From the first step on (or get_mask) there is
+/// a mask of one byte a value: data of F32 take 1.25 times their bytes then, and at the peak of a
+/// step, F64 1.125, F16 and BF16 1.5 times. squash_mask takes a few MB besides, load_masks what the
+/// state takes by itself.
 ///
 /// All collections iterate in the order of insertion; a replaced name moves to the end. A call that
 /// throws has changed nothing, but for `step` where update_mask of a subclass throws halfway.
@@ -135,28 +140,37 @@ class BaseDataSparsifier {
   BaseDataSparsifier(const BaseDataSparsifier&) = delete;
   BaseDataSparsifier& operator=(const BaseDataSparsifier&) = delete;
 
-  /// Puts `data` into the container under `name`, masked with ones (or the mask of the config), and
-  /// returns what get_data(name, false) returns. A name that is there already is replaced, with a
-  /// warning: its configuration, and its mask under reuse_mask, carry over; the tensor it held
-  /// before goes back to its owner as it is.
+  /// Puts `data` into the container under `name`, masked with ones (or the mask of the config). A
+  /// name that is there already is replaced, with a warning: its configuration, and its mask under
+  /// reuse_mask, carry over; the tensor it held before goes back to its owner as it is. Allocates
+  /// no values: the ones are one value until somebody asks for them. Costs the same however many
+  /// names there are.
   ///
   /// KeyError: `name` is empty, holds a '.' or is "parametrizations". AssertionError "specified
   /// data type ... not supported": undefined, sparse or quantized tensors, other modules, modules
   /// that are parametrized; and masks, given or kept, whose shape is not that of the data.
   /// c10::ValueError: a mask that would change the data's dtype, a value of a declared field
-  /// outside its range. c10::TypeError: a value of a declared field of the wrong type. Differs from
-  /// torch.ao: any name without a '.' is fine but "parametrizations"; subclasses of the modules are
-  /// accepted; a squashed name can be replaced; nothing is changed by a failing call.
-  at::Tensor add_data(const std::string& name, const Data& data,
-                      const AddDataOptions& options = {});
+  /// outside its range or not fitting to the others. c10::TypeError: a value of a declared field of
+  /// the wrong type. Differs from torch.ao: returns nothing, since a masked read is a second table:
+  /// get_data(name, false) makes it; the first mask is int8; any name without a '.' is fine but
+  /// "parametrizations"; subclasses of the modules are accepted; a squashed name can be replaced;
+  /// nothing is changed by a failing call.
+  void add_data(const std::string& name, const Data& data, const AddDataOptions& options = {});
+
+  /// Takes `name` out, with its mask, configuration and state; the tensor, masked or squashed,
+  /// stays with its owner as it is. A schedule does not set it any more; one that is asked for a
+  /// level of its own for that name fails at its next step. c10::ValueError "data with specified
+  /// name does not exist". Not in torch.ao.
+  void remove_data(const std::string& name);
 
   /// Computes the masks of all data by update_mask, in order, without gradient. Does nothing while
   /// enable_mask_update is false. Counts itself either way (step_count).
-  /// c10::ValueError "mask squashed" naming the entry where one was squashed: no mask is touched.
+  /// c10::ValueError, no mask touched: "mask squashed" naming the entry where one was squashed; an
+  /// entry whose module has another weight now. c10::Error from within step.
   void step();
 
-  /// The live mask of `name`, also after it was squashed. Change it in place.
-  /// c10::ValueError "data with specified name does not exist".
+  /// The live mask of `name`, also after it was squashed. Change it in place. Before the first step
+  /// it takes memory from here on. c10::ValueError "data with specified name does not exist".
   at::Tensor get_mask(const std::string& name) const;
 
   /// The original of `name`: the tensor object that was added; or, without `return_original`, its
@@ -164,12 +178,15 @@ class BaseDataSparsifier {
   /// c10::ValueError for an unknown name, or "mask squashed" for an original that is gone.
   at::Tensor get_data(const std::string& name, bool return_original = true) const;
 
-  /// Ends the masking of `names`, or of all. With `leave_parametrized` the tensor that was added
-  /// takes over the masked values: the same tensor object, so an optimizer goes on working; views
-  /// of it keep the old values. Without, it stays as it was. Mask and configuration are kept. A
-  /// dropped value that was negative is -0 then; apply_mask_ (torch/tensor_mask.h) makes it +0.
-  /// c10::ValueError "does not have a parametrization on NAME" for names that are unknown, squashed
-  /// already or given twice; all names are checked before any is touched.
+  /// Ends the masking of `names`, or of all. With `leave_parametrized` the masked values are
+  /// written into the memory of the tensor that was added: views, slices, NumPy's arrays and
+  /// whatever else shares it see them. Without, it stays as it was. Mask and configuration are
+  /// kept. A dropped value that was negative is -0 then; apply_mask_ (torch/tensor_mask.h) makes it
+  /// +0. c10::ValueError "does not have a parametrization on NAME" for names that are unknown or
+  /// squashed already; for a name that is given twice; for expanded and overlapping views, which
+  /// have no place of its own for each value; for data whose module has another weight now. All
+  /// names are checked before any is touched. Differs from torch.ao: there the tensor gets another
+  /// storage.
   void squash_mask() { squash_mask(names()); }
   void squash_mask(const std::vector<std::string>& names, bool leave_parametrized = true);
 
@@ -180,23 +197,27 @@ class BaseDataSparsifier {
   /// completely, and only new names are added, in front of them. Loaded data are tensors of the
   /// container's own, tied to no caller.
   /// c10::Error "Error loading NAME" where the three parts do not fit together, AssertionError
-  /// where a mask does not fit its data; nothing is changed then.
+  /// where a mask does not fit its data, or data that add_data refuses; nothing is changed then. A
+  /// mask whose dtype would change that of its data is converted where it loses nothing by that.
   void load_state_dict(const DataSparsifierState& state, bool strict = true);
 
   /// Takes over the masks, the configurations and what update_mask keeps, of exactly the names that
   /// are here; their data stay, the same tensor objects. For a model that was loaded by itself and
-  /// attached again. The container of `state` is not looked at.
+  /// attached again. The container of `state` is not looked at. Packed int8 masks are unpacked into
+  /// the masks that are here, so that no second set is made.
   /// c10::Error "Error loading NAME" where the names differ; else as load_state_dict.
   void load_masks(const DataSparsifierState& state);
 
   /// Everything, for copies and files; and back. setstate throws as load_state_dict does, and
   /// c10::Error where the defaults or a configuration lack a declared field.
-  DataSparsifierSnapshot getstate() const;
+  DataSparsifierSnapshot getstate(const StateDictOptions& options = {
+                                      .mask_format = MaskFormat::kTorchAo}) const;
   void setstate(const DataSparsifierSnapshot& snapshot);
 
   /// torch::save(sparsifier, "file.pt") and torch::load(sparsifier, "file.pt") call these.
   /// c10::Error where the file was not written by `save`, or by one of another class. LibTorch
-  /// reads the archive: load files that you trust.
+  /// reads the archive, without a checksum: a damaged file may load other values. For what has to
+  /// last, save_torch_file (torch/torch_file.h) writes a state that both languages read.
   void save(torch::serialize::OutputArchive& archive) const;
   void load(torch::serialize::InputArchive& archive);
 
@@ -234,8 +255,8 @@ class BaseDataSparsifier {
   /// How often step was called.
   int64_t step_count() const noexcept;
 
-  /// The module that holds the data, `named_parameters` and all; another one after a strict load.
-  /// Do not change its structure.
+  /// A module that shows the data, `named_parameters` and all: the very tensors. Made anew after
+  /// names were added, removed, squashed or loaded. Do not change its structure.
   std::shared_ptr<const torch::nn::Module> container() const;
 
   /// The class name and every configuration, one value a line, sorted, as upstream prints it.
@@ -243,10 +264,13 @@ class BaseDataSparsifier {
 
  protected:
   /// A field of the configuration that the sparsifier declares. `check` throws c10::TypeError or
-  /// c10::ValueError, whose message names the field, for values that it refuses.
+  /// c10::ValueError, whose message names the field, for values that it refuses. `check_with`,
+  /// which may be null, does so where the field does not fit to the rest of the whole configuration
+  /// of data `name`: asked when data are added or loaded, and when this field is set.
   struct ConfigField {
     std::string name;
     std::function<void(const c10::IValue&)> check;
+    std::function<void(const std::string& name, const NamedValues& config)> check_with = nullptr;
   };
 
   /// @param defaults the configuration of data that brings none of its own, and with it the
@@ -272,6 +296,10 @@ class BaseDataSparsifier {
   /// once.
   virtual void update_masks();
 
+  /// The mask of `name` as it lies, for sparsifiers that make it anew: not changed in place, where
+  /// the ones of the beginning may share one value.
+  at::Tensor raw_mask(const std::string& name) const;
+
   /// Throws where this sparsifier cannot work on `weight`; add_data asks before it changes
   /// anything.
   virtual void check_data(const std::string& name, const at::Tensor& weight) const;
@@ -283,6 +311,7 @@ class BaseDataSparsifier {
 
  private:
   friend class BaseDataScheduler;
+  friend class HeldMasks;
   struct Impl;
   std::shared_ptr<Impl> impl_;  // shared, so that a scheduler sees that its sparsifier is gone
 };

@@ -1,5 +1,6 @@
 #include "winnow/torch/nn/quantizable.h"
 
+#include <c10/util/Exception.h>
 #include <torch/serialize/input-archive.h>
 #include <torch/serialize/output-archive.h>
 
@@ -25,11 +26,8 @@ void check_names(const Parametrizable& module) {
 
 /// Takes the weight out of the module, with its parametrizations.
 void remove_weight(Parametrizable& module) {
-  if (module.parametrizations(kWeight) != nullptr) {
-    ParametrizationAccess::discard(module, kWeight);
-  } else {
-    ParametrizationAccess::erase_tensor(module, kWeight);
-  }
+  if (module.parametrizations(kWeight) != nullptr) ParametrizationAccess::restore(module, kWeight);
+  ParametrizationAccess::erase_tensor(module, kWeight);
 }
 
 void insert_buffers(Parametrizable& module, const QuantizedWeight& weight) {
