@@ -76,7 +76,7 @@ enum class ErrorCode : uint16_t {
   kDataPastEnd = 127,        ///< a tensor ends past the end of the file
   kTrailingData = 128,       ///< bytes after the last tensor
   kDuplicateMetadata = 129,  ///< `__metadata__` twice
-  kMetadataType = 130,       ///< `__metadata__` is no object of strings
+  kMetadataType = 130,       ///< `__metadata__` is neither null nor an object of strings
   kDuplicateMetadataKey = 131,
   kNameTooLong = 132,      ///< a tensor name over 64 KiB
   kStringTooLong = 133,    ///< any string over 8 MiB
