@@ -144,6 +144,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "ZipHole";
     case ErrorCode::kZipCrc:
       return "ZipCrc";
+    case ErrorCode::kNoChecksums:
+      return "NoChecksums";
     case ErrorCode::kTorchScript:
       return "TorchScript";
     case ErrorCode::kUnknownRecord:

@@ -78,13 +78,15 @@ const SmallRecord* find_small(std::string_view name) {
   return found == std::end(kSmallRecords) ? nullptr : found;
 }
 
-Status check_small(const SizedFile& file, const SmallRecord& small, const TorchRecord& record) {
+Status check_small(const SizedFile& file, const SmallRecord& small, const TorchRecord& record,
+                   bool has_checksum) {
   if (record.bytes > kMaxSmallBytes) {
     return {ErrorCode::kRecordTooLarge,
             concat("it has ", record.bytes, " bytes, at most ", kMaxSmallBytes, " are allowed")};
   }
   std::string text(record.bytes, '\0');
-  WINNOW_RETURN_IF_ERROR(read_record(file, record, std::as_writable_bytes(std::span(text))));
+  WINNOW_RETURN_IF_ERROR(
+      read_record(file, record, has_checksum, std::as_writable_bytes(std::span(text))));
   return small.check(text);
 }
 
@@ -105,7 +107,7 @@ Status check_torch_script(std::span<const ZipRecord> records) {
 Status sort_record(const SizedFile& file, uint32_t index, TorchRecords& out) {
   const TorchRecord& record = out.all[index];
   if (const SmallRecord* small = find_small(record.name)) {
-    return check_small(file, *small, record);
+    return check_small(file, *small, record, out.has_checksums);
   }
   if (const auto number = payload_number(record.name)) {
     out.payloads.push_back({*number, index});
@@ -132,6 +134,22 @@ Status strip_prefix(std::string& name, std::string& prefix) {
   }
   name.erase(0, slash + 1);
   return {};
+}
+
+// torch writes 0 as every CRC after set_crc32_options(False). With checksums that cannot be: the
+// record "version" has another one, whichever its text.
+bool lacks_checksums(std::span<const TorchRecord> records) {
+  return std::ranges::all_of(records, [](const TorchRecord& r) { return r.crc32 == 0; }) &&
+         std::ranges::any_of(records, [](const TorchRecord& r) { return r.bytes > 0; });
+}
+
+Status check_checksums(TorchRecords& records, const TorchOpenOptions& options) {
+  records.has_checksums = !lacks_checksums(records.all);
+  if (records.has_checksums || options.allow_missing_checksums) return {};
+  return {ErrorCode::kNoChecksums,
+          "it was written without checksums, as torch.save does after "
+          "torch.serialization.set_crc32_options(False), so damage would go unnoticed; save it "
+          "again with checksums, or allow missing checksums where it is opened"};
 }
 
 Status require_record(const TorchRecords& records, std::string_view name) {
@@ -166,13 +184,14 @@ Status check_front(const SizedFile& file) {
   return {ErrorCode::kNotZip, "the file is no torch archive: it does not start as a zip file does"};
 }
 
-Result<TorchRecords> read_torch_records(const SizedFile& file) {
+Result<TorchRecords> read_torch_records(const SizedFile& file, const TorchOpenOptions& options) {
   WINNOW_RETURN_IF_ERROR(check_front(file));
   WINNOW_ASSIGN_OR_RETURN(ZipDirectory directory, read_zip_directory(file));
   WINNOW_RETURN_IF_ERROR(check_torch_script(directory.records));
   WINNOW_RETURN_IF_ERROR(check_zip_records(file, directory));
   TorchRecords out;
   WINNOW_RETURN_IF_ERROR(name_records(std::move(directory), out));
+  WINNOW_RETURN_IF_ERROR(check_checksums(out, options));
   for (uint32_t i = 0; i < out.all.size(); ++i) {
     WINNOW_RETURN_IF_ERROR(
         sort_record(file, i, out)
@@ -184,15 +203,16 @@ Result<TorchRecords> read_torch_records(const SizedFile& file) {
   return out;
 }
 
-Status read_record(const SizedFile& file, const TorchRecord& record, std::span<std::byte> out) {
+Status read_record(const SizedFile& file, const TorchRecord& record, bool has_checksum,
+                   std::span<std::byte> out) {
   uint32_t crc = 0;
   for (uint64_t done = 0; done < out.size();) {
     const auto chunk = out.subspan(done, std::min(kChunkBytes, out.size() - done));
     WINNOW_RETURN_IF_ERROR(file.read(record.offset + done, chunk));
-    crc = crc32(crc, chunk);
+    if (has_checksum) crc = crc32(crc, chunk);
     done += chunk.size();
   }
-  if (crc == record.crc32) return {};
+  if (!has_checksum || crc == record.crc32) return {};
   return {ErrorCode::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
                                      " was written: the file is damaged")};
 }

@@ -102,6 +102,7 @@ enum class ErrorCode : uint16_t {
   kZipOverlap = 216,        ///< two records share bytes
   kZipHole = 217,           ///< bytes that belong to no record
   kZipCrc = 218,            ///< a payload's CRC-32 is not the one in the directory
+  kNoChecksums = 219,       ///< written without any CRC-32, and that was not asked for
 
   // Records that a torch archive must or may not have (exit 3).
   kTorchScript = 220,         ///< a TorchScript module: code, not data
