@@ -79,7 +79,7 @@ Result<std::unique_ptr<FileLock>> lock_named(Env& env, const std::string& temp) 
 // Removes what a killed writer left. kBusy where the writer lives.
 Status remove_leftover(Env& env, const std::string& temp) {
   WINNOW_ASSIGN_OR_RETURN(const std::unique_ptr<FileLock> lock, lock_named(env, temp));
-  if (lock == nullptr) return {ErrorCode::kBusy, "another process is writing this file"};
+  if (lock == nullptr) return {ErrorCode::kBusy, "another process or thread is writing this file"};
   return env.remove(temp);
 }
 
@@ -113,7 +113,7 @@ Result<Claim> claim_temp(Env& env, const std::string& temp, uint32_t mode) {
     WINNOW_ASSIGN_OR_RETURN(Claim claim, try_claim(env, temp, mode));
     if (claim.file != nullptr) return claim;
   }
-  return Status(ErrorCode::kBusy, "other processes are writing this file");
+  return Status(ErrorCode::kBusy, "other processes or threads are writing this file");
 }
 
 // Gives `file` the owner of the file it replaces; false where only a part of that was permitted.

@@ -36,7 +36,7 @@ enum class ErrorCode : uint16_t {
   kIoError = 40,          ///< open, read, write, fsync, rename...: the message holds errno's text
   kNotDurable = 41,       ///< the output is in place, but the directory could not be synced
   kInputChanged = 42,     ///< the input was changed or cut short while it was read
-  kBusy = 43,             ///< another process is writing the same output
+  kBusy = 43,             ///< another process or thread is writing the same output
   kUnsupportedFile = 44,  ///< a directory, FIFO, device or dangling link where a file is needed
   kOutOfMemory = 45,
   kInterrupted = 46,  ///< the caller asked a long call to stop
