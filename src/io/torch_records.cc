@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "io/concat.h"
 #include "io/crc32.h"
+#include "io/file_kind.h"
 #include "io/storage_number.h"
 #include "io/zip_format.h"
 #include "winnow/io/escape_name.h"
@@ -171,17 +172,20 @@ Status name_records(ZipDirectory directory, TorchRecords& out) {
 Status check_front(const SizedFile& file) {
   constexpr size_t kTarMagicAt = 257;  // of POSIX tar, in the first block
   constexpr std::string_view kTarMagic = "ustar";
-  std::string front(std::min<uint64_t>(file.size(), kTarMagicAt + kTarMagic.size()), '\0');
+  std::string front(std::min<uint64_t>(file.size(), kFrontBytes), '\0');
   WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(front))));
   // First: any bytes may stand at the tar's magic, the name of a parameter among them.
   if (front.starts_with("PK\x03\x04")) return {};
-  const bool is_tar = front.size() == kTarMagicAt + kTarMagic.size() && front.ends_with(kTarMagic);
+  const bool is_tar =
+      front.size() > kTarMagicAt && front.compare(kTarMagicAt, kTarMagic.size(), kTarMagic) == 0;
   if (front.starts_with('\x80') || is_tar) {
     return {ErrorCode::kLegacyArchive,
             "this was saved in the format before torch 1.6; save it again with "
             "torch.save(torch.load(path, weights_only=True), path)"};
   }
-  return {ErrorCode::kNotZip, "the file is no torch archive: it does not start as a zip file does"};
+  std::string message = file_kind_message(std::as_bytes(std::span(front)), "torch archive");
+  if (message.empty()) message = "this is no torch archive: it does not start as a zip file does";
+  return {ErrorCode::kNotZip, std::move(message)};
 }
 
 Result<TorchRecords> read_torch_records(const SizedFile& file, const TorchOpenOptions& options) {

@@ -1,0 +1,80 @@
+"""What the tool says of files that other programs made, and what it does to places that others use."""
+
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+
+import files
+from tool import fails, report, run
+
+
+def mlx_image(tensors, metadata=None):
+    """A file as MLX 0.32 writes it: null for no metadata, keys sorted, data in an order of its own,
+    nothing padded."""
+    header, data = {"__metadata__": metadata}, b""
+    for name in sorted(tensors, key=lambda name: name[::-1]):
+        dtype, shape, raw = tensors[name]
+        header[name] = {"data_offsets": [len(data), len(data) + len(raw)], "dtype": dtype,
+                        "shape": list(shape)}
+        data += raw
+    text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+@pytest.fixture
+def mlx_model(tmp_path):
+    path = tmp_path / "mlx.safetensors"
+    weight = np.random.default_rng(1).normal(size=(8, 8)).astype(np.float32)
+    path.write_bytes(mlx_image({"a.weight": ("F32", [8, 8], weight.tobytes()),
+                                "flag": ("BOOL", [3], b"\1\0\1"),
+                                "b.weight": files.bf16(weight[:3])}))
+    return path
+
+
+def test_files_of_mlx_are_inspected_pruned_and_verified(mlx_model, tmp_path):
+    content = mlx_model.read_bytes()
+    assert b'"__metadata__":null' in content
+    entries = {t["name"]: t for t in report("inspect", mlx_model, "--stats")["tensors"]}
+    assert entries["a.weight"]["data_offsets"][0] % 4 != 0, "unaligned"
+    assert report("inspect", mlx_model)["metadata"] == {}
+    out = tmp_path / "out.safetensors"
+    run("prune", mlx_model, "-o", out, "-s", "0.5", "--block", "1x1")
+    run("verify", out, "--against", mlx_model)
+    pruned = out.read_bytes()
+    assert (files.tensor(pruned, "a.weight") == 0).sum() == 32
+    assert (files.tensor(pruned, "b.weight") == 0).sum() == 12
+    header, _ = files.parse(pruned)
+    assert set(header["__metadata__"]) == {"winnow.version", "winnow.config"}, "no null is left"
+    for name in entries:
+        assert header[name] == files.parse(content)[0][name]
+
+
+# Fronts of files that are no safetensors files, and what is said. All kinds: tests/io/file_kind_test.cc.
+@pytest.mark.parametrize("content, part", [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 90868376\n",
+     "this is a Git LFS pointer, no safetensors file; run `git lfs pull`"),
+    (b"<!doctype html>\n<html>", "this is a web page"),
+    (b"GGUF\3" + bytes(100), "this is a GGUF file"),
+    (b'{"metadata": {}, "weight_map": {}}', "this is the index of a checkpoint in shards"),
+    (b"", "the file is empty"),
+    (bytes(5000), "NUL bytes"),
+])
+def test_a_file_of_another_kind_is_named(tmp_path, content, part):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(content)
+    for args in [["inspect", path], ["prune", path, "-o", tmp_path / "out"],
+                 ["verify", path, "--against", path]]:
+        message = fails(3, *args)
+        assert message.startswith(f"winnow: {path}: ") and part in message
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+def test_headers_padded_with_nul_say_so(tmp_path):
+    content = files.image({"w": np.ones((1, 4), np.float32)})
+    text = content[8:8 + int.from_bytes(content[:8], "little")] + bytes(3)
+    path = tmp_path / "m"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
+    assert "is a NUL: headers are padded with spaces only" in fails(3, "inspect", path)
