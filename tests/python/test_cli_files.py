@@ -1,14 +1,18 @@
 """What the tool says of files that other programs made, and what it does to places that others use."""
 
+import itertools
 import json
 import os
+import re
+import shutil
 import struct
+import subprocess
 
 import numpy as np
 import pytest
 
 import files
-from tool import fails, report, run
+from tool import WINNOW, fails, report, run
 
 
 def mlx_image(tensors, metadata=None):
@@ -78,3 +82,32 @@ def test_headers_padded_with_nul_say_so(tmp_path):
     path = tmp_path / "m"
     path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(16))
     assert "is a NUL: headers are padded with spaces only" in fails(3, "inspect", path)
+
+
+CLOSED = [" ".join(flags) for count in range(1, 4)
+          for flags in itertools.combinations(["0<&-", "1>&-", "2>&-"], count)]
+
+
+@pytest.mark.parametrize("flags", CLOSED)
+def test_closed_streams_change_no_byte_of_a_file(mlx_model, tmp_path, flags):
+    expected, out = tmp_path / "expected", tmp_path / "out"
+    run("prune", mlx_model, "-o", expected)
+    shell = ["sh", "-c", f'exec "$@" {flags}', "sh", WINNOW, "prune", mlx_model, "-o", out]
+    done = subprocess.run(shell, capture_output=True)
+    assert done.returncode == (4 if "1>&-" in flags else 0), "a result that cannot be printed"
+    assert out.read_bytes() == expected.read_bytes()
+    os.remove(out)
+    assert subprocess.run([*shell, "-q"]).returncode == 0
+    assert out.read_bytes() == expected.read_bytes()
+    assert subprocess.run([*shell, "--what"], capture_output=True).returncode == 2
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("flags", CLOSED)
+def test_no_file_is_written_as_a_standard_stream(mlx_model, tmp_path, flags):
+    log = tmp_path / "log"
+    subprocess.run(["strace", "-f", "-o", log, "-e", "trace=write,pwrite64",
+                    "sh", "-c", f'exec "$@" {flags}', "sh",
+                    WINNOW, "prune", mlx_model, "-o", tmp_path / "out", "-q"])
+    written = {int(fd) for fd in re.findall(r"write(?:64)?\((\d+),", log.read_text())}
+    assert written and min(written) > 2
