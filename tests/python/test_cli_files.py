@@ -1,5 +1,6 @@
 """What the tool says of files that other programs made, and what it does to places that others use."""
 
+import hashlib
 import itertools
 import json
 import os
@@ -54,6 +55,56 @@ def test_files_of_mlx_are_inspected_pruned_and_verified(mlx_model, tmp_path):
     assert set(header["__metadata__"]) == {"winnow.version", "winnow.config"}, "no null is left"
     for name in entries:
         assert header[name] == files.parse(content)[0][name]
+
+
+@pytest.fixture
+def cached(tmp_path):
+    """A model in Hugging Face's cache: (the link in the snapshot, the blob, its content)."""
+    content = files.image({"w": np.arange(64, dtype=np.float32).reshape(8, 8)})
+    blob = tmp_path / "hub" / "blobs" / hashlib.sha256(content).hexdigest()
+    link = tmp_path / "hub" / "snapshots" / "rev" / "model.safetensors"
+    blob.parent.mkdir(parents=True)
+    link.parent.mkdir(parents=True)
+    blob.write_bytes(content)
+    link.symlink_to(f"../../blobs/{blob.name}")
+    return link, blob, content
+
+
+def test_a_blob_of_a_cache_is_not_rewritten(cached):
+    link, blob, content = cached
+    for output in [link, blob]:
+        for flags in [[], ["--overwrite"], ["--overwrite", "--dry-run"]]:
+            message = fails(2, "prune", link, "-o", output, *flags)
+            assert message.startswith(f"winnow: {output}: ")
+            assert "hash of its content" in message and "Write to another file" in message
+            assert "--overwrite-blob" in message
+    assert str(blob) in fails(2, "prune", link, "-o", link, "--overwrite")
+    assert blob.read_bytes() == content
+    assert os.listdir(link.parent) == [link.name] and os.listdir(blob.parent) == [blob.name]
+
+
+def test_a_blob_is_rewritten_where_that_is_asked_for(cached):
+    link, blob, content = cached
+    assert "--overwrite" in fails(2, "prune", link, "-o", link, "--overwrite-blob")
+    run("prune", link, "-o", link, "--overwrite", "--overwrite-blob", "--dry-run")
+    assert blob.read_bytes() == content
+    run("prune", link, "-o", link, "--overwrite", "--overwrite-blob")
+    assert blob.read_bytes() != content and link.is_symlink()
+
+
+def test_the_result_names_the_file_that_was_written(cached, tmp_path):
+    model, _, _ = cached
+    target, link, plain = (tmp_path / name for name in ["target", "link", "plain"])
+    target.write_text("old")
+    link.symlink_to("target")
+    done = run("prune", model, "-o", link, "--overwrite")
+    assert f"result   {link}, a link to {target.resolve()}\n" in done.stdout
+    data = report("prune", model, "-o", link, "--overwrite")
+    assert (data["output"], data["written"]) == (str(link), str(target.resolve()))
+    data = report("prune", model, "-o", plain)
+    assert (data["output"], data["written"]) == (str(plain), str(plain))
+    data = report("prune", model, "-o", link, "--overwrite", "--dry-run")
+    assert (data["output"], data["written"]) == (None, None)
 
 
 # Fronts of files that are no safetensors files, and what is said. All kinds: tests/io/file_kind_test.cc.

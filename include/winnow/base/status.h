@@ -28,6 +28,7 @@ enum class ErrorCode : uint16_t {
   kUnavailableLevel = 3,  ///< a SIMD level that this machine or build does not have
   kAlreadyExists = 4,     ///< an output that is there, and overwriting was not asked for
   kSameFile = 5,          ///< input and output are one file, and overwriting was not asked for
+  kNamedByHash = 6,       ///< an output that is named by its hash, and that was not asked for
 
   // A check that was asked for did not hold (exit 1).
   kCheckFailed = 20,
