@@ -116,8 +116,12 @@ CLI::App* add_prune(CLI::App& app, Arguments& arguments) {
   add_text(*command, "FILE", arguments.file, "", "The safetensors file to prune")->required();
   add_text(*command, "-o,--output", arguments.output, "OUT", "Where the result goes");
   command->add_flag("--dry-run", arguments.dry_run, "Read, compute and print; write nothing");
-  command->add_flag("--overwrite", arguments.overwrite,
-                    "Replace OUT where it exists; it may be FILE itself");
+  CLI::Option* overwrite = command->add_flag("--overwrite", arguments.overwrite,
+                                             "Replace OUT where it exists; it may be FILE itself");
+  command
+      ->add_flag("--overwrite-blob", arguments.overwrite_blob,
+                 "Even where its name is a hash, as in Hugging Face's cache")
+      ->needs(overwrite);
   add_settings_flags(*command, arguments.settings);
   add_run_flags(*command, arguments.run,
                 "List what is not pruned, with reasons, and the seconds of each stage");

@@ -44,6 +44,7 @@ struct Arguments {
   std::string output;  ///< prune; may be empty in a dry run
   bool dry_run = false;
   bool overwrite = false;
+  bool overwrite_blob = false;
 
   std::string against;  ///< verify
 };

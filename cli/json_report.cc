@@ -164,6 +164,7 @@ Status print_prune_json(const PruneJob& job, const PruneResult& result, const Ru
       {"command", "prune"},
       {"input", job.input},
       {"output", job.dry_run ? json(nullptr) : json(job.output)},
+      {"written", job.dry_run ? json(nullptr) : json(result.written)},
       {"dry_run", job.dry_run},
       {"settings", settings_json(job.settings)},
       {"input_bytes", result.input_bytes},

@@ -65,6 +65,13 @@ Totals totals_of(const PruneResult& result) {
   return totals;
 }
 
+// The output as it was typed, and where that is a link, what was really written.
+std::string result_text(const PruneJob& job, const PruneResult& result) {
+  if (job.dry_run) return "none: a dry run writes nothing";
+  if (result.written == job.output) return shown(job.output);
+  return shown(job.output) + ", a link to " + shown(result.written);
+}
+
 std::string summary(const PruneJob& job, const PruneResult& result, const RunFacts& facts,
                     bool verbose) {
   const Totals totals = totals_of(result);
@@ -83,7 +90,7 @@ std::string summary(const PruneJob& job, const PruneResult& result, const RunFac
           bytes_text(bytes / result.seconds.total) + "/s, peak memory " +
           bytes_text(static_cast<double>(facts.peak_memory_bytes)) + "\n";
   if (verbose) text += "stages   " + stages_text(result.seconds) + "\n";
-  text += "result   " + (job.dry_run ? "none: a dry run writes nothing" : shown(job.output)) + "\n";
+  text += "result   " + result_text(job, result) + "\n";
   text += "note     the file keeps its size: it is dense. Its zeros compress (zstd, gzip).\n";
   return text;
 }
@@ -103,7 +110,8 @@ Result<PruneJob> job_from(const Arguments& arguments) {
                   .output = arguments.output,
                   .settings = std::move(settings),
                   .overwrite = arguments.overwrite,
-                  .dry_run = arguments.dry_run};
+                  .dry_run = arguments.dry_run,
+                  .overwrite_blob = arguments.overwrite_blob};
 }
 
 // The library's message, and what the tool offers where it offers something.
@@ -112,6 +120,8 @@ Status with_hint(const Status& status) {
       status.code() == ErrorCode::kNanValue ? " (--nan keep ranks NaN last)"
       : status.code() == ErrorCode::kAlreadyExists || status.code() == ErrorCode::kSameFile
           ? " (--overwrite replaces it)"
+      : status.code() == ErrorCode::kNamedByHash
+          ? " (--overwrite --overwrite-blob replaces it all the same)"
           : "";
   return Status(status.code(), std::string(status.message()) + hint);
 }

@@ -22,6 +22,7 @@ SEEDS = {
     "no_elements": ({"z": entry("F32", [0, 7], 0, 0), "a": entry("F32", [1], 0, 4)}, 4),
     "sub_byte": ({"q": entry("F4", [2, 2], 0, 2), "r": entry("F6_E3M2", [4], 2, 5)}, 5),
     "names": ({"../x": entry("I8", [1], 0, 1), "\0": entry("I8", [1], 1, 2)}, 2),
+    "null_metadata": ({"__metadata__": None, "b": entry("F32", [1], 1, 5), "a": entry("U8", [1], 0, 1)}, 5),
     "both": ({"__metadata__": {"k": "v"}, "w": entry("F16", [1, 2], 0, 4)}, 4),
 }
 

@@ -98,9 +98,26 @@ void check_rewrite(const TorchTree& tree, std::span<const TorchStorage> storages
   require(same.ok() && *same == *pickle);
 }
 
-void run(std::string image) {
-  const Result<TorchArchive> archive =
-      TorchArchive::open(std::make_unique<winnow::testing::MemoryFile>(std::move(image)), "fuzz");
+Result<TorchArchive> open(const std::string& image, bool allow_missing_checksums) {
+  return TorchArchive::open(std::make_unique<winnow::testing::MemoryFile>(image), "fuzz",
+                            {.allow_missing_checksums = allow_missing_checksums});
+}
+
+// To allow missing checksums opens what was refused for them alone, and nothing else.
+void check_option(const std::string& image, const Result<TorchArchive>& lenient) {
+  const Result<TorchArchive> strict = open(image, false);
+  if (strict.status().code() == winnow::ErrorCode::kNoChecksums) {
+    check_message(strict.status());
+    require(!lenient.ok() || !lenient->has_checksums());
+  } else {
+    require(strict.status().code() == lenient.status().code());
+    require(!lenient.ok() || lenient->has_checksums());
+  }
+}
+
+void run(const std::string& image) {
+  const Result<TorchArchive> archive = open(image, true);
+  check_option(image, archive);
   if (!archive.ok()) return check_message(archive.status());
   require(archive->tree().check(archive->storages()).ok());
   uint64_t budget = winnow::kMaxTorchNodes;
@@ -113,12 +130,15 @@ void run(std::string image) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string input(reinterpret_cast<const char*>(data), size);
   if (input.starts_with("PK")) {
-    run(std::move(input));
+    run(input);
   } else {
     // A pickle, whose checksum no mutation would hit, with three payloads.
     run(winnow::testing::archive_image(input).build());
     const std::string bytes(32, '\1');
-    run(winnow::testing::archive_image(input, {bytes, bytes.substr(8), bytes.substr(24)}).build());
+    const winnow::testing::ZipImage image =
+        winnow::testing::archive_image(input, {bytes, bytes.substr(8), bytes.substr(24)});
+    run(image.build());
+    run(winnow::testing::without_checksums(image).build());
   }
   return 0;
 }

@@ -133,12 +133,14 @@ auto run(size_t threads, nb::object listener, const Call& call) {
 }
 
 nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSettings& settings,
-               bool overwrite, bool dry_run, size_t threads, nb::object listener) {
+               bool overwrite, bool overwrite_blob, bool dry_run, size_t threads,
+               nb::object listener) {
   const PruneJob job{.input = path_of(input),
                      .output = path_of(output),
                      .settings = settings,
                      .overwrite = overwrite,
-                     .dry_run = dry_run};
+                     .dry_run = dry_run,
+                     .overwrite_blob = overwrite_blob};
   const PruneResult pruned = run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
     return prune_file(Env::posix(), job, parallel, progress);
   });
@@ -148,6 +150,11 @@ nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSetti
   result["tensors"] = tensors;
   result["input_bytes"] = pruned.input_bytes;
   result["output_bytes"] = pruned.output_bytes;
+  // A path need not be UTF-8; as os.fspath has it.
+  result["written"] =
+      dry_run ? nb::object(nb::none())
+              : nb::steal(PyUnicode_DecodeFSDefaultAndSize(
+                    pruned.written.data(), static_cast<Py_ssize_t>(pruned.written.size())));
   result["seconds"] = seconds_dict(pruned.seconds);
   return result;
 }
@@ -200,8 +207,9 @@ void bind_files(nb::module_& m) {
            "zeros_per_block"_a.none(), "nm"_a.none(), "l2"_a, "global_scope"_a, "keep_nan"_a,
            "include"_a, "exclude"_a, "levels"_a)
       .def_prop_ro("text", &config_text, "The settings as they stand in a file's metadata, JSON.");
-  m.def("prune_file", &prune, "input"_a, "output"_a, "settings"_a, "overwrite"_a, "dry_run"_a,
-        "threads"_a, "listener"_a.none(), "Prunes a file to another.");
+  m.def("prune_file", &prune, "input"_a, "output"_a, "settings"_a, "overwrite"_a,
+        "overwrite_blob"_a, "dry_run"_a, "threads"_a, "listener"_a.none(),
+        "Prunes a file to another.");
   m.def("inspect_file", &inspect, "path"_a, "stats"_a, "threads"_a, "listener"_a.none(),
         "Lists what a file holds.");
   m.def("verify_file", &verify, "pruned"_a, "original"_a, "settings"_a.none(), "threads"_a,

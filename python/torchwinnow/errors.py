@@ -4,7 +4,7 @@
 |----------------------------------------|-----------------------------------------------------------|
 | InvalidArgument, UnavailableLevel      | ValueError                                                |
 | UnknownTensor                          | UnknownTensorError, a KeyError                            |
-| AlreadyExists, SameFile                | FileExistsError                                           |
+| AlreadyExists, SameFile, NamedByHash   | FileExistsError                                           |
 | CheckFailed                            | VerificationError, a WinnowError                          |
 | IoError                                | OSError: FileNotFoundError, PermissionError, ... by errno |
 | NotDurable, InputChanged, Busy,        | OSError                                                   |
@@ -50,6 +50,7 @@ _KINDS: dict[str, type[Exception]] = {
 _SYSTEM = {
     "AlreadyExists": errno.EEXIST,
     "SameFile": errno.EEXIST,
+    "NamedByHash": errno.EEXIST,
     "Busy": errno.EBUSY,
     "IoError": 0,
     "NotDurable": 0,
@@ -59,6 +60,7 @@ _SYSTEM = {
 _HINTS = {
     "AlreadyExists": " (overwrite=True replaces it)",
     "SameFile": " (overwrite=True replaces it)",
+    "NamedByHash": " (overwrite=True, overwrite_blob=True replaces it all the same)",
     "NanValue": " (nan='keep' ranks NaN last)",
 }
 

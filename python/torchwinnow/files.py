@@ -70,6 +70,7 @@ class PruneReport:
 
     src: str
     dst: str | None  #: None after a dry run
+    written: str | None  #: `dst`, or where that is a link, the file that it leads to; None likewise
     dry_run: bool
     settings: dict[str, Any]  #: as the file's metadata record them
     tensors: list[TensorReport]  #: in the order of the data in the file
@@ -174,6 +175,7 @@ def prune_file(
     exclude: str | Iterable[str] | None = (),
     levels: Mapping[str, float] | None = None,
     overwrite: bool = False,
+    overwrite_blob: bool = False,
     dry_run: bool = False,
     threads: int | None = None,
     progress: bool | None = None,
@@ -189,6 +191,8 @@ def prune_file(
         src: the file to prune.
         dst: where the result goes; may be left out of a dry run.
         overwrite: replace `dst` where it exists; it may be `src` itself.
+        overwrite_blob: with `overwrite`, also where the file is named by its hash, as those are that
+            the links in Hugging Face's cache lead to. Others share it, and get what is written.
         dry_run: read and compute everything, write nothing.
         sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, levels:
             which values fall; see the module's text (`help(torchwinnow.files)`).
@@ -200,7 +204,7 @@ def prune_file(
     Raises:
         TypeError, ValueError: for arguments without meaning, before any file is opened.
         UnknownTensorError (a KeyError): for a pattern that matches no tensor.
-        FileExistsError: where `dst` exists.
+        FileExistsError: where `dst` exists, or would replace a file that is named by its hash.
         OSError: FileNotFoundError, PermissionError and others, as the system says.
         WinnowError (a ValueError): for a malformed file, or a NaN.
         MemoryError, KeyboardInterrupt.
@@ -210,10 +214,20 @@ def prune_file(
     )
     if dst is None and not dry_run:
         raise ValueError("dst: expected a path (or dry_run=True)")
+    if overwrite_blob and not overwrite:
+        raise ValueError("overwrite_blob: it needs overwrite=True")
     workers = _arguments.threads(threads)
     paths = _arguments.path("src", src), b"" if dst is None else _arguments.path("dst", dst)
     with ProgressBar(progress) as bar:
-        done = _core.prune_file(*paths, settings, bool(overwrite), bool(dry_run), workers, bar)
+        done = _core.prune_file(
+            *paths,
+            settings,
+            bool(overwrite),
+            bool(overwrite_blob),
+            bool(dry_run),
+            workers,
+            bar,
+        )
     report = PruneReport(
         src=os.fspath(src),
         dst=None if dry_run or dst is None else os.fspath(dst),

@@ -16,6 +16,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "AlreadyExists";
     case ErrorCode::kSameFile:
       return "SameFile";
+    case ErrorCode::kNamedByHash:
+      return "NamedByHash";
     case ErrorCode::kCheckFailed:
       return "CheckFailed";
     case ErrorCode::kIoError:
@@ -144,6 +146,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "ZipHole";
     case ErrorCode::kZipCrc:
       return "ZipCrc";
+    case ErrorCode::kNoChecksums:
+      return "NoChecksums";
     case ErrorCode::kTorchScript:
       return "TorchScript";
     case ErrorCode::kUnknownRecord:

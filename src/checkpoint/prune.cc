@@ -63,7 +63,11 @@ Status check_output(Env& env, const PruneJob& job, const FileIdentity& input) {
   }
   if (info.kind == FileKind::kMissing) return job.dry_run ? check_new_output(env, path) : Status();
   if (info.kind != FileKind::kRegular) return unsupported_output(path, "a FIFO, socket or device");
-  if (job.overwrite) return job.dry_run ? env.check_writable(path) : Status();
+  const Status found =
+      AtomicFile::find_destination(
+          env, path, {.overwrite = job.overwrite, .overwrite_blob = job.overwrite_blob})
+          .status();
+  if (found.code() != ErrorCode::kAlreadyExists) return found;
   if (!info.identity.same_file(input)) {
     return in_file(path, Status(ErrorCode::kAlreadyExists, "expected no such file, found one"));
   }
@@ -123,7 +127,10 @@ Status Pruner::claim_output(Env& env) {
   WINNOW_RETURN_IF_ERROR(check_output(env, job_, file_.identity()));
   if (job_.dry_run) return Status();
   WINNOW_ASSIGN_OR_RETURN(
-      writer_, SafetensorsWriter::create(env, job_.output, text, data_bytes, job_.overwrite));
+      writer_, SafetensorsWriter::create(
+                   env, job_.output, text, data_bytes,
+                   {.overwrite = job_.overwrite, .overwrite_blob = job_.overwrite_blob}));
+  result_.written = writer_->destination();
   return Status();
 }
 

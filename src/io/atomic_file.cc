@@ -14,6 +14,7 @@
 #include "base/status_macros.h"
 #include "io/concat.h"
 #include "io/errno_status.h"
+#include "io/hash_name.h"
 #include "io/temp_name.h"
 #include "winnow/io/escape_name.h"
 
@@ -43,7 +44,7 @@ Status check_kind(const std::string& path, FileKind kind) {
 }
 
 // Follows a symbolic link to the file that is to be replaced.
-Result<Destination> find_destination(Env& env, const std::string& path) {
+Result<Destination> follow_link(Env& env, const std::string& path) {
   WINNOW_ASSIGN_OR_RETURN(const FileInfo link, env.link_info(path));
   if (link.kind != FileKind::kSymlink) return Destination{path, link};
   WINNOW_ASSIGN_OR_RETURN(const FileInfo target, env.info(path));
@@ -54,13 +55,28 @@ Result<Destination> find_destination(Env& env, const std::string& path) {
   return Destination{std::move(resolved), target};
 }
 
-Result<Destination> check_destination(Env& env, const std::string& path, bool overwrite) {
+// Asked before whether to overwrite: an error that offers that would lead to this one.
+Status check_blob(const std::string& path, const Destination& destination) {
+  if (!io::is_hash_name(destination.path)) return {};
+  const std::string what = destination.path == path
+                               ? "its name is the hash of its content"
+                               : io::concat("a symbolic link to \"", escape_path(destination.path),
+                                            "\", whose name is the hash of its content");
+  return {ErrorCode::kNamedByHash,
+          io::concat(what,
+                     ", as in the caches of Hugging Face and git-lfs: all who share that "
+                     "file would get other content under the old hash. Write to another file")};
+}
+
+Result<Destination> check_destination(Env& env, const std::string& path,
+                                      const AtomicFileOptions& options) {
   if (path.empty()) return Status(ErrorCode::kInvalidArgument, "the output has no name");
   if (path.ends_with('/')) return io::unsupported_file(path, "a directory");
-  WINNOW_ASSIGN_OR_RETURN(Destination destination, find_destination(env, path));
+  WINNOW_ASSIGN_OR_RETURN(Destination destination, follow_link(env, path));
   WINNOW_RETURN_IF_ERROR(check_kind(path, destination.info.kind));
   if (destination.info.kind == FileKind::kMissing) return destination;
-  if (!overwrite) return Status(ErrorCode::kAlreadyExists, "the file exists already");
+  if (!options.overwrite_blob) WINNOW_RETURN_IF_ERROR(check_blob(path, destination));
+  if (!options.overwrite) return Status(ErrorCode::kAlreadyExists, "the file exists already");
   // A rename would replace a file that the caller may not write to.
   WINNOW_RETURN_IF_ERROR(env.check_writable(destination.path));
   return destination;
@@ -79,7 +95,7 @@ Result<std::unique_ptr<FileLock>> lock_named(Env& env, const std::string& temp) 
 // Removes what a killed writer left. kBusy where the writer lives.
 Status remove_leftover(Env& env, const std::string& temp) {
   WINNOW_ASSIGN_OR_RETURN(const std::unique_ptr<FileLock> lock, lock_named(env, temp));
-  if (lock == nullptr) return {ErrorCode::kBusy, "another process is writing this file"};
+  if (lock == nullptr) return {ErrorCode::kBusy, "another process or thread is writing this file"};
   return env.remove(temp);
 }
 
@@ -113,7 +129,7 @@ Result<Claim> claim_temp(Env& env, const std::string& temp, uint32_t mode) {
     WINNOW_ASSIGN_OR_RETURN(Claim claim, try_claim(env, temp, mode));
     if (claim.file != nullptr) return claim;
   }
-  return Status(ErrorCode::kBusy, "other processes are writing this file");
+  return Status(ErrorCode::kBusy, "other processes or threads are writing this file");
 }
 
 // Gives `file` the owner of the file it replaces; false where only a part of that was permitted.
@@ -167,7 +183,7 @@ Status AtomicFile::State::put_in_place() {
 Result<AtomicFile> AtomicFile::create(Env& env, const std::string& path,
                                       const AtomicFileOptions& options) {
   const std::string name = escape_path(path);
-  Result<Destination> destination = check_destination(env, path, options.overwrite);
+  Result<Destination> destination = check_destination(env, path, options);
   if (!destination.ok()) return destination.status().with_context(name);
   const std::string temp = io::temp_path_for(destination->path);
   // While it is written, the successor of a private file is as private.
@@ -182,13 +198,22 @@ Result<AtomicFile> AtomicFile::create(Env& env, const std::string& path,
   return out;
 }
 
-AtomicFile::AtomicFile(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
+Result<std::string> AtomicFile::find_destination(Env& env, const std::string& path,
+                                                 const AtomicFileOptions& options) {
+  Result<Destination> destination = check_destination(env, path, options);
+  if (!destination.ok()) return destination.status().with_context(escape_path(path));
+  return std::move(destination->path);
+}
+
+AtomicFile::AtomicFile(std::unique_ptr<State> state)
+    : state_(std::move(state)), destination_(state_->destination.path) {}
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept = default;
 
 AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
   if (this == &other) return *this;
   abandon();
   state_ = std::move(other.state_);
+  destination_ = std::move(other.destination_);
   size_ = other.size_;
   return *this;
 }

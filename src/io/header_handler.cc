@@ -55,7 +55,7 @@ bool HeaderHandler::unexpected(std::string_view found) {
     case State::kTop:
       return wrong(ErrorCode::kHeaderNotObject, "a JSON object");
     case State::kMetadata:
-      return wrong(ErrorCode::kMetadataType, "an object of strings");
+      return wrong(ErrorCode::kMetadataType, "an object of strings or null");
     case State::kMetadataValue:
       return wrong(ErrorCode::kMetadataType, "a string");
     case State::kEntry:
@@ -84,6 +84,17 @@ bool HeaderHandler::bad_number(std::string_view found) {
 
 bool HeaderHandler::not_json(size_t position) {
   return fail(ErrorCode::kHeaderSyntax, concat("the header is not JSON at its byte ", position));
+}
+
+// MLX writes `"__metadata__": null` into every file that it saves without metadata, and the
+// reference reads that as none. It stands for nothing else, and nowhere else.
+bool HeaderHandler::null() {
+  if (state_ != State::kMetadata) return unexpected("null");
+  constexpr size_t kNullBytes = 4;
+  header_.metadata_begin = *consumed_ - kNullBytes;
+  header_.metadata_end = *consumed_;
+  state_ = State::kEntries;
+  return true;
 }
 
 bool HeaderHandler::number_unsigned(uint64_t value) {

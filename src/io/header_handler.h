@@ -35,7 +35,7 @@ class HeaderHandler {
   ParsedHeader& header() noexcept { return header_; }
   const Status& status() const noexcept { return status_; }
 
-  bool null() { return unexpected("null"); }
+  bool null();
   bool boolean(bool value) { return unexpected(value ? "true" : "false"); }
   bool number_integer(int64_t) { return bad_number("a negative number"); }
   bool number_unsigned(uint64_t value);

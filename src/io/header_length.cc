@@ -1,8 +1,5 @@
 #include "io/header_length.h"
 
-#include <cstring>
-#include <string_view>
-
 #include "io/concat.h"
 #include "winnow/io/safetensors.h"
 
@@ -14,11 +11,6 @@ uint64_t decode_length(std::span<const std::byte> bytes) noexcept {
   for (size_t i = kLengthBytes; i-- > 0;)
     length = length << 8 | std::to_integer<uint64_t>(bytes[i]);
   return length;
-}
-
-bool is_zip(std::span<const std::byte> first_bytes) noexcept {
-  constexpr std::string_view kMagic = "PK\3\4";
-  return std::memcmp(first_bytes.data(), kMagic.data(), kMagic.size()) == 0;
 }
 
 }  // namespace
@@ -36,10 +28,7 @@ Result<uint64_t> header_length(std::span<const std::byte> first_bytes, uint64_t 
   const uint64_t length = decode_length(first_bytes);
   if (length > kMaxHeaderBytes) {
     const Status status = header_too_large(length);
-    // What is met in practice is no large header but another kind of file.
-    return Status(status.code(), concat(status.message(),
-                                        is_zip(first_bytes) ? ": it is a zip, as torch.save writes"
-                                                            : ": is it a safetensors file?"));
+    return Status(status.code(), concat(status.message(), ": is it a safetensors file?"));
   }
   if (length > file_bytes - kLengthBytes) {
     return Status(ErrorCode::kHeaderPastEnd,

@@ -34,12 +34,26 @@ namespace {
 // Without O_NONBLOCK a FIFO would block the open; O_NOCTTY: a terminal must not become ours.
 constexpr int kSafeOpen = O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
+// Where a program was started with a standard stream closed (2>&-, a daemon), the system would give
+// its number to the next file, and what anyone writes to that stream would go into the file.
+int keep_off_standard_streams(UniqueFd& fd) {
+  if (fd.get() > STDERR_FILENO) return 0;
+  const int moved = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  if (moved < 0) return errno;
+  fd = UniqueFd(moved);
+  return 0;
+}
+
 Result<UniqueFd> open_path(const std::string& path, int flags, uint32_t mode,
                            std::string_view action) {
   int fd = -1;
-  const int error = call_uninterrupted([&] { return fd = ::open(path.c_str(), flags, mode); });
+  int error = call_uninterrupted([&] { return fd = ::open(path.c_str(), flags, mode); });
   if (error != 0) return errno_status(action, path, error);
-  return UniqueFd(fd);
+  UniqueFd out(fd);
+  error = keep_off_standard_streams(out);
+  if (error == 0) return out;
+  if ((flags & O_EXCL) != 0) ::unlink(path.c_str());  // it was made by this call
+  return errno_status(action, path, error);
 }
 
 std::string_view kind_name(FileKind kind) noexcept {

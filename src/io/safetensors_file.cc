@@ -5,6 +5,7 @@
 
 #include "base/status_macros.h"
 #include "io/concat.h"
+#include "io/file_kind.h"
 #include "io/header_checks.h"
 #include "io/header_length.h"
 #include "winnow/io/env.h"
@@ -32,12 +33,32 @@ Result<std::string> read_header(const RandomAccessFile& file, const std::string&
   if (file_bytes >= length_bytes.size()) {
     WINNOW_RETURN_IF_ERROR(read_fully(file, path, 0, length_bytes));
   }
-  Result<uint64_t> length = io::header_length(length_bytes, file_bytes);
-  if (!length.ok()) return length.status().with_context(escape_path(path));
-  std::string text(*length, '\0');
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t length, io::header_length(length_bytes, file_bytes));
+  std::string text(length, '\0');
   WINNOW_RETURN_IF_ERROR(
       read_fully(file, path, io::kLengthBytes, std::as_writable_bytes(std::span(text))));
   return text;
+}
+
+Result<SafetensorsHeader> parse_header(const RandomAccessFile& file, const std::string& path,
+                                       uint64_t file_bytes) {
+  WINNOW_ASSIGN_OR_RETURN(std::string text, read_header(file, path, file_bytes));
+  const uint64_t data_bytes = file_bytes - io::kLengthBytes - text.size();
+  return SafetensorsHeader::parse(std::move(text), data_bytes);
+}
+
+// `status`, with a look at what kind of file it is that could not be read.
+Status explained(const Status& status, const RandomAccessFile& file) {
+  std::array<std::byte, io::kFrontBytes> front{};
+  const Result<size_t> bytes = file.read_at(0, front);
+  return bytes.ok() ? io::with_file_kind(status, std::span(front).first(*bytes)) : status;
+}
+
+// The system's errors name the file already.
+Status named(const Status& status, const std::string& path) {
+  const bool is_named =
+      status.code() == ErrorCode::kIoError || status.code() == ErrorCode::kInputChanged;
+  return is_named ? status : status.with_context(escape_path(path));
 }
 
 }  // namespace
@@ -48,12 +69,10 @@ Result<SafetensorsFile> SafetensorsFile::open(Env& env, const std::string& path)
   WINNOW_ASSIGN_OR_RETURN(out.file_, env.open_for_read(path));
   WINNOW_ASSIGN_OR_RETURN(out.identity_, out.file_->identity());
   const uint64_t file_bytes = out.identity_.size;
-  WINNOW_ASSIGN_OR_RETURN(std::string text, read_header(*out.file_, path, file_bytes));
-  out.data_start_ = io::kLengthBytes + text.size();
-  Result<SafetensorsHeader> header =
-      SafetensorsHeader::parse(std::move(text), file_bytes - out.data_start_);
-  if (!header.ok()) return header.status().with_context(escape_path(path));
+  Result<SafetensorsHeader> header = parse_header(*out.file_, path, file_bytes);
+  if (!header.ok()) return named(explained(header.status(), *out.file_), path);
   out.header_ = std::move(header).value();
+  out.data_start_ = io::kLengthBytes + out.header_.text().size();
   return out;
 } catch (const std::bad_alloc&) {
   return Status(ErrorCode::kOutOfMemory, "not enough memory for the header");

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <iterator>
 #include <new>
 #include <nlohmann/json.hpp>
@@ -5,6 +6,7 @@
 
 #include "base/status_macros.h"
 #include "io/concat.h"
+#include "io/file_kind.h"
 #include "io/header_checks.h"
 #include "io/header_handler.h"
 #include "io/header_length.h"
@@ -43,7 +45,7 @@ struct CountingIterator {
 // What has to hold of the bytes before they are looked at as JSON. The library would skip a byte
 // order mark, and it looks at the encoding only inside strings.
 Status check_bytes(std::string_view text) {
-  if (text.empty()) return {ErrorCode::kHeaderEmpty, "the header is empty"};
+  if (text.empty()) return {ErrorCode::kHeaderEmpty, "the header is empty: its length is 0"};
   if (text.size() > kMaxHeaderBytes) return io::header_too_large(text.size());
   if (text.starts_with(kByteOrderMark)) {
     return {ErrorCode::kHeaderByteOrderMark, "the header starts with a byte order mark"};
@@ -53,6 +55,21 @@ Status check_bytes(std::string_view text) {
   return {ErrorCode::kHeaderNotUtf8, io::concat("byte ", invalid, " of the header is not UTF-8")};
 }
 
+// Some writers pad with NUL bytes.
+Status trailing_bytes(size_t at, char found) {
+  return {ErrorCode::kHeaderTrailingBytes,
+          io::concat("byte ", at, " of the header stands after the closing brace",
+                     found == '\0' ? " and is a NUL: headers are padded with spaces only" : "")};
+}
+
+// `status` is that of the parser, which stopped at the byte before `consumed`.
+Status with_nul(const Status& status, std::string_view text, size_t consumed) {
+  if (status.code() != ErrorCode::kHeaderSyntax || consumed == 0 || text[consumed - 1] != '\0') {
+    return status;
+  }
+  return {status.code(), io::concat(status.message(), ", which is a NUL")};
+}
+
 // Parses the one JSON value that `text` begins with, and checks that only spaces follow. The
 // library is not asked for the latter: to it a NUL is the end.
 Status parse_json(const std::string& text, io::HeaderHandler& handler, size_t& consumed) {
@@ -60,12 +77,11 @@ Status parse_json(const std::string& text, io::HeaderHandler& handler, size_t& c
   const CountingIterator last{text.data() + text.size(), &consumed};
   const auto format = nlohmann::json::input_format_t::json;
   if (!nlohmann::json::sax_parse(first, last, &handler, format, /*strict=*/false)) {
-    return handler.status();
+    return with_nul(handler.status(), text, consumed);
   }
   const size_t junk = text.find_first_not_of(kJsonSpaces, consumed);
   if (junk == std::string::npos) return {};
-  return {ErrorCode::kHeaderTrailingBytes,
-          io::concat("byte ", junk, " of the header stands after the closing brace")};
+  return trailing_bytes(junk, text[junk]);
 }
 
 Result<io::ParsedHeader> parse_text(const std::string& text, uint64_t data_bytes) {
@@ -79,6 +95,13 @@ Result<io::ParsedHeader> parse_text(const std::string& text, uint64_t data_bytes
   WINNOW_RETURN_IF_ERROR(io::check_unique_names(header.tensors));
   WINNOW_RETURN_IF_ERROR(io::check_layout(header.tensors, data_bytes));
   return std::move(header);
+}
+
+Result<SafetensorsHeader> read_image(std::span<const std::byte> file) {
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t header_bytes, io::header_length(file, file.size()));
+  const std::span<const std::byte> header = file.subspan(io::kLengthBytes, header_bytes);
+  std::string text(reinterpret_cast<const char*>(header.data()), header.size());
+  return SafetensorsHeader::parse(std::move(text), file.size() - io::kLengthBytes - header_bytes);
 }
 
 }  // namespace
@@ -103,10 +126,9 @@ Result<SafetensorsHeader> SafetensorsHeader::parse(std::string text, uint64_t da
 }
 
 Result<SafetensorsHeader> SafetensorsHeader::parse_image(std::span<const std::byte> file) {
-  WINNOW_ASSIGN_OR_RETURN(const uint64_t header_bytes, io::header_length(file, file.size()));
-  const std::span<const std::byte> header = file.subspan(io::kLengthBytes, header_bytes);
-  std::string text(reinterpret_cast<const char*>(header.data()), header.size());
-  return parse(std::move(text), file.size() - io::kLengthBytes - header_bytes);
+  Result<SafetensorsHeader> header = read_image(file);
+  if (header.ok()) return header;
+  return io::with_file_kind(header.status(), file.first(std::min(file.size(), io::kFrontBytes)));
 }
 
 std::string SafetensorsHeader::text_with_metadata(const Metadata& metadata) const {

@@ -31,7 +31,7 @@ struct TorchArchive::State {
   io::PickleContent content;
   std::vector<uint32_t> storage_records;  // for each storage, the index of its record
 
-  Status load();
+  Status load(const TorchOpenOptions& options);
   Status load_pickle();
   Status match_storages();
 
@@ -51,9 +51,9 @@ struct TorchArchive::State {
   }
 };
 
-Status TorchArchive::State::load() try {
+Status TorchArchive::State::load(const TorchOpenOptions& options) try {
   WINNOW_ASSIGN_OR_RETURN(identity, file->identity());
-  WINNOW_ASSIGN_OR_RETURN(records, io::read_torch_records(sized_file()));
+  WINNOW_ASSIGN_OR_RETURN(records, io::read_torch_records(sized_file(), options));
   WINNOW_RETURN_IF_ERROR(load_pickle().with_context("record \"data.pkl\""));
   return match_storages();
 } catch (const std::bad_alloc&) {
@@ -63,7 +63,7 @@ Status TorchArchive::State::load() try {
 Status TorchArchive::State::load_pickle() {
   const TorchRecord& record = records.all[records.pickle];
   pickle.resize(record.bytes);
-  WINNOW_RETURN_IF_ERROR(io::read_record(sized_file(), record, pickle));
+  WINNOW_RETURN_IF_ERROR(io::read_record(sized_file(), record, records.has_checksums, pickle));
   WINNOW_ASSIGN_OR_RETURN(content, io::read_pickle(pickle));
   return {};
 }
@@ -96,17 +96,18 @@ TorchArchive::TorchArchive(TorchArchive&& other) noexcept = default;
 TorchArchive& TorchArchive::operator=(TorchArchive&& other) noexcept = default;
 TorchArchive::~TorchArchive() = default;
 
-Result<TorchArchive> TorchArchive::open(Env& env, const std::string& path) {
+Result<TorchArchive> TorchArchive::open(Env& env, const std::string& path,
+                                        const TorchOpenOptions& options) {
   WINNOW_ASSIGN_OR_RETURN(std::unique_ptr<RandomAccessFile> file, env.open_for_read(path));
-  return open(std::move(file), path);
+  return open(std::move(file), path, options);
 }
 
 Result<TorchArchive> TorchArchive::open(std::unique_ptr<RandomAccessFile> file,
-                                        const std::string& name) {
+                                        const std::string& name, const TorchOpenOptions& options) {
   auto state = std::make_unique<State>();
   state->file = std::move(file);
   state->name = escape_path(name);
-  const Status loaded = state->load();
+  const Status loaded = state->load(options);
   if (!loaded.ok()) return state->named(loaded);
   return TorchArchive(std::move(state));
 }
@@ -125,6 +126,8 @@ const TorchRecord& TorchArchive::storage_record(size_t index) const noexcept {
 
 std::string_view TorchArchive::prefix() const noexcept { return state_->records.prefix; }
 
+bool TorchArchive::has_checksums() const noexcept { return state_->records.has_checksums; }
+
 std::span<const std::byte> TorchArchive::pickle() const noexcept { return state_->pickle; }
 
 const FileIdentity& TorchArchive::identity() const noexcept { return state_->identity; }
@@ -136,7 +139,8 @@ Status TorchArchive::read_storage(size_t index, std::span<std::byte> out) const 
                        " of ", storages().size())};
   }
   const TorchRecord& record = storage_record(index);
-  return state_->of_record(record, io::read_record(state_->sized_file(), record, out));
+  return state_->of_record(record,
+                           io::read_record(state_->sized_file(), record, has_checksums(), out));
 }
 
 Status TorchArchive::check_storage(size_t index) const {
@@ -145,7 +149,8 @@ Status TorchArchive::check_storage(size_t index) const {
             io::concat(state_->name, ": storage ", index, " asked for, of ", storages().size())};
   }
   const TorchRecord& record = storage_record(index);
-  return state_->of_record(record, io::check_record(state_->sized_file(), record));
+  return state_->of_record(record,
+                           io::check_record(state_->sized_file(), record, has_checksums()));
 }
 
 Status TorchArchive::read_tensor(const TorchTensor& tensor, std::span<std::byte> out) const try {

@@ -41,7 +41,8 @@ constexpr std::string_view kUnsupported[] = {"complex32", "complex128", "quint8"
                                              "uint4",     "uint5",      "uint6",
                                              "uint7",     "int1",       "int2",
                                              "int3",      "int4",       "int5",
-                                             "int6",      "int7",       "float4_e2m1fn_x2"};
+                                             "int6",      "int7",       "float4_e2m1fn_x2",
+                                             "bcomplex32"};
 
 const TorchType* find(DType dtype) {
   const auto* found = std::ranges::find(kTypes, dtype, &TorchType::dtype);

@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "io/concat.h"
 #include "io/crc32.h"
+#include "io/file_kind.h"
 #include "io/storage_number.h"
 #include "io/zip_format.h"
 #include "winnow/io/escape_name.h"
@@ -78,13 +79,15 @@ const SmallRecord* find_small(std::string_view name) {
   return found == std::end(kSmallRecords) ? nullptr : found;
 }
 
-Status check_small(const SizedFile& file, const SmallRecord& small, const TorchRecord& record) {
+Status check_small(const SizedFile& file, const SmallRecord& small, const TorchRecord& record,
+                   bool has_checksum) {
   if (record.bytes > kMaxSmallBytes) {
     return {ErrorCode::kRecordTooLarge,
             concat("it has ", record.bytes, " bytes, at most ", kMaxSmallBytes, " are allowed")};
   }
   std::string text(record.bytes, '\0');
-  WINNOW_RETURN_IF_ERROR(read_record(file, record, std::as_writable_bytes(std::span(text))));
+  WINNOW_RETURN_IF_ERROR(
+      read_record(file, record, has_checksum, std::as_writable_bytes(std::span(text))));
   return small.check(text);
 }
 
@@ -105,7 +108,7 @@ Status check_torch_script(std::span<const ZipRecord> records) {
 Status sort_record(const SizedFile& file, uint32_t index, TorchRecords& out) {
   const TorchRecord& record = out.all[index];
   if (const SmallRecord* small = find_small(record.name)) {
-    return check_small(file, *small, record);
+    return check_small(file, *small, record, out.has_checksums);
   }
   if (const auto number = payload_number(record.name)) {
     out.payloads.push_back({*number, index});
@@ -134,6 +137,22 @@ Status strip_prefix(std::string& name, std::string& prefix) {
   return {};
 }
 
+// torch writes 0 as every CRC after set_crc32_options(False). With checksums that cannot be: the
+// record "version" has another one, whichever its text.
+bool lacks_checksums(std::span<const TorchRecord> records) {
+  return std::ranges::all_of(records, [](const TorchRecord& r) { return r.crc32 == 0; }) &&
+         std::ranges::any_of(records, [](const TorchRecord& r) { return r.bytes > 0; });
+}
+
+Status check_checksums(TorchRecords& records, const TorchOpenOptions& options) {
+  records.has_checksums = !lacks_checksums(records.all);
+  if (records.has_checksums || options.allow_missing_checksums) return {};
+  return {ErrorCode::kNoChecksums,
+          "it was written without checksums, as torch.save does after "
+          "torch.serialization.set_crc32_options(False), so damage would go unnoticed; save it "
+          "again with checksums, or allow missing checksums where it is opened"};
+}
+
 Status require_record(const TorchRecords& records, std::string_view name) {
   if (std::ranges::find(records.all, name, &TorchRecord::name) != records.all.end()) return {};
   return {ErrorCode::kMissingRecord, concat("there is no record \"", name, "\"")};
@@ -153,26 +172,30 @@ Status name_records(ZipDirectory directory, TorchRecords& out) {
 Status check_front(const SizedFile& file) {
   constexpr size_t kTarMagicAt = 257;  // of POSIX tar, in the first block
   constexpr std::string_view kTarMagic = "ustar";
-  std::string front(std::min<uint64_t>(file.size(), kTarMagicAt + kTarMagic.size()), '\0');
+  std::string front(std::min<uint64_t>(file.size(), kFrontBytes), '\0');
   WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(front))));
   // First: any bytes may stand at the tar's magic, the name of a parameter among them.
   if (front.starts_with("PK\x03\x04")) return {};
-  const bool is_tar = front.size() == kTarMagicAt + kTarMagic.size() && front.ends_with(kTarMagic);
+  const bool is_tar =
+      front.size() > kTarMagicAt && front.compare(kTarMagicAt, kTarMagic.size(), kTarMagic) == 0;
   if (front.starts_with('\x80') || is_tar) {
     return {ErrorCode::kLegacyArchive,
             "this was saved in the format before torch 1.6; save it again with "
             "torch.save(torch.load(path, weights_only=True), path)"};
   }
-  return {ErrorCode::kNotZip, "the file is no torch archive: it does not start as a zip file does"};
+  std::string message = file_kind_message(std::as_bytes(std::span(front)), "torch archive");
+  if (message.empty()) message = "this is no torch archive: it does not start as a zip file does";
+  return {ErrorCode::kNotZip, std::move(message)};
 }
 
-Result<TorchRecords> read_torch_records(const SizedFile& file) {
+Result<TorchRecords> read_torch_records(const SizedFile& file, const TorchOpenOptions& options) {
   WINNOW_RETURN_IF_ERROR(check_front(file));
   WINNOW_ASSIGN_OR_RETURN(ZipDirectory directory, read_zip_directory(file));
   WINNOW_RETURN_IF_ERROR(check_torch_script(directory.records));
   WINNOW_RETURN_IF_ERROR(check_zip_records(file, directory));
   TorchRecords out;
   WINNOW_RETURN_IF_ERROR(name_records(std::move(directory), out));
+  WINNOW_RETURN_IF_ERROR(check_checksums(out, options));
   for (uint32_t i = 0; i < out.all.size(); ++i) {
     WINNOW_RETURN_IF_ERROR(
         sort_record(file, i, out)
@@ -186,26 +209,27 @@ Result<TorchRecords> read_torch_records(const SizedFile& file) {
 
 namespace {
 
-Status check_crc(uint32_t crc, const TorchRecord& record) {
-  if (crc == record.crc32) return {};
+Status check_crc(uint32_t crc, const TorchRecord& record, bool has_checksum) {
+  if (!has_checksum || crc == record.crc32) return {};
   return {ErrorCode::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
                                      " was written: the file is damaged")};
 }
 
 }  // namespace
 
-Status read_record(const SizedFile& file, const TorchRecord& record, std::span<std::byte> out) {
+Status read_record(const SizedFile& file, const TorchRecord& record, bool has_checksum,
+                   std::span<std::byte> out) {
   uint32_t crc = 0;
   for (uint64_t done = 0; done < out.size();) {
     const auto chunk = out.subspan(done, std::min(kChunkBytes, out.size() - done));
     WINNOW_RETURN_IF_ERROR(file.read(record.offset + done, chunk));
-    crc = crc32(crc, chunk);
+    if (has_checksum) crc = crc32(crc, chunk);
     done += chunk.size();
   }
-  return check_crc(crc, record);
+  return check_crc(crc, record, has_checksum);
 }
 
-Status check_record(const SizedFile& file, const TorchRecord& record) {
+Status check_record(const SizedFile& file, const TorchRecord& record, bool has_checksum) {
   std::vector<std::byte> buffer(std::min<uint64_t>(kChunkBytes, record.bytes));
   uint32_t crc = 0;
   for (uint64_t done = 0; done < record.bytes;) {
@@ -215,7 +239,7 @@ Status check_record(const SizedFile& file, const TorchRecord& record) {
     crc = crc32(crc, chunk);
     done += chunk.size();
   }
-  return check_crc(crc, record);
+  return check_crc(crc, record, has_checksum);
 }
 
 }  // namespace winnow::io

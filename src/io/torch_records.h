@@ -20,6 +20,7 @@ struct PayloadRecord {
 
 struct TorchRecords {
   std::string prefix;
+  bool has_checksums = true;
   std::vector<TorchRecord> all;         ///< in the order of the file
   size_t pickle = 0;                    ///< index of data.pkl
   std::vector<PayloadRecord> payloads;  ///< in ascending order of their numbers
@@ -29,12 +30,13 @@ struct TorchRecords {
 Status check_front(const SizedFile& file);
 
 /// Reads the zip's structure, sorts its records by their names, and reads the small ones.
-Result<TorchRecords> read_torch_records(const SizedFile& file);
+Result<TorchRecords> read_torch_records(const SizedFile& file, const TorchOpenOptions& options);
 
-/// Fills `out`, which is as long as the record, and verifies the CRC: kZipCrc.
-Status read_record(const SizedFile& file, const TorchRecord& record, std::span<std::byte> out);
+/// Fills `out`, which is as long as the record, and verifies the CRC where there is one: kZipCrc.
+Status read_record(const SizedFile& file, const TorchRecord& record, bool has_checksum,
+                   std::span<std::byte> out);
 
 /// The same without keeping the bytes; takes 256 KiB.
-Status check_record(const SizedFile& file, const TorchRecord& record);
+Status check_record(const SizedFile& file, const TorchRecord& record, bool has_checksum);
 
 }  // namespace winnow::io

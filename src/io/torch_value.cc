@@ -10,7 +10,7 @@
 namespace winnow {
 namespace {
 
-bool holds_items(TorchKind kind) {
+[[maybe_unused]] bool holds_items(TorchKind kind) {  // asserted only
   return kind == TorchKind::kList || kind == TorchKind::kTuple || kind == TorchKind::kSet ||
          kind == TorchKind::kSize;
 }

@@ -73,7 +73,7 @@ Status check_header(const CentralHeader& header) {
   if (header.version > kMaxVersion) {
     return {ErrorCode::kZipFlags, concat("it needs version ", header.version, " of the format")};
   }
-  // torch 2.13 reads nothing of such a record, and loads what was in its memory before.
+  // torch reads nothing of such a record (2.13 and 2.14), and loads what was in its memory before.
   if ((header.attributes & kAttributeFolder) != 0) {
     return {ErrorCode::kZipFlags, "its attributes say that it is a folder"};
   }

@@ -222,8 +222,8 @@ void save_safetensors(const std::string& path, const Tensors& tensors,
   const std::string header = safetensors_header_text(infos, options.metadata);
 
   const at::NoGradGuard no_grad;
-  SafetensorsWriter writer = value_of(
-      SafetensorsWriter::create(Env::posix(), path, header, data_bytes, options.overwrite));
+  SafetensorsWriter writer = value_of(SafetensorsWriter::create(
+      Env::posix(), path, header, data_bytes, {.overwrite = options.overwrite}));
   for (const size_t i : order) {
     const at::Tensor dense = dense_on_cpu(tensors[i].value());
     check_ok(writer.append(tensor_bytes(dense)));

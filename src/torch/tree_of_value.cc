@@ -113,13 +113,17 @@ class TreeMaker {
 }  // namespace
 
 std::string Place::text() const {
-  std::string text;
+  std::string text;  // appended piece by piece: GCC 12 warns of a sum of temporaries
   for (const auto& step : steps_) {
-    const auto* key = std::get_if<std::string_view>(&step);
-    text += key != nullptr ? "['" + escape_name(*key) + "']"
-                           : "[" + std::to_string(std::get<int64_t>(step)) + "]";
+    text.append(text.empty() ? " at [" : "[");
+    if (const auto* key = std::get_if<std::string_view>(&step)) {
+      text.append("'").append(escape_name(*key)).append("'");
+    } else {
+      text.append(std::to_string(std::get<int64_t>(step)));
+    }
+    text.append("]");
   }
-  return text.empty() ? "" : " at " + text;
+  return text;
 }
 
 ValueTree tree_of(const c10::IValue& value) {

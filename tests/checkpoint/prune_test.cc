@@ -262,6 +262,42 @@ TEST_F(PruneFile, OverwritingTheInputGivesWhatAnotherOutputWouldHold) {
   EXPECT_TRUE(std::filesystem::is_symlink(dir_.path("soft")));
 }
 
+TEST_F(PruneFile, SaysWhichFileALinkLedTo) {
+  write_input(model());
+  const std::string target = dir_.path("target");
+  write_file(target, "old");
+  std::filesystem::create_symlink("target", job_.output);
+  job_.overwrite = true;
+  EXPECT_EQ(prune().value().written, std::string(std::filesystem::canonical(target)));
+  job_.output = dir_.path("new");
+  EXPECT_EQ(prune().value().written, job_.output);
+  job_.dry_run = true;
+  EXPECT_EQ(prune().value().written, "");
+}
+
+// The input is a file of Hugging Face's cache, and is to be pruned in its place.
+TEST_F(PruneFile, AFileThatIsNamedByItsHashIsNotReplacedUnlessAskedFor) {
+  const std::string blob = dir_.path(std::string(64, 'a'));
+  write_file(blob, image_of(model()));
+  std::filesystem::create_symlink(std::string(64, 'a'), job_.input);
+  const std::string before = read_file(blob);
+  job_.output = job_.input;
+  for (const bool overwrite : {false, true}) {
+    for (const bool dry_run : {false, true}) {
+      job_.overwrite = overwrite;
+      job_.dry_run = dry_run;
+      const Status status = prune().status();
+      EXPECT_EQ(status.code(), ErrorCode::kNamedByHash) << status.message();
+      EXPECT_EQ(read_file(blob), before);
+    }
+  }
+  job_.overwrite_blob = true;
+  EXPECT_TRUE(prune().ok()) << "a dry run of what was asked for";
+  job_.dry_run = false;
+  EXPECT_EQ(prune().value().written, std::string(std::filesystem::canonical(blob)));
+  EXPECT_NE(read_file(blob), before);
+}
+
 TEST_F(PruneFile, IsTheSameForAnyNumberOfThreads) {
   std::vector<float> values(1'500'000);
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 2654435761u % 1009);

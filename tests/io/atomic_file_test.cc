@@ -218,6 +218,24 @@ TEST(AtomicFile, ReplacesTheTargetOfALinkAndKeepsTheLink) {
   EXPECT_THAT(elsewhere.names(), ElementsAre("target"));
 }
 
+TEST(AtomicFile, SaysWhichFileItPutsInPlace) {
+  const TempDir dir, elsewhere;
+  write_file(elsewhere.path("target"), "old");
+  std::filesystem::create_symlink(elsewhere.path("target"), dir.path("link"));
+  const std::string target = std::filesystem::canonical(elsewhere.path("target"));
+  for (const auto& [path, expected] :
+       {std::pair(dir.path("link"), target), std::pair(dir.path("new"), dir.path("new"))}) {
+    EXPECT_EQ(AtomicFile::find_destination(Env::posix(), path, {.overwrite = true}).value(),
+              expected);
+    Result<AtomicFile> file = AtomicFile::create(Env::posix(), path, {.overwrite = true});
+    ASSERT_TRUE(file.ok()) << file.status().message();
+    AtomicFile moved = std::move(*file);
+    EXPECT_EQ(moved.destination(), expected);
+    ASSERT_TRUE(moved.commit().ok());
+    EXPECT_EQ(moved.destination(), expected) << "after the commit too";
+  }
+}
+
 TEST(AtomicFile, FollowsRelativeLinksFromWhereTheyAre) {
   const TempDir dir;
   std::filesystem::create_directory(dir.path("sub"));

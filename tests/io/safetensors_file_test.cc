@@ -144,6 +144,8 @@ TEST_F(SafetensorsFileTest, ChecksTheHeaderAgainstTheSizeOfTheFile) {
   EXPECT_THAT(std::string(open_status(path_).message()), HasSubstr("is it a safetensors file?"));
   EXPECT_EQ(code_of("PK\3\4 and so on"), ErrorCode::kHeaderTooLarge);
   EXPECT_THAT(std::string(open_status(path_).message()), HasSubstr("a zip, as torch.save writes"));
+  EXPECT_EQ(code_of("PK\3\4"), ErrorCode::kFileTooShort);
+  EXPECT_THAT(std::string(open_status(path_).message()), HasSubstr("a zip, as torch.save writes"));
   EXPECT_EQ(code_of(good.substr(0, good.size() - 1)), ErrorCode::kDataPastEnd);
   EXPECT_EQ(code_of(good + "x"), ErrorCode::kTrailingData);
   EXPECT_EQ(code_of(good), ErrorCode::kOk);

@@ -46,6 +46,26 @@ TEST(SafetensorsHeader, AcceptsAFileWithoutTensors) {
   EXPECT_THAT(parsed(R"({"__metadata__":{}})", 0).metadata(), IsEmpty());
 }
 
+TEST(SafetensorsHeader, ReadsNullMetadataAsNone) {
+  const SafetensorsHeader h = parsed(header({R"("__metadata__":null)", kA}), 4);
+  EXPECT_THAT(h.metadata(), IsEmpty());
+  EXPECT_EQ(h.tensors().size(), 1u);
+  EXPECT_THAT(parsed(R"({"__metadata__":null})", 0).tensors(), IsEmpty());
+  EXPECT_THAT(parsed(header({kA, "\"__metadata__\" : null "}), 4).metadata(), IsEmpty());
+}
+
+// Keys in their order, no padding, and data at whatever offset comes: what MLX writes.
+TEST(SafetensorsHeader, AcceptsAHeaderAsMlxWritesIt) {
+  const std::string text =
+      R"({"__metadata__":null,"a":{"data_offsets":[3,11],"dtype":"F32","shape":[2]},)"
+      R"("b":{"data_offsets":[0,3],"dtype":"U8","shape":[3]}})";
+  ASSERT_NE(text.size() % 8, 0u);
+  const SafetensorsHeader h = parsed(text, 11);
+  ASSERT_EQ(h.tensors().size(), 2u);
+  EXPECT_EQ(h.tensors()[0].begin, 3u);
+  EXPECT_THAT(h.metadata(), IsEmpty());
+}
+
 TEST(SafetensorsHeader, AcceptsSpacesAroundEveryToken) {
   const std::string text =
       " \t\r\n{ \"a\" : { \"data_offsets\" : [ 0 , 4 ] , \"shape\" : [ 1 ] , \"dtype\" : \"F32\" } "
@@ -163,10 +183,21 @@ TEST(TextWithMetadata, AddsNoneWhereThereIsNothingToSay) {
             R"({"__metadata__":{}}     )");
 }
 
+TEST(TextWithMetadata, WritesNoNullBack) {
+  const SafetensorsHeader h = parsed(R"({ "__metadata__" : null , )" + kA + "}", 4);
+  EXPECT_EQ(h.text_with_metadata({{"k", "v"}})
+                .find(R"({ "__metadata__" : {"k":"v"} , )" + kA + "}"),
+            0u);
+  EXPECT_EQ(h.text_with_metadata({}).find(R"({ "__metadata__" : {} , )" + kA + "}"), 0u);
+  EXPECT_EQ(parsed(R"({"__metadata__":null})", 0).text_with_metadata({}),
+            R"({"__metadata__":{}}     )");
+}
+
 TEST(TextWithMetadata, ParsesAgainToTheSameTensorsAndTheNewMetadata) {
   const Metadata metadata = {
       {"quote\"\\", "line\nfeed\x01\x7F"}, {std::string(1, '\0'), "é😀"}, {"", ""}};
-  for (const std::string& text : {header({kA}), header({kA, R"("__metadata__":{"x":"y"})"})}) {
+  for (const std::string& text : {header({kA}), header({kA, R"("__metadata__":{"x":"y"})"}),
+                                  header({kA, R"("__metadata__":null)"})}) {
     const std::string out = parsed(text, 4).text_with_metadata(metadata);
     EXPECT_EQ(out.size() % 8, 0u);
     const SafetensorsHeader again = parsed(out, 4);

@@ -69,7 +69,7 @@ TEST(SafetensorsWriter, ReplacesOnlyWhenToldTo) {
   EXPECT_EQ(SafetensorsWriter::create(Env::posix(), dir.path("out"), kText, 6).status().code(),
             ErrorCode::kAlreadyExists);
   Result<SafetensorsWriter> writer =
-      SafetensorsWriter::create(Env::posix(), dir.path("out"), kText, 6, /*overwrite=*/true);
+      SafetensorsWriter::create(Env::posix(), dir.path("out"), kText, 6, {.overwrite = true});
   ASSERT_TRUE(writer->append(bytes("012345")).ok());
   EXPECT_EQ(testing::read_file(dir.path("out")), "old");
   ASSERT_TRUE(writer->commit().ok());

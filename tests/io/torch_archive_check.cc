@@ -2,6 +2,8 @@
 //
 //   torch_archive_check dump FILE       what the archive holds, as JSON, payloads as hexadecimal
 //   torch_archive_check copy FROM TO    reads and writes again
+//                                       (both: with --no-checksums at the end, also archives that
+//                                       were written without them)
 //   torch_archive_check judge           judges files from the standard input, each behind its
 //   length
 //                                       in 8 bytes, the lowest first; a line of JSON for each
@@ -200,7 +202,8 @@ int main(int argc, char** argv) {
   const std::vector<std::string> args(argv, argv + argc);
   if (args.size() == 2 && args[1] == "judge") return judge_all();
   if (args.size() < 3) return 2;
-  const Result<TorchArchive> archive = TorchArchive::open(Env::posix(), args[2]);
+  const Result<TorchArchive> archive = TorchArchive::open(
+      Env::posix(), args[2], {.allow_missing_checksums = args.back() == "--no-checksums"});
   if (!archive.ok()) return report(archive.status());
   if (args[1] == "copy") return report(copy(*archive, args.at(3)));
   std::string out;

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -297,6 +298,80 @@ TEST(TorchArchive, ReportsEachFailureOfTheSystem) {
     }
     EXPECT_EQ(archive.status().code(), ErrorCode::kIoError) << call;
   }
+}
+
+// A matrix of 2 x 3 floats, by torch's own headers, in an archive without checksums.
+ZipImage image_without_checksums() {
+  ZipImage image =
+      archive_image(pkl::program(pkl::tensor(pkl::storage("FloatStorage", 6), {2, 3}, {3, 1})),
+                    {std::string(24, 'f')});
+  for (ZipEntry& entry : image.entries) entry = torch_entry(entry.local.name, entry.payload);
+  return without_checksums(std::move(image));
+}
+
+TEST(TorchArchiveWithoutChecksums, IsRefusedByTheNameOfTheOptionThatMadeIt) {
+  const Status status = open_image(image_without_checksums().build()).status();
+  EXPECT_EQ(status.code(), ErrorCode::kNoChecksums);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("torch.serialization.set_crc32_options(False)"));
+}
+
+TEST(TorchArchiveWithoutChecksums, IsReadWhereThatIsAllowed) {
+  const Result<TorchArchive> archive =
+      TorchArchive::open(std::make_unique<MemoryFile>(image_without_checksums().build()), "image",
+                         {.allow_missing_checksums = true});
+  ASSERT_TRUE(archive.ok()) << archive.status().message();
+  EXPECT_FALSE(archive->has_checksums());
+  EXPECT_EQ(read_storage(*archive, 0), std::string(24, 'f'));
+}
+
+TEST(TorchArchiveWithoutChecksums, IsCheckedInAllElse) {
+  const auto code = [](const std::function<void(ZipImage&)>& change) {
+    ZipImage image = image_without_checksums();
+    change(image);
+    return TorchArchive::open(std::make_unique<MemoryFile>(image.build()), "image",
+                              {.allow_missing_checksums = true})
+        .status()
+        .code();
+  };
+  const auto replace = [](ZipEntry& entry, const std::string& payload) {
+    entry = without_checksums({{torch_entry(entry.local.name, payload)}}).entries[0];
+  };
+  EXPECT_EQ(code([](ZipImage&) {}), ErrorCode::kOk);
+  EXPECT_EQ(code([&](ZipImage& z) { replace(z.entries[0], pkl::program("c")); }),
+            ErrorCode::kPickleTruncated);
+  EXPECT_EQ(code([&](ZipImage& z) { replace(z.entries[1], "big"); }), ErrorCode::kBigEndian);
+  EXPECT_EQ(code([&](ZipImage& z) { replace(z.entries[2], "123"); }), ErrorCode::kRecordSize);
+  EXPECT_EQ(code([](ZipImage& z) { z.entries[2].before = "x"; }), ErrorCode::kZipHole);
+  EXPECT_EQ(code([](ZipImage& z) { z.entries[2].descriptor[4] = 1; }),
+            ErrorCode::kZipLocalMismatch);
+}
+
+// One CRC that is there says that the others are meant.
+TEST(TorchArchiveWithoutChecksums, IsNoExcuseForOneThatIsMissing) {
+  for (size_t missing = 0; missing < 4; ++missing) {
+    ZipImage image = archive_image(
+        pkl::program(pkl::tensor(pkl::storage("FloatStorage", 1), {1}, {1})), {"1234"});
+    image.entries[missing].local.crc = image.entries[missing].central.crc = 0;
+    const Result<TorchArchive> archive = TorchArchive::open(
+        std::make_unique<MemoryFile>(image.build()), "image", {.allow_missing_checksums = true});
+    std::vector<std::byte> out(4);
+    const Status status = archive.ok() ? archive->read_storage(0, out) : archive.status();
+    EXPECT_EQ(status.code(), ErrorCode::kZipCrc) << missing;
+  }
+}
+
+TEST(TorchArchive, VerifiesChecksumsWhereMissingOnesAreAllowed) {
+  std::string image =
+      archive_image(pkl::program(pkl::tensor(pkl::storage("FloatStorage", 1), {1}, {1})), {"1234"})
+          .build();
+  image[image.find("1234")] ^= 1;
+  const Result<TorchArchive> archive = TorchArchive::open(
+      std::make_unique<MemoryFile>(image), "image", {.allow_missing_checksums = true});
+  ASSERT_TRUE(archive.ok()) << archive.status().message();
+  EXPECT_TRUE(archive->has_checksums());
+  std::vector<std::byte> out(4);
+  EXPECT_EQ(archive->read_storage(0, out).code(), ErrorCode::kZipCrc);
 }
 
 }  // namespace

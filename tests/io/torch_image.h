@@ -175,6 +175,15 @@ inline ZipImage archive_image(const std::string& pickle,
   return out;
 }
 
+/// As torch.serialization.set_crc32_options(False) has it: 0 in the place of every CRC.
+inline ZipImage without_checksums(ZipImage image) {
+  for (ZipEntry& entry : image.entries) {
+    entry.local.crc = entry.central.crc = 0;
+    if (!entry.descriptor.empty()) entry.descriptor.replace(4, 4, 4, '\0');
+  }
+  return image;
+}
+
 namespace pkl {
 
 inline std::string program(const std::string& body) { return "\x80\x02" + body + "."; }

@@ -265,6 +265,8 @@ const RejectCase kLocalCases[] = {
        e.records = e.records_here = 2;
      })},
     {"PickleCrc", ErrorCode::kZipCrc, with_both([](auto& f) { f.crc ^= 1; })},
+    {"NoPickleCrc", ErrorCode::kZipCrc, with_both([](auto& f) { f.crc = 0; })},
+    {"NoChecksums", ErrorCode::kNoChecksums, without_checksums(archive_image(kPickle)).build()},
 };
 
 const RejectCase kRecordCases[] = {

@@ -110,7 +110,8 @@ def test_version_and_help():
             assert len(line) <= 100
     for flag in ["-s,--sparsity-level", "--block", "--zeros-per-block", "--norm", "--nm", "--scope",
                  "--include", "--exclude", "--level", "--nan", "-j,--threads", "--json",
-                 "--dry-run", "--overwrite", "-q,--quiet", "-v,--verbose", "--no-progress"]:
+                 "--dry-run", "--overwrite", "--overwrite-blob", "-q,--quiet", "-v,--verbose",
+                 "--no-progress"]:
         assert flag in run("prune", "--help").stdout
 
 

@@ -60,7 +60,7 @@ def test_the_second_of_two_writers_of_one_output_is_refused(tmp_path):
     with open(temporary, "w") as first:
         fcntl.flock(first, fcntl.LOCK_EX)
         message = fails(4, "prune", path, "-o", out)
-        assert message == f"winnow: {out}: another process is writing this file"
+        assert message == f"winnow: {out}: another process or thread is writing this file"
         assert sorted(p.name for p in tmp_path.iterdir()) == [temporary.name, "in"]
     run("prune", path, "-o", out)  # what a killed writer left is in nobody's way
     run("verify", out, "--against", path)

@@ -26,7 +26,6 @@ INTENDED = {
     "RankTooLarge",
     "BadDimension",  # at least 2^63, behind a zero
     "ShapeOverflow",  # behind a zero
-    "MetadataType",  # null
     "EntryNotObject",  # an array of the three values
     "FieldType",  # dtype as {"F32": null}
     "NameTooLong",
@@ -57,6 +56,7 @@ SEEDS = [
     ({"b": entry("F64", [1], 1, 9), "a": entry("BOOL", [1], 0, 1)}, bytes(9)),
     ({"q": entry("F4", [4], 0, 2), "r": entry("F6_E2M3", [4], 2, 5)}, bytes(5)),
     ({"z": entry("I64", [0, 1 << 40], 0, 0), "é\n": entry("F8_E4M3", [2], 0, 2)}, bytes(2)),
+    ({"__metadata__": None, "w": entry("F32", [1], 1, 5), "m": entry("U8", [1], 0, 1)}, bytes(5)),
     ({"x": entry("F16", [2, 2], 0, 8), "y": entry("C64", [1], 8, 16)}, bytes(16)),
 ]
 

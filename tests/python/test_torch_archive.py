@@ -98,6 +98,10 @@ REFUSED = {
         torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), path), "PickleGlobal"),
     "conjugate": (lambda path: torch.save(torch.ones(2, dtype=torch.complex64).conj(), path),
                   "PickleCall"),
+    "float4": (lambda path: torch.save(
+        torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2), path), "StorageDtype"),
+    "sparse index": (lambda path: torch.save(torch.sparse_coo_tensor(
+        torch.tensor([[3]]), torch.ones(1), (3,), check_invariants=False), path), "SparseIndex"),
     "big integer": (lambda path: torch.save([2**63], path), "PickleInt"),
     "bytes": (lambda path: torch.save([b"x"], path), "PickleGlobal"),
     "tuple keys": (lambda path: torch.save({(1, 2): 3}, path), "PickleKey"),
@@ -113,3 +117,21 @@ def test_what_is_no_plain_data_is_refused(what, tmp_path):
     path = tmp_path / "refused.pt"
     save(path)
     assert dump(path) == code
+
+
+@pytest.fixture
+def saved_without_checksums(tmp_path):
+    path = tmp_path / "no_checksums.pt"
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"w": torch.randn(3, 4), "s": torch.eye(3).to_sparse(), "e": torch.empty(0)}, path)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    return path
+
+
+def test_an_archive_without_checksums_is_read_only_where_that_is_allowed(saved_without_checksums):
+    path = saved_without_checksums
+    assert dump(path) == "NoChecksums"
+    assert without_storages(dump(path, "--no-checksums")) == describe(load(path))

@@ -25,8 +25,8 @@ def program():
     return path
 
 
-def dump(path):
-    result = subprocess.run([program(), "dump", path], capture_output=True, timeout=300)
+def dump(path, *flags):
+    result = subprocess.run([program(), "dump", path, *flags], capture_output=True, timeout=300)
     if result.returncode != 0:
         return result.stdout.decode().strip()
     return json.loads(result.stdout)

@@ -28,6 +28,7 @@ enum class ErrorCode : uint16_t {
   kUnavailableLevel = 3,  ///< a SIMD level that this machine or build does not have
   kAlreadyExists = 4,     ///< an output that is there, and overwriting was not asked for
   kSameFile = 5,          ///< input and output are one file, and overwriting was not asked for
+  kNamedByHash = 6,       ///< an output that is named by its hash, and that was not asked for
 
   // A check that was asked for did not hold (exit 1).
   kCheckFailed = 20,
@@ -36,7 +37,7 @@ enum class ErrorCode : uint16_t {
   kIoError = 40,          ///< open, read, write, fsync, rename...: the message holds errno's text
   kNotDurable = 41,       ///< the output is in place, but the directory could not be synced
   kInputChanged = 42,     ///< the input was changed or cut short while it was read
-  kBusy = 43,             ///< another process is writing the same output
+  kBusy = 43,             ///< another process or thread is writing the same output
   kUnsupportedFile = 44,  ///< a directory, FIFO, device or dangling link where a file is needed
   kOutOfMemory = 45,
   kInterrupted = 46,  ///< the caller asked a long call to stop
@@ -76,7 +77,7 @@ enum class ErrorCode : uint16_t {
   kDataPastEnd = 127,        ///< a tensor ends past the end of the file
   kTrailingData = 128,       ///< bytes after the last tensor
   kDuplicateMetadata = 129,  ///< `__metadata__` twice
-  kMetadataType = 130,       ///< `__metadata__` is no object of strings
+  kMetadataType = 130,       ///< `__metadata__` is neither null nor an object of strings
   kDuplicateMetadataKey = 131,
   kNameTooLong = 132,      ///< a tensor name over 64 KiB
   kStringTooLong = 133,    ///< any string over 8 MiB
@@ -102,6 +103,7 @@ enum class ErrorCode : uint16_t {
   kZipOverlap = 216,        ///< two records share bytes
   kZipHole = 217,           ///< bytes that belong to no record
   kZipCrc = 218,            ///< a payload's CRC-32 is not the one in the directory
+  kNoChecksums = 219,       ///< written without any CRC-32, and that was not asked for
 
   // Records that a torch archive must or may not have (exit 3).
   kTorchScript = 220,         ///< a TorchScript module: code, not data

@@ -31,6 +31,10 @@ struct PruneJob {
   PruneSettings settings;
   bool overwrite = false;  ///< replace an output that exists; it may be the input itself
   bool dry_run = false;    ///< read and compute everything, write nothing
+
+  /// With `overwrite`: also an output that is named by its hash, as the files are that links in
+  /// Hugging Face's cache lead to; without it that is kNamedByHash (io/atomic_file.h).
+  bool overwrite_blob = false;
 };
 
 /// What happened to one tensor.
@@ -49,6 +53,10 @@ struct PruneResult {
   std::vector<TensorReport> tensors;  ///< in the order of the data in the file
   uint64_t input_bytes = 0;           ///< size of the file
   uint64_t output_bytes = 0;          ///< size of the output; in a dry run what it would be
+
+  /// The file that was written: job.output, or where that is a symbolic link, the absolute path of
+  /// the file that it leads to. Empty after a dry run.
+  std::string written;
   StageSeconds seconds;
 };
 
@@ -61,9 +69,9 @@ struct PruneResult {
 /// Memory: 1.5 times the largest pruned tensor plus 64 MiB, plus the header: 4 times its text, and
 /// some 300 bytes and the name for each of its tensors, for the plan and the report.
 /// Errors: those of the settings (kInvalidArgument, kUnknownTensor), of the output (kAlreadyExists,
-/// kSameFile, kUnsupportedFile, kBusy), of the header (from 100 on), kNanValue for the first NaN in
-/// file order under NanPolicy::kError, kInputChanged, kIoError, kOutOfMemory, kInterrupted.
-/// kNotDurable alone means that the output is in place.
+/// kSameFile, kNamedByHash, kUnsupportedFile, kBusy), of the header (from 100 on), kNanValue for
+/// the first NaN in file order under NanPolicy::kError, kInputChanged, kIoError, kOutOfMemory,
+/// kInterrupted. kNotDurable alone means that the output is in place.
 Result<PruneResult> prune_file(Env& env, const PruneJob& job, ParallelFor& threads,
                                Progress& progress);
 

@@ -21,6 +21,11 @@ struct AtomicFileOptions {
   /// Whether an existing destination is replaced; without it, it is kAlreadyExists.
   bool overwrite = false;
 
+  /// With `overwrite`: also a destination that is named by the hash of its content, as the files of
+  /// Hugging Face's cache, git-lfs, git-annex, DVC and Ollama are; without it, that is
+  /// kNamedByHash. All who share such a file get the new content under the old hash.
+  bool overwrite_blob = false;
+
   /// How many bytes will be written, where known: a full disk then shows at `create`.
   uint64_t size_hint = 0;
 };
@@ -39,11 +44,17 @@ class AtomicFile {
  public:
   /// Claims `path`; the destination itself is not touched.
   ///
-  /// kAlreadyExists: it is there and overwriting was not asked for. kBusy: another writer is at
-  /// work on it. kUnsupportedFile: a directory, FIFO, device or dangling link. kIoError: no such
-  /// directory, no permission, or less disk space than `size_hint`. `env` outlives the object.
+  /// kAlreadyExists: it is there and overwriting was not asked for. kNamedByHash: the file that
+  /// would be replaced is a blob, see the options. kBusy: another writer is at work on it.
+  /// kUnsupportedFile: a directory, FIFO, device or dangling link. kIoError: no such directory, no
+  /// permission, or less disk space than `size_hint`. `env` outlives the object.
   static Result<AtomicFile> create(Env& env, const std::string& path,
                                    const AtomicFileOptions& options = {});
+
+  /// Looks at `path` as `create` does and claims nothing: the destination, or its errors but for
+  /// kBusy and those of the directory.
+  static Result<std::string> find_destination(Env& env, const std::string& path,
+                                              const AtomicFileOptions& options = {});
 
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;
@@ -53,6 +64,10 @@ class AtomicFile {
 
   /// Adds `data` at the end. After an error the file is abandoned.
   Status append(std::span<const std::byte> data);
+
+  /// The file that `commit` puts in place: the path given to `create`, or where that is a symbolic
+  /// link, the absolute path of the file that it leads to. Stays after a commit.
+  const std::string& destination() const noexcept { return destination_; }
 
   /// Bytes appended so far.
   uint64_t size() const noexcept;
@@ -70,9 +85,10 @@ class AtomicFile {
 
  private:
   struct State;
-  explicit AtomicFile(std::unique_ptr<State> state) noexcept;
+  explicit AtomicFile(std::unique_ptr<State> state);
 
   std::unique_ptr<State> state_;  // null once committed, abandoned or moved from
+  std::string destination_;
   uint64_t size_ = 0;
 };
 

@@ -69,7 +69,7 @@ class SafetensorsHeader {
   /// In the order of the header's text.
   std::span<const TensorInfo> tensors() const noexcept { return tensors_; }
 
-  /// The entries of `__metadata__` in their order; empty where there is none.
+  /// The entries of `__metadata__` in their order; empty where there is none, or where it is null.
   const Metadata& metadata() const noexcept { return metadata_; }
 
   /// The header as it stands in the file.
@@ -80,7 +80,8 @@ class SafetensorsHeader {
   ///
   /// The result parses again, to the same tensors and to `metadata`, unless it is over the limit of
   /// 100,000,000 bytes: of equal keys only the last is written, and bytes that are not UTF-8 become
-  /// U+FFFD. Where there is no `__metadata__` and `metadata` is empty, none is added.
+  /// U+FFFD. Where there is no `__metadata__` and `metadata` is empty, none is added. A null in the
+  /// place of `__metadata__` becomes an object.
   std::string text_with_metadata(const Metadata& metadata) const;
 
  private:

@@ -41,6 +41,14 @@ struct TorchRecord {
   uint32_t crc32 = 0;  ///< as the zip's directory has it
 };
 
+struct TorchOpenOptions {
+  /// Whether an archive without checksums is read: one that torch.save wrote after
+  /// torch.serialization.set_crc32_options(False). Without it, that is kNoChecksums. All else is
+  /// checked as ever, but a flipped bit in a payload goes unnoticed. Of an archive that has
+  /// checksums, all are verified whatever stands here.
+  bool allow_missing_checksums = false;
+};
+
 /// An open archive: its zip structure and its pickle were checked, its payloads were not read.
 /// Movable; const members may be called from several threads at once.
 ///
@@ -53,16 +61,18 @@ class TorchArchive {
   /// of all records, and the pickle, whose CRC is verified; no payload of a storage.
   ///
   /// kIoError: it cannot be opened or read. kUnsupportedFile: a directory, FIFO, device or dangling
-  /// link (never blocks). kInputChanged: it was cut short meanwhile. kOutOfMemory. Else a code of
-  /// the malformed kinds. `env` outlives the object.
+  /// link (never blocks). kInputChanged: it was cut short meanwhile. kOutOfMemory. kNoChecksums:
+  /// see the options. Else a code of the malformed kinds. `env` outlives the object.
   ///
   /// Memory, the result included, is at most kMaxTorchOpenBytes, whatever the file: the pickle has
   /// 64 MiB at most, there are 2^21 nodes on the way to the tree, 64 MiB of tensors, items and
   /// storages, and 10^6 records. Of a usual file it is about 100 bytes a node.
-  static Result<TorchArchive> open(Env& env, const std::string& path);
+  static Result<TorchArchive> open(Env& env, const std::string& path,
+                                   const TorchOpenOptions& options = {});
 
   /// The same for any source of bytes, called `name` in messages.
-  static Result<TorchArchive> open(std::unique_ptr<RandomAccessFile> file, const std::string& name);
+  static Result<TorchArchive> open(std::unique_ptr<RandomAccessFile> file, const std::string& name,
+                                   const TorchOpenOptions& options = {});
 
   TorchArchive(TorchArchive&& other) noexcept;
   TorchArchive& operator=(TorchArchive&& other) noexcept;
@@ -85,14 +95,17 @@ class TorchArchive {
   /// The directory that all records of the zip stand in, without the slash: often the file's name.
   std::string_view prefix() const noexcept;
 
+  /// Whether what is read is verified by checksums; false only where the options allow it.
+  bool has_checksums() const noexcept;
+
   /// The record `data.pkl` as it stands in the file.
   std::span<const std::byte> pickle() const noexcept;
 
   /// The file as it was when opened.
   const FileIdentity& identity() const noexcept;
 
-  /// Fills `out` with the whole of storage `index`, in one pass, and verifies its CRC. Allocates
-  /// nothing.
+  /// Fills `out` with the whole of storage `index`, in one pass, and verifies its CRC where
+  /// has_checksums(). Allocates nothing.
   ///
   /// kInvalidArgument: no such storage, or `out` has not exactly its bytes; nothing is read.
   /// kZipCrc: the payload is not the one that was written. kInputChanged: the file got shorter.

@@ -22,6 +22,9 @@ namespace winnow {
 struct TorchArchiveOptions {
   /// Whether an existing destination is replaced; without it, it is kAlreadyExists.
   bool overwrite = false;
+
+  /// With `overwrite`: also one that is named by its hash (see AtomicFileOptions).
+  bool overwrite_blob = false;
 };
 
 /// The pickle of a tree, as torch.save would write it: protocol 2, each shared node once. Equal

@@ -341,3 +341,37 @@ def test_an_error_of_the_progress_bar_stops_the_call(large, monkeypatch):
     monkeypatch.setattr(_progress.ProgressBar, "advance", fail)
     with pytest.raises(LookupError, match="the bar broke"):
         torchwinnow.prune_file(large, dry_run=True)
+
+
+@pytest.fixture
+def cached(model, tmp_path):
+    """The model as it lies in Hugging Face's cache: a link, and the file that it leads to."""
+    blob = tmp_path / "blobs" / ("0123456789abcdef" * 4)
+    blob.parent.mkdir()
+    model.rename(blob)
+    model.symlink_to(f"blobs/{blob.name}")
+    return model, blob
+
+
+def test_a_blob_of_a_cache_is_not_rewritten_unless_asked_for(cached):
+    link, blob = cached
+    before = blob.read_bytes()
+    for options in (dict(), dict(overwrite=True), dict(overwrite=True, dry_run=True)):
+        with pytest.raises(FileExistsError, match="overwrite_blob=True") as error:
+            torchwinnow.prune_file(link, link, **options)
+        assert error.value.code == "NamedByHash" and str(blob) in str(error.value)
+    with pytest.raises(ValueError, match="overwrite_blob: it needs overwrite=True"):
+        torchwinnow.prune_file(link, link, overwrite_blob=True)
+    assert blob.read_bytes() == before
+    report = torchwinnow.prune_file(link, link, overwrite=True, overwrite_blob=True)
+    assert (report.dst, report.written) == (str(link), str(blob.resolve()))
+    assert blob.read_bytes() != before and link.is_symlink()
+
+
+def test_the_report_names_the_file_that_was_written(model, tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to("target")
+    assert torchwinnow.prune_file(model, link, overwrite=True).written == str(target.resolve())
+    assert torchwinnow.prune_file(model, tmp_path / "new").written == str(tmp_path / "new")
+    assert torchwinnow.prune_file(model, tmp_path / "no", dry_run=True).written is None
