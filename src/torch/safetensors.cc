@@ -223,7 +223,8 @@ void save_safetensors(const std::string& path, const Tensors& tensors,
 
   const at::NoGradGuard no_grad;
   SafetensorsWriter writer = value_of(SafetensorsWriter::create(
-      Env::posix(), path, header, data_bytes, {.overwrite = options.overwrite}));
+      Env::posix(), path, header, data_bytes,
+      {.overwrite = options.overwrite, .overwrite_blob = options.overwrite_blob}));
   for (const size_t i : order) {
     const at::Tensor dense = dense_on_cpu(tensors[i].value());
     check_ok(writer.append(tensor_bytes(dense)));

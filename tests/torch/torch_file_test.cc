@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <torch/torch.h>
 
+#include <fstream>
+
 #include "io/temp_dir.h"
 #include "torch/sparsifiers.h"
 #include "winnow/io/torch_archive_writer.h"
@@ -392,6 +394,15 @@ TEST(LoadMasks, RefusesOtherNamesAndShapes) {
               HasSubstr("Error loading y: the state does not have it"));
   EXPECT_THAT(message_of<c10::Error>([&] { other.load_masks(state); }), HasSubstr("mask"));
   EXPECT_THAT(other.names(), ::testing::ElementsAre("x"));
+}
+
+TEST(TorchFile, DoesNotRewriteAFileThatIsNamedByItsHash) {
+  const TempDir dir;
+  const std::string blob = dir.path(std::string(64, 'a'));
+  std::ofstream(blob) << "content";
+  EXPECT_THAT(message_of<c10::Error>([&] { save_torch_file(blob, 3); }), HasSubstr("hash"));
+  save_torch_file(blob, 3, {.overwrite_blob = true});
+  EXPECT_EQ(load_torch_file(blob).toInt(), 3);
 }
 
 }  // namespace

@@ -31,6 +31,9 @@ struct SaveSafetensorsOptions {
   Metadata metadata = {{"format", "pt"}};
   /// Whether an existing file is replaced, as torch::save does; without it, it is a c10::Error.
   bool overwrite = true;
+  /// With `overwrite`: also a file that is named by the hash of its content, as those are that links
+  /// in a cache of Hugging Face lead to; without it, that is a c10::Error.
+  bool overwrite_blob = false;
 };
 
 /// Writes `tensors` under their names, in their order. The file appears whole or not at all: after

@@ -23,6 +23,16 @@ namespace winnow {
 struct SaveTorchFileOptions {
   /// Whether an existing file is replaced, as torch::save does; without it, it is a c10::Error.
   bool overwrite = true;
+  /// With `overwrite`: also a file that is named by the hash of its content, as those are that
+  /// links in a cache of Hugging Face lead to; without it, that is a c10::Error.
+  bool overwrite_blob = false;
+};
+
+struct LoadTorchFileOptions {
+  /// Whether a file without checksums is read: one that torch.save wrote after
+  /// torch.serialization.set_crc32_options(False). A flipped bit in it goes unnoticed; all else is
+  /// checked as ever.
+  bool allow_missing_checksums = false;
 };
 
 /// Writes `value`: None, bool, int, double, string, tensor, and of these tuples, lists and
@@ -47,7 +57,7 @@ void save_torch_file(const std::string& path, const c10::IValue& value,
 /// c10::Error with the path: the file cannot be read, is malformed (each fault with a code and a
 /// message of io/torch_archive.h), or holds what has no c10::IValue: sets, dtypes, dictionaries
 /// with keys of several kinds or other than strings and integers.
-c10::IValue load_torch_file(const std::string& path);
+c10::IValue load_torch_file(const std::string& path, const LoadTorchFileOptions& options = {});
 
 /// As a dictionary with upstream's keys `state`, `data_groups` and `_container`. Shares the
 /// tensors. With MaskFormat::kTorchAo, torch.ao's DataNormSparsifier.load_state_dict takes it.
