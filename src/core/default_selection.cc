@@ -278,6 +278,8 @@ std::string_view left_alone_code(LeftAlone reason) noexcept {
   return kCodes[static_cast<size_t>(reason)];
 }
 
+bool can_be_forced(LeftAlone reason) noexcept { return reason != kDType && reason != kEmpty; }
+
 std::vector<DefaultChoice> default_selection(std::span<const TensorFacts> tensors) {
   const Selection selection(tensors);
   std::vector<DefaultChoice> choices;

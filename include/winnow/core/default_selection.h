@@ -49,6 +49,9 @@ std::string_view left_alone_text(LeftAlone reason) noexcept;
 /// The same for a program, one lower-case word: "vector". These words do not change.
 std::string_view left_alone_code(LeftAlone reason) noexcept;
 
+/// Whether a user may have such a tensor pruned all the same: not for kDType and kEmpty.
+bool can_be_forced(LeftAlone reason) noexcept;
+
 /// What the rule looks at. Name and shape stay the caller's.
 struct TensorFacts {
   std::string_view name;
