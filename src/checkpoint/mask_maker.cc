@@ -117,7 +117,7 @@ Result<std::span<const uint8_t>> MaskMaker::mask(const PlanEntry& entry, Guarded
   stats = {*result, {}};
   if (entry.guard) {
     StageTimer timer(in_.seconds.mask);
-    stats.kept = keep_whole_slices(mask, *entry.guard);
+    stats.kept = keep_whole_slices(values_.data(), tensor_of(entry).dtype, mask, *entry.guard);
     stats.mask.dropped_values -= stats.kept.values;
   }
   return std::span<const uint8_t>(mask);

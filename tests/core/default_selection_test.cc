@@ -469,27 +469,62 @@ TEST(DefaultSelection, EveryReasonHasATextAndACodeOfItsOwn) {
 
 // The guard.
 
+template <typename T>
+KeptSlices keep(const std::vector<T>& values, DType dtype, std::vector<uint8_t>& mask,
+                const SliceShape& shape) {
+  return keep_whole_slices(values.data(), dtype, mask, shape);
+}
+
+// All values are 1.
+KeptSlices keep_ones(std::vector<uint8_t>& mask, const SliceShape& shape) {
+  return keep(std::vector<float>(mask.size(), 1.0f), F32, mask, shape);
+}
+
 TEST(KeepWholeSlices, KeepsRowsThatWouldFallWhole) {
   std::vector<uint8_t> mask = {0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1};
-  EXPECT_EQ(keep_whole_slices(mask, {1, 4, 3}), (KeptSlices{2, 6}));
+  EXPECT_EQ(keep_ones(mask, {1, 4, 3}), (KeptSlices{2, 6}));
   EXPECT_EQ(mask, (std::vector<uint8_t>{1, 1, 1, 0, 1, 0, 1, 1, 1, 1, 1, 1}));
 }
 
 TEST(KeepWholeSlices, KeepsSlicesOfAMiddleAndALastDimension) {
   std::vector<uint8_t> mask = {0, 0, 0, 1, 0, 0, 0, 0};  // [2, 2, 2]
-  EXPECT_EQ(keep_whole_slices(mask, {2, 2, 2}), (KeptSlices{1, 4}));
+  EXPECT_EQ(keep_ones(mask, {2, 2, 2}), (KeptSlices{1, 4}));
   EXPECT_EQ(mask, (std::vector<uint8_t>{1, 1, 0, 1, 1, 1, 0, 0}));
   mask = {0, 0, 0, 1, 0, 0, 0, 1};  // [4, 2]
-  EXPECT_EQ(keep_whole_slices(mask, {4, 2, 1}), (KeptSlices{1, 4}));
+  EXPECT_EQ(keep_ones(mask, {4, 2, 1}), (KeptSlices{1, 4}));
   EXPECT_EQ(mask, (std::vector<uint8_t>{1, 0, 1, 1, 1, 0, 1, 1}));
 }
 
 TEST(KeepWholeSlices, KeepsAllOrNothingOfOneSlice) {
   std::vector<uint8_t> none(6, 0), some = {0, 0, 0, 0, 0, 1};
-  EXPECT_EQ(keep_whole_slices(none, {1, 1, 6}), (KeptSlices{1, 6}));
+  EXPECT_EQ(keep_ones(none, {1, 1, 6}), (KeptSlices{1, 6}));
   EXPECT_EQ(none, std::vector<uint8_t>(6, 1));
-  EXPECT_EQ(keep_whole_slices(some, {1, 1, 6}), (KeptSlices{0, 0}));
+  EXPECT_EQ(keep_ones(some, {1, 1, 6}), (KeptSlices{0, 0}));
   EXPECT_EQ(some, (std::vector<uint8_t>{0, 0, 0, 0, 0, 1}));
+}
+
+// Blocks of 2 x 1 keep the 0 of row 0 for the 9 below it.
+TEST(KeepWholeSlices, KeepsRowsOfWhichZerosAloneAreLeft) {
+  std::vector<uint8_t> mask = {1, 0, 1, 0};
+  EXPECT_EQ(keep<float>({-0.0f, 1, 9, 1}, F32, mask, {1, 2, 2}), (KeptSlices{1, 1}));
+  EXPECT_EQ(mask, (std::vector<uint8_t>{1, 1, 1, 0}));
+}
+
+TEST(KeepWholeSlices, LeavesRowsAloneThatWereZeroBefore) {
+  std::vector<uint8_t> mask = {0, 0, 0, 0};
+  EXPECT_EQ(keep<float>({0, -0.0f, 1, 1}, F32, mask, {1, 2, 2}), (KeptSlices{1, 2}));
+  EXPECT_EQ(mask, (std::vector<uint8_t>{0, 0, 1, 1}));
+}
+
+TEST(KeepWholeSlices, KnowsZerosOfEveryType) {
+  const std::vector<uint8_t> before = {1, 0, 1, 0}, after = {1, 1, 1, 0};
+  std::vector<uint8_t> half = before, brain = before, two = before;
+  keep<uint16_t>({0x8000, 0x0001, 0x3c00, 0x3c00}, F16, half, {1, 2, 2});
+  keep<uint16_t>({0x8000, 0x8001, 0x3f80, 0x3f80}, BF16, brain, {1, 2, 2});
+  keep<double>({-0.0, 5e-324, 1, 1}, DType::kF64, two, {1, 2, 2});
+  EXPECT_EQ(half, after);
+  EXPECT_EQ(brain, after);
+  EXPECT_EQ(two, after);
 }
 
 }  // namespace

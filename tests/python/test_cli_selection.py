@@ -112,6 +112,17 @@ def test_rows_whose_norm_is_divided_by_are_kept(dimension, scope, tmp_path):
     run("verify", out, "--against", path)
 
 
+def test_a_zero_that_a_block_keeps_does_not_save_its_row(tmp_path):
+    path, out = tmp_path / "in", tmp_path / "out"
+    direction = np.array([[0, 1], [9, 1]], np.float32)  # blocks of 2 x 1: the right one falls
+    path.write_bytes(files.image({"fc.weight_g": np.ones((2, 1), np.float32),
+                                  "fc.weight_v": direction}))
+    data = report("prune", path, "-o", out, "-s", "0.5", "--block", "2x1")
+    assert data["totals"]["kept_rows"] == 1
+    assert (files.tensor(out.read_bytes(), "fc.weight_v") == [[0, 1], [9, 0]]).all()
+    run("verify", out, "--against", path)
+
+
 def test_a_direction_under_one_norm_is_not_dropped_whole(tmp_path):
     path, out = tmp_path / "in", tmp_path / "out"
     path.write_bytes(files.image({"fc.weight_g": np.array(2, np.float32), "fc.weight_v": floats(4, 4),
