@@ -18,6 +18,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "SameFile";
     case ErrorCode::kNamedByHash:
       return "NamedByHash";
+    case ErrorCode::kLeftAlone:
+      return "LeftAlone";
     case ErrorCode::kCheckFailed:
       return "CheckFailed";
     case ErrorCode::kIoError:
@@ -38,6 +40,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "NanValue";
     case ErrorCode::kBadSettings:
       return "BadSettings";
+    case ErrorCode::kOtherRule:
+      return "OtherRule";
     case ErrorCode::kFileTooShort:
       return "FileTooShort";
     case ErrorCode::kHeaderTooLarge:

@@ -117,3 +117,12 @@ def test_importing_it_imports_no_torch():
     script = ("import sys, torchwinnow; torchwinnow.left_alone({}); "
               "assert not {'torch', 'numpy'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_rule_is_that_of_files(tmp_path):
+    from safetensors.torch import save_file
+
+    state = {name: tensor.contiguous() for name, tensor in Experts().state_dict().items()}
+    save_file(state, tmp_path / "in.safetensors")
+    report = torchwinnow.prune_file(tmp_path / "in.safetensors", dry_run=True)
+    assert {t.name: t.skipped for t in report.tensors if t.skipped} == left_alone(state)
