@@ -157,7 +157,8 @@ def post_training_sparse_quantize(
 
     Each is replaced, wherever it hangs, by torch.ao.nn.quantized's module of its kind, which has a
     byte for each value and a scale and a zero point for each row. Training flags, hooks, the mode
-    and padding_idx of bags stay. The float tensors are left as they are.
+    and padding_idx of bags stay, and lookups have the dtype of the float weight (computed in
+    float32). The float tensors are left as they are.
 
     Args:
         model: changed in place; on the CPU
@@ -177,8 +178,8 @@ def post_training_sparse_quantize(
             spectral_norm), another zero_policy; what the sparsifier and quantize_rows refuse.
         ImportError: this torch has no quantized modules.
 
-    Differs from torch.ao: the default zero_policy; all or nothing; mode and padding_idx are kept,
-    a max_norm is refused; a shared embedding stays shared; float weights are not masked; other
+    Differs from torch.ao: the default zero_policy; all or nothing; mode, padding_idx and dtype are
+    kept, a max_norm is refused; a shared embedding stays shared; float weights are not masked; other
     modules with a qconfig are left alone.
     """
     sparsifier = data_sparsifier_class(**sparse_config)
