@@ -206,8 +206,7 @@ class BaseDataSparsifier(abc.ABC):
     def remove_data(self, name: str) -> None:
         """Takes `name` out, masked or squashed; its tensor goes back to its owner as it is.
 
-        Of a schedule the name falls out at its next step. ValueError "data with specified name does
-        not exist".
+        Schedules skip the name from then on. ValueError "data with specified name does not exist".
         """
         self._check_known(name)
         self._forget(name)

@@ -14,6 +14,7 @@ from torchwinnow.data_sparsifier.quantization_utils import (
     post_training_sparse_quantize,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:sparsity_level = ")
 LEVEL = "sparsity_level"
 
 
