@@ -371,7 +371,8 @@ class BaseDataSparsifier(abc.ABC):
         Raises, and has changed nothing then:
             KeyError: a part or a mask is missing.
             RuntimeError: "Error loading NAME" where the parts do not fit together.
-            AssertionError, ValueError: a mask does not fit its data; what add_data refuses.
+            TypeError, AssertionError, ValueError: a mask does not fit its data; what add_data
+                refuses, such as sparse or quantized data.
         """
         skip = frozenset() if strict else frozenset(self.state)
         entries = list(_state.read(state_dict, strict=strict, skip=skip))
