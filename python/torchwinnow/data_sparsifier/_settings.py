@@ -7,6 +7,9 @@ import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # of data that have a norm
 FIELDS = ("sparsity_level", "sparse_block_shape", "zeros_per_block")
 WHOLE_BLOCK = -1  # as zeros_per_block of _ops.compute_masks_
 
@@ -20,7 +23,9 @@ class Settings(NamedTuple):
 
 def checked_level(value: Any) -> float:
     """TypeError: no number. ValueError: not finite."""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+    if isinstance(value, str):
+        raise TypeError(f"sparsity_level: expected a number, got the string {value!r}")
+    if isinstance(value, bytes) or not hasattr(value, "__float__"):
         raise TypeError(f"sparsity_level: expected a number, got {value!r}")
     level = float(value)
     if not math.isfinite(level):

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from . import _container as containers
+from ._data import check_tensor
+from ._masks import product_dtype
 from .fake_sparsity import FakeSparsity
 
 PARTS = ("state", "data_groups", "_container")
@@ -38,6 +40,8 @@ def _sparse_mask(entries: Mapping[str, Any]) -> Tensor:
 
 def _dense_mask(entries: Mapping[str, Any]) -> Tensor:
     mask = entries["mask"]
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask: expected a tensor, got {type(mask).__name__}")
     return mask.to_dense() if mask.layout is not torch.strided else mask.detach().clone()
 
 
@@ -78,9 +82,15 @@ def _error(what: object, why: str) -> RuntimeError:
 
 
 def _links(name: str, tensor: Tensor, mask: Tensor, group: Mapping[str, Any]) -> list[nn.Module]:
-    make = group.get("parametrization", FakeSparsity)
-    containers.check_parametrization(make, tensor, mask)
-    return [make(mask)]
+    return containers.checked_links(group.get("parametrization", FakeSparsity), tensor, mask)
+
+
+def _in_dtype_of(tensor: Tensor, mask: Tensor) -> Tensor:
+    """`mask`, converted where a read would take over its dtype: the data's may have been changed
+    since they were added, as by model.half()."""
+    if product_dtype(mask.dtype, tensor.dtype) is tensor.dtype or not tensor.is_floating_point():
+        return mask
+    return mask.to(tensor.dtype)
 
 
 def _load_link(link: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> None:
@@ -102,6 +112,10 @@ def _entry(
     if slot not in tensors and masked_key not in tensors:
         raise _error(name, "the container does not have it")
     tensor = tensors[slot if slot in tensors else masked_key]
+    if not isinstance(tensor, Tensor):
+        raise _error(name, f"expected a tensor, found a {type(tensor).__name__}")
+    check_tensor(tensor, f"Error loading {name}: ")
+    state["mask"] = _in_dtype_of(tensor, state["mask"])
     if copy_tensors:
         tensor = tensor.detach().clone()
     links = [] if slot in tensors else _links(name, tensor, state["mask"], group)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from sparsifiers import BelowThreshold, FirstRow, counting, embeddings, parameters, tensors
+from sparsifiers import BelowThreshold, Doubled, FirstRow, counting, embeddings, parameters, tensors
 from torchwinnow.data_sparsifier import BaseDataSparsifier, DataNormSparsifier, FakeSparsity
 
 KINDS = [tensors, parameters, embeddings]
@@ -143,7 +143,8 @@ def parametrized_embedding():
 
 @pytest.mark.parametrize("data", [
     nn.Linear(2, 2), [1.0], None, 1.0, torch.ones(2, 2).to_sparse(), parametrized_embedding(),
-    torch.nn.parameter.UninitializedParameter(),
+    torch.nn.parameter.UninitializedParameter(), torch._efficientzerotensor((2, 2)),
+    torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
 ])
 def test_other_types_are_refused(data):
     sparsifier = FirstRow()
@@ -205,18 +206,6 @@ def test_a_default_mask_is_copied_for_each():
         sparsifier.add_data("w", counting(2, 2), mask=sparsifier.get_mask("x"))
 
 
-class Doubled(nn.Module):
-    """A parametrization of a user's own, with a value that has to be saved."""
-
-    def __init__(self, mask):
-        super().__init__()
-        self.register_buffer("mask", mask, persistent=False)
-        self.register_buffer("factor", torch.tensor(2.0))
-
-    def forward(self, x):
-        return self.factor * self.mask * x
-
-
 @pytest.mark.filterwarnings(REPLACING)
 def test_a_parametrization_of_the_users_own_is_kept():
     sparsifier = FirstRow()
@@ -250,11 +239,15 @@ def test_a_step_after_squash_names_the_entry_and_touches_no_mask():
     assert sparsifier.get_mask("x").eq(1).all()
 
 
-@pytest.mark.parametrize("names", [["x", "ghost"], ["x", "x"], ["x", "y"]])
-def test_squash_checks_all_names_first(names):
+@pytest.mark.parametrize("names, message", [
+    (["x", "ghost"], "does not have a parametrization on ghost"),
+    (["x", "x"], "'x' is given twice"),
+    (["x", "y"], "does not have a parametrization on y"),
+])
+def test_squash_checks_all_names_first(names, message):
     sparsifier = FirstRow([("x", counting(2, 2)), ("y", counting(2, 2))])
     sparsifier.squash_mask(names=["y"])
-    with pytest.raises(ValueError, match="does not have a parametrization on"):
+    with pytest.raises(ValueError, match=message):
         sparsifier.squash_mask(names=names)
     assert sparsifier.get_data("x") is not None
 
@@ -350,3 +343,105 @@ def test_the_text_is_upstreams():
     assert repr(sparsifier) == ("FirstRow (\n\tData Group\n\t    name: x\n\t    alpha: 0.1\n"
                                 "\t    size: (1, 4)\n)")
     assert copy.copy(repr(FirstRow())) == "FirstRow ()"
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_removed_name_gives_its_tensor_back(masked):
+    weight, other = nn.Parameter(counting(2, 2)), counting(3, 3)
+    sparsifier = FirstRow([("x", weight), ("y", other)])
+    sparsifier.step()
+    if not masked:
+        sparsifier.squash_mask(names="x")
+    sparsifier.remove_data("x")
+    assert weight.tolist() == ([[1, 2], [3, 4]] if masked else [[0, 0], [3, 4]])
+    assert weight.is_leaf and list(sparsifier.state) == list(sparsifier.data_groups) == ["y"]
+    assert list(sparsifier._container.state_dict()) == ["parametrizations.y.original"]
+    with pytest.raises(ValueError, match="data with specified name does not exist: 'x'"):
+        sparsifier.remove_data("x")
+    with pytest.raises(ValueError, match="does not exist"):
+        sparsifier.remove_data(3)
+    sparsifier.step()
+    sparsifier.add_data("x", weight)
+    sparsifier.remove_data("y")
+    sparsifier.remove_data("x")
+    sparsifier.step()
+    assert not list(sparsifier._container.state_dict())
+
+
+class FailsAt(FirstRow):
+    """Raises at one name, after it has changed everything that it could."""
+
+    fails_at = None
+
+    def update_mask(self, name, data, **config):
+        super().update_mask(name, data, **config)
+        self.state[name]["more"] = "of the user"
+        self.get_mask(name).data = torch.zeros(3, 3)
+        if name == self.fails_at:
+            raise OSError("of the user")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+def test_a_step_whose_update_mask_fails_leaves_every_mask(dtype):
+    sparsifier = FailsAt([("x", counting(3, 3)), ("y", counting(3, 3))], mask=torch.ones(3, 3, dtype=dtype))
+    masks = [sparsifier.get_mask(name) for name in "xy"]
+    sparsifier.fails_at = "y"
+    for _ in range(2):
+        with pytest.raises(OSError, match="of the user"):
+            sparsifier.step()
+        for name, mask in zip("xy", masks):
+            assert sparsifier.get_mask(name) is mask and list(sparsifier.state[name]) == ["mask"]
+            assert mask.dtype == dtype and mask.eq(1).all()
+            assert torch.equal(sparsifier.get_data(name, return_original=False), counting(3, 3))
+    sparsifier.fails_at = None
+    sparsifier.step()
+    assert all(sparsifier.state[name]["step_count"] == 1 for name in "xy")
+
+
+def test_a_step_within_a_step_is_refused():
+    class Nested(FirstRow):
+        def update_mask(self, name, data, **config):
+            self.step()
+
+    sparsifier = Nested([("x", counting(2, 2))])
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="step was called by update_mask"):
+            sparsifier.step()
+
+
+def test_first_masks_have_memory_of_their_own_once_they_are_asked_for():
+    weight = nn.Parameter(counting(3, 3))
+    sparsifier = FirstRow()
+    read = sparsifier.add_data("x", weight)
+    assert read.data_ptr() == weight.data_ptr() and torch.equal(read, weight)
+    read.sum().backward()
+    assert weight.grad.eq(1).all()
+    mask = sparsifier.state["x"]["mask"]
+    assert mask.eq(1).all() and mask.untyped_storage().nbytes() == 4
+    assert sparsifier.get_mask("x") is mask is sparsifier._container.parametrizations.x[0].mask
+    assert mask.is_contiguous() and mask.dtype == torch.float32
+    mask[1] = 0
+    assert sparsifier.get_data("x", return_original=False)[1].eq(0).all()
+    expanded = torch.ones(1, 3).expand(3, 3)
+    sparsifier.add_data("y", counting(3, 3), mask=expanded)
+    sparsifier.step()
+    assert sparsifier.get_mask("y") is expanded and expanded.sum() == 6
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "uint16", "complex64"])
+def test_own_classes_take_data_of_any_dtype_that_torch_multiplies(dtype):
+    data = torch.zeros(3, 8, dtype=torch.uint8).view(getattr(torch, dtype))
+    sparsifier = FirstRow([("x", data)])
+    sparsifier.step()
+    assert sparsifier.get_mask("x").dtype == data.dtype
+    sparsifier.squash_mask()
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "float4_e2m1fn_x2"])
+def test_own_classes_refuse_what_torch_does_not_multiply(dtype):
+    data = torch.zeros(3, 8, dtype=torch.uint8).view(getattr(torch, dtype))
+    sparsifier = FirstRow()
+    for config in ({}, {"mask": torch.ones(3, 8)}):
+        with pytest.raises(ValueError, match=f"torch does not multiply data of torch.{dtype}"):
+            sparsifier.add_data("x", data, **config)
+    assert not sparsifier.state

@@ -122,6 +122,11 @@ def without(state, part, name):
     return state
 
 
+def with_data(state, data):
+    state["_container"]["parametrizations.b.original"] = data
+    return state
+
+
 BROKEN = [
     (lambda s: {key: s[key] for key in ("state", "data_groups")}, KeyError, "_container"),
     (lambda s: without(s, "data_groups", "b"), RuntimeError, "Error loading b"),
@@ -129,9 +134,17 @@ BROKEN = [
     (lambda s: without(s, "_container", "parametrizations.b.original"), RuntimeError, "Error loading b"),
     (lambda s: without(s["state"], "b", "mask") and s, KeyError, "mask"),
     (lambda s: s["state"]["b"].update(mask=torch.ones(2, 2)) or s, AssertionError, "must match"),
+    (lambda s: s["state"]["b"].update(mask=[1]) or s, TypeError, "mask: expected a tensor"),
+    (lambda s: with_data(s, torch.ones(4, 4).to_sparse()), AssertionError,
+     "Error loading b: specified data type tensor of layout torch.sparse_coo"),
+    (lambda s: with_data(s, torch.ones(4, 4).to_sparse_csr()), AssertionError, "b: .* torch.sparse_csr"),
+    (lambda s: with_data(s, torch.quantize_per_tensor(torch.ones(4, 4), 1.0, 0, torch.quint8)),
+     AssertionError, "Error loading b: .* dtype torch.quint8"),
+    (lambda s: with_data(s, [1.0]), RuntimeError, "Error loading b: expected a tensor, found a list"),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:torch.quantize_per_tensor")
 @pytest.mark.parametrize("damage, error, message", BROKEN)
 def test_a_state_that_does_not_fit_together_changes_nothing(damage, error, message):
     sparsifier = FirstRow([("x", counting(3, 3))])
@@ -151,6 +164,31 @@ def test_a_state_that_the_sparsifier_cannot_work_on_changes_nothing():
         with pytest.raises(ValueError):
             sparsifier.load_state_dict(state)
     assert not sparsifier.state
+
+
+@pytest.mark.parametrize("squashed", [True, False])
+@pytest.mark.parametrize("masks", [{}, {"mask": torch.eye(4)}])
+def test_what_is_saved_after_a_model_changed_its_dtype_can_be_loaded(squashed, masks):
+    table = nn.Embedding(4, 4)
+    first = DataNormSparsifier()
+    first.add_data("x", table, **masks)
+    table.half()
+    expected = first.get_data("x", return_original=False).half()
+    if squashed:
+        first.squash_mask()
+    second = DataNormSparsifier()
+    for state in (first.state_dict(), through_file(first.state_dict())):
+        second.load_state_dict(state)
+        read = second.get_data("x", return_original=False)
+        assert read.dtype == torch.float16 and torch.equal(read, expected)
+        assert torch.equal(copy.deepcopy(first).get_data("x", return_original=False), read)
+
+
+def through_file(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
 
 
 def test_a_non_strict_load_ignores_groups_without_state():
