@@ -13,10 +13,11 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .fake_sparsity import FakeSparsity, check_mask, check_shape
+from .fake_sparsity import FakeSparsity, check_mask
 
 _PREFIX = "winnow:"
 # parametrize keeps its lists in a ModuleDict, which has more attributes than a Module.
@@ -54,35 +55,85 @@ def stored_tensor(container: nn.Module, name: str) -> Tensor:
     return getattr(container, slot) if masked is None else original_in(masked)
 
 
-def check_parametrization(make: Any, weight: Tensor, mask: Tensor) -> None:
-    """What insert would raise, without a container to leave half filled."""
+def checked_links(make: Any, weight: Tensor, mask: Tensor) -> list[nn.Module]:
+    """`[make(mask)]`, after whatever a read of `weight` under it would raise.
+
+    ValueError for a parametrization of the user's own that keeps `weight` in several tensors, or in
+    one of another shape.
+    """
     if make is FakeSparsity:
         check_mask(mask, weight)
-        return
-    scratch = nn.Module()
-    scratch.register_buffer("weight", weight.detach())
-    parametrize.register_parametrization(scratch, "weight", make(mask))
+        return [make(mask)]
+    link, scratch = make(mask), nn.Module()
+    # A right_inverse puts the tensor that is parametrized into another storage.
+    inverts = hasattr(link, "right_inverse")
+    scratch.register_buffer("weight", weight.detach().clone() if inverts else weight.detach())
+    parametrize.register_parametrization(scratch, "weight", link)
+    stored = scratch.parametrizations["weight"]
+    if not stored.is_tensor or stored.original.shape != weight.shape:
+        raise ValueError(
+            f"the right_inverse of {type(link).__name__} has to give one tensor of the data's shape "
+            f"{tuple(weight.shape)}, which is written into the data"
+        )
+    return [link]
+
+
+def invert(links: Iterable[nn.Module], weight: Tensor) -> None:
+    """What parametrize does at first: `weight` becomes what the links' right_inverse gives.
+
+    Written in place, so that it stays the tensor that it is.
+    """
+    with torch.no_grad():
+        value = weight
+        for link in reversed(list(links)):
+            try:
+                value = link.right_inverse(value) if hasattr(link, "right_inverse") else value
+            except NotImplementedError:  # none, then
+                pass
+        if value is not weight:
+            weight.copy_(value)
 
 
 def insert(container: nn.Module, name: str, weight: Tensor, links: Iterable[nn.Module]) -> None:
-    """Puts `weight` into the container under parametrizations that were checked; none: plain."""
-    slot = slot_of(name)
-    if isinstance(weight, nn.Parameter):
-        container.register_parameter(slot, weight)
+    """Puts `weight` into the container under links that were checked; none: plain.
+
+    The tensor is not touched. parametrize itself calls `set_` on what it is given, and a Parameter
+    then loses its gradient accumulator with all the hooks that are on it, DDP's among them. So it
+    gets a stand-in, which is exchanged for the tensor.
+    """
+    slot, links = slot_of(name), list(links)
+    if not links:
+        _register(container, slot, weight)
+        return
+    stand_in = nn.Identity()
+    container.register_buffer(slot, torch.empty(0))
+    parametrize.register_parametrization(container, slot, stand_in, unsafe=True)
+    masked = masked_lists(container)[slot]
+    del masked._buffers["original"]
+    _register(masked, "original", weight)
+    for index, link in enumerate(links):
+        masked._modules[str(index)] = link.train(container.training)
+    masked.unsafe = all(type(link) is FakeSparsity for link in links)
+
+
+def _register(module: nn.Module, name: str, tensor: Tensor) -> None:
+    if isinstance(tensor, nn.Parameter):
+        module.register_parameter(name, tensor)
     else:
-        container.register_buffer(slot, weight)
-    for link in links:
-        # Unsafe leaves out a second check, which would multiply once more.
-        unsafe = type(link) is FakeSparsity
-        parametrize.register_parametrization(container, slot, link, unsafe=unsafe)
+        module.register_buffer(name, tensor)
+
+
+def unmask(container: nn.Module, name: str) -> None:
+    """Ends the masking of `name`: its tensor is the plain one now, and as it was."""
+    # leave_parametrized=True would call `set_` on it.
+    parametrize.remove_parametrizations(container, slot_of(name), leave_parametrized=False)
 
 
 def remove(container: nn.Module, name: str) -> None:
     """Takes `name` out; its tensor goes back to its owner as it is."""
-    slot = slot_of(name)
-    if slot in masked_lists(container):
-        parametrize.remove_parametrizations(container, slot, leave_parametrized=False)
-    delattr(container, slot)
+    if is_masked(container, name):
+        unmask(container, name)
+    delattr(container, slot_of(name))
 
 
 def links_of(container: nn.Module, name: str) -> list[nn.Module]:
@@ -91,10 +142,6 @@ def links_of(container: nn.Module, name: str) -> list[nn.Module]:
     return [] if masked is None else list(masked)
 
 
-def check_readable(container: nn.Module, name: str) -> None:
-    """Raises what a read of the masked `name` would raise, without a product where it can."""
-    masked = masked_lists(container)[slot_of(name)]
-    if len(masked) == 1 and type(masked[0]) is FakeSparsity:
-        check_shape(masked[0].mask, original_in(masked))
-    else:
-        masked()
+def is_plain(masked_list: nn.Module) -> bool:
+    """Whether a read is nothing but the product with the mask."""
+    return len(masked_list) == 1 and type(masked_list[0]) is FakeSparsity

@@ -78,9 +78,7 @@ def _error(what: object, why: str) -> RuntimeError:
 
 
 def _links(name: str, tensor: Tensor, mask: Tensor, group: Mapping[str, Any]) -> list[nn.Module]:
-    make = group.get("parametrization", FakeSparsity)
-    containers.check_parametrization(make, tensor, mask)
-    return [make(mask)]
+    return containers.checked_links(group.get("parametrization", FakeSparsity), tensor, mask)
 
 
 def _load_link(link: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> None:

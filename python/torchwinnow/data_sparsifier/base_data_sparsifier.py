@@ -24,12 +24,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from .._upstream import register_as_upstream
 from . import _container as containers
 from . import _state
 from ._data import SUPPORTED_TYPES, check_name, checked_weight, weight_in
+from ._squash import write_masks
 from .fake_sparsity import FakeSparsity
 
 __all__ = ["SUPPORTED_TYPES", "BaseDataSparsifier"]
@@ -156,11 +156,11 @@ class BaseDataSparsifier(abc.ABC):
             mask = self._kept_mask(name, weight)
         else:
             mask = self._first_mask(name, weight, config)
-        make = group.get("parametrization", FakeSparsity)
-        containers.check_parametrization(make, weight, mask)
+        links = containers.checked_links(group.get("parametrization", FakeSparsity), weight, mask)
         if is_there:
             self._forget(name)
-        containers.insert(self._container, name, weight, [make(mask)])
+        containers.invert(links, weight)
+        containers.insert(self._container, name, weight, links)
         self.state[name] = {"mask": mask}
         self.data_groups[name] = group
         return self.get_data(name, return_original=False)
@@ -184,6 +184,15 @@ class BaseDataSparsifier(abc.ABC):
             if other != name and entries["mask"] is mask:
                 raise ValueError(f"the mask for '{name}' is that of '{other}': pass a copy")
         return mask
+
+    def remove_data(self, name: str) -> None:
+        """Takes `name` out, masked or squashed; its tensor goes back to its owner as it is.
+
+        Of a schedule the name falls out at its next step. ValueError "data with specified name does
+        not exist".
+        """
+        self._check_known(name)
+        self._forget(name)
 
     def _forget(self, name: str) -> None:
         containers.remove(self._container, name)
@@ -252,31 +261,43 @@ class BaseDataSparsifier(abc.ABC):
         """Ends the masking of `names`, or of all; masks and configurations are kept.
 
         Args:
-            leave_parametrized: the tensor that was added takes over the masked values: the same
-                object, so that an optimizer goes on working; views of it keep the old ones. False:
+            leave_parametrized: the masked values are written into the memory of the tensor that
+                was added, so that an optimizer goes on working, and what shares that memory is
+                sparse too: views, slices of one buffer, arrays of NumPy, other processes. False:
                 it stays as it was.
             names: one name or several. Unset: all.
 
         Dropped values that were negative are -0 then, and NaN and infinite ones NaN, as 0 times
-        them is. ValueError "does not have a parametrization on NAME" for names that are unknown,
-        squashed already or given twice; all are checked before any is touched.
+        them is. Where names share memory, a value is dropped if any of their masks drops it.
+        Nothing is allocated, but for the reads of parametrizations of your own.
 
-        Differs from torch.ao: a string is one name, not its letters.
+        Raises, and has changed nothing then:
+            ValueError: "does not have a parametrization on NAME" for names that are unknown or
+                squashed already; a name that is given twice; data that cannot be written to:
+                several values in one place (expanded views), read-only memory.
+            AssertionError, ValueError: data whose shape or device was changed since the last step.
+
+        Differs from torch.ao: it swaps the tensor's memory, and what shared it stays dense; a
+        string is one name, not its letters.
         """
-        if names is None:
-            names = self.data_groups
-        names = [names] if isinstance(names, str) else list(names)
-        for index, name in enumerate(names):
-            masked = containers.is_masked(self._container, name) if name in self.state else False
-            if not masked or name in names[:index]:
-                raise ValueError(
-                    f"{type(self).__name__} does not have a parametrization on {name}"
-                )
-            containers.check_readable(self._container, name)
+        names = self._masked_names(names)
+        if leave_parametrized:
+            write_masks(self._container, names)
         for name in names:
-            parametrize.remove_parametrizations(
-                self._container, containers.slot_of(name), leave_parametrized=leave_parametrized
-            )
+            containers.unmask(self._container, name)
+
+    def _masked_names(self, names: Iterable[str] | None) -> list[str]:
+        """`names` as a list; ValueError where one is not masked or stands twice."""
+        names = self.data_groups if names is None else names
+        names = [names] if isinstance(names, str) else list(names)
+        seen = set()
+        for name in names:
+            if name in seen:
+                raise ValueError(f"names: '{name}' is given twice")
+            if name not in self.state or not containers.is_masked(self._container, name):
+                raise ValueError(f"{type(self).__name__} does not have a parametrization on {name}")
+            seen.add(name)
+        return names
 
     # ---- state
 

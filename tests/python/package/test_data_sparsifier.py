@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from sparsifiers import BelowThreshold, FirstRow, counting, embeddings, parameters, tensors
+from sparsifiers import BelowThreshold, Doubled, FirstRow, counting, embeddings, parameters, tensors
 from torchwinnow.data_sparsifier import BaseDataSparsifier, DataNormSparsifier, FakeSparsity
 
 KINDS = [tensors, parameters, embeddings]
@@ -205,18 +205,6 @@ def test_a_default_mask_is_copied_for_each():
         sparsifier.add_data("w", counting(2, 2), mask=sparsifier.get_mask("x"))
 
 
-class Doubled(nn.Module):
-    """A parametrization of a user's own, with a value that has to be saved."""
-
-    def __init__(self, mask):
-        super().__init__()
-        self.register_buffer("mask", mask, persistent=False)
-        self.register_buffer("factor", torch.tensor(2.0))
-
-    def forward(self, x):
-        return self.factor * self.mask * x
-
-
 @pytest.mark.filterwarnings(REPLACING)
 def test_a_parametrization_of_the_users_own_is_kept():
     sparsifier = FirstRow()
@@ -250,11 +238,15 @@ def test_a_step_after_squash_names_the_entry_and_touches_no_mask():
     assert sparsifier.get_mask("x").eq(1).all()
 
 
-@pytest.mark.parametrize("names", [["x", "ghost"], ["x", "x"], ["x", "y"]])
-def test_squash_checks_all_names_first(names):
+@pytest.mark.parametrize("names, message", [
+    (["x", "ghost"], "does not have a parametrization on ghost"),
+    (["x", "x"], "'x' is given twice"),
+    (["x", "y"], "does not have a parametrization on y"),
+])
+def test_squash_checks_all_names_first(names, message):
     sparsifier = FirstRow([("x", counting(2, 2)), ("y", counting(2, 2))])
     sparsifier.squash_mask(names=["y"])
-    with pytest.raises(ValueError, match="does not have a parametrization on"):
+    with pytest.raises(ValueError, match=message):
         sparsifier.squash_mask(names=names)
     assert sparsifier.get_data("x") is not None
 
@@ -350,3 +342,26 @@ def test_the_text_is_upstreams():
     assert repr(sparsifier) == ("FirstRow (\n\tData Group\n\t    name: x\n\t    alpha: 0.1\n"
                                 "\t    size: (1, 4)\n)")
     assert copy.copy(repr(FirstRow())) == "FirstRow ()"
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_removed_name_gives_its_tensor_back(masked):
+    weight, other = nn.Parameter(counting(2, 2)), counting(3, 3)
+    sparsifier = FirstRow([("x", weight), ("y", other)])
+    sparsifier.step()
+    if not masked:
+        sparsifier.squash_mask(names="x")
+    sparsifier.remove_data("x")
+    assert weight.tolist() == ([[1, 2], [3, 4]] if masked else [[0, 0], [3, 4]])
+    assert weight.is_leaf and list(sparsifier.state) == list(sparsifier.data_groups) == ["y"]
+    assert list(sparsifier._container.state_dict()) == ["parametrizations.y.original"]
+    with pytest.raises(ValueError, match="data with specified name does not exist: 'x'"):
+        sparsifier.remove_data("x")
+    with pytest.raises(ValueError, match="does not exist"):
+        sparsifier.remove_data(3)
+    sparsifier.step()
+    sparsifier.add_data("x", weight)
+    sparsifier.remove_data("y")
+    sparsifier.remove_data("x")
+    sparsifier.step()
+    assert not list(sparsifier._container.state_dict())

@@ -1,0 +1,151 @@
+"""PRIVATE. Masks written into the tensors that they are of: the end of squash_mask.
+
+The values go into the memory that the caller gave, so that whatever shares it is sparse too: slices
+of one buffer, an array of NumPy, other processes. Everything is checked before any is written.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from . import _container as containers
+from .fake_sparsity import FakeSparsity, check_shape
+
+_MAPS = Path("/proc/self/maps")
+
+
+def write_masks(container: nn.Module, names: Sequence[str]) -> None:
+    """Each original of `names`, which are masked, becomes its masked read, in place.
+
+    Names that share memory: a value is dropped where any of their masks drops it.
+
+    ValueError naming data that cannot be written to, AssertionError and ValueError naming data that
+    their mask does not fit, and what a parametrization of the user's own raises. Nothing is written
+    then.
+    """
+    masked = {name: containers.masked_lists(container)[containers.slot_of(name)] for name in names}
+    plain = [name for name, links in masked.items() if containers.is_plain(links)]
+    originals = {name: containers.original_in(links) for name, links in masked.items()}
+    for name, original in originals.items():
+        _check_places(name, original)
+    _check_protection(originals)
+    for name in plain:
+        _check_mask(name, masked[name][0].mask, originals[name])
+    reads = {name: _read(name, masked[name]) for name in masked if name not in plain}
+    for name, read in reads.items():
+        _write(originals[name], read)
+    for name in plain:
+        _write(originals[name], masked[name][0].mask, times=True)
+
+
+def _write(original: Tensor, values: Tensor, times: bool = False) -> None:
+    # Detached, a leaf or a view of any kind may be written to; its version is raised nevertheless.
+    # Inference tensors may be written to in inference mode alone, and are in it whatever the mode.
+    with torch.inference_mode(original.is_inference()), torch.no_grad():
+        target = original.detach()
+        if times:
+            target.mul_(values)
+        else:
+            target.copy_(values)
+
+
+def _read(name: str, links: nn.Module) -> Tensor:
+    with torch.no_grad():
+        read = links()
+    original = containers.original_in(links)
+    if read.shape != original.shape or read.dtype != original.dtype:
+        raise ValueError(
+            f"the parametrization of '{name}' gives {tuple(read.shape)} {read.dtype} for data of "
+            f"{tuple(original.shape)} {original.dtype}, which cannot be written into them"
+        )
+    return read
+
+
+def _check_mask(name: str, mask: Tensor, original: Tensor) -> None:
+    try:
+        check_shape(mask, original)
+    except AssertionError as error:
+        raise AssertionError(f"'{name}': {error}") from None
+    if mask.device != original.device:
+        raise ValueError(
+            f"the mask of '{name}' is on {mask.device}, its data on {original.device}: make a step "
+            "first, or move one of them"
+        )
+
+
+# ---- whether memory can be written to
+
+
+def _extent(tensor: Tensor) -> int:
+    """The elements from the first one of `tensor` to its last one, both included."""
+    return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
+
+
+def shares_places(tensor: Tensor) -> bool:
+    """Whether two elements of `tensor` are one place in memory, as in expanded views.
+
+    Allocates one byte a place where sizes and strides leave it open, which is rare.
+    """
+    if tensor.numel() < 2:
+        return False
+    dims = sorted((stride, size) for size, stride in zip(tensor.shape, tensor.stride()) if size > 1)
+    reach, nested = 0, True  # the farthest place of the dimensions before
+    for stride, size in dims:
+        if stride == 0:
+            return True
+        nested = nested and stride > reach
+        reach += (size - 1) * stride
+    if nested:
+        return False
+    places = torch.zeros(_extent(tensor), dtype=torch.bool)
+    places.as_strided(tensor.shape, tensor.stride()).fill_(True)
+    return int(places.count_nonzero()) != tensor.numel()
+
+
+def _check_places(name: str, original: Tensor) -> None:
+    if shares_places(original):
+        raise ValueError(
+            f"the data '{name}' have several values in one place of memory (shape "
+            f"{tuple(original.shape)}, strides {tuple(original.stride())}), so that the mask cannot "
+            "be written into them: give a .clone() to add_data, or leave_parametrized=False"
+        )
+
+
+def _protected() -> list[tuple[int, int]]:
+    """Ranges of addresses that this process may not write to, in order; none where unknown."""
+    try:
+        lines = _MAPS.read_text().splitlines()
+    except OSError:
+        return []
+    ranges = []
+    for line in lines:
+        addresses, rights = line.split(maxsplit=2)[:2]
+        if "w" not in rights:
+            first, last = addresses.split("-")
+            ranges.append((int(first, 16), int(last, 16)))
+    return ranges
+
+
+def _check_protection(originals: dict[str, Tensor]) -> None:
+    """A write into a file that is mapped read-only would end the process."""
+    here = {
+        name: tensor
+        for name, tensor in originals.items()
+        if tensor.device.type == "cpu" and tensor.numel() > 0
+    }
+    protected = _protected() if here else []
+    starts = [first for first, _ in protected]
+    for name, tensor in here.items():
+        begin = tensor.data_ptr()
+        end = begin + _extent(tensor) * tensor.element_size()
+        index = bisect.bisect_left(starts, end) - 1
+        if index >= 0 and protected[index][1] > begin:
+            raise ValueError(
+                f"the data '{name}' lie in memory that is read-only, such as a file mapped for "
+                "reading: give a .clone() to add_data, or leave_parametrized=False"
+            )
