@@ -1,0 +1,67 @@
+"""PRIVATE. Whether a run is long enough for its schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..data_scheduler import FormulaDataScheduler
+from ._warn import warn
+
+# Of the value that is scheduled: a cubic schedule ends so flat that its last step is no loss.
+_TOLERANCE = 0.01
+
+
+def _number(trainer: Any, name: str) -> float:
+    """A limit of the trainer's; infinity where it has none."""
+    value = getattr(trainer, name, None)
+    return math.inf if value is None or value == -1 else value
+
+
+def _batches_left(trainer: Any, length: float) -> float:
+    """By max_steps alone, which are those of one optimizer; an epoch's last batch steps always."""
+    limit = _number(trainer, "max_steps")
+    if math.isinf(limit) or len(getattr(trainer, "optimizers", ())) != 1:
+        return math.inf
+    steps = max(limit - getattr(trainer, "global_step", 0), 0)
+    accumulated = getattr(trainer, "accumulate_grad_batches", 1)
+    if math.isinf(length):
+        return steps * accumulated
+    epochs, rest = divmod(steps, math.ceil(length / accumulated))
+    return epochs * length + min(rest * accumulated, length)
+
+
+def steps_left(trainer: Any, interval: str, frequency: int, batches: int) -> float:
+    """How often masks advance until the trainer's end; infinity where it has none.
+
+    Args:
+        batches: that were seen before
+    """
+    epochs = _number(trainer, "max_epochs") - getattr(trainer, "current_epoch", 0)
+    length = _number(trainer, "num_training_batches")
+    left = _batches_left(trainer, length)
+    if interval == "epoch":
+        by_steps = math.inf if math.isinf(left) or math.isinf(length) else math.ceil(left / length)
+        return min(epochs, by_steps)
+    if not math.isinf(epochs):
+        left = min(left, epochs * length)
+    return left if math.isinf(left) else (batches + left) // frequency - batches // frequency
+
+
+def warn_of_short_run(scheduler: Any, steps: float) -> None:
+    """A warning where the last masks have not the schedule's last level."""
+    end = getattr(scheduler, "end_step", None)
+    if not isinstance(scheduler, FormulaDataScheduler) or end is None or math.isinf(steps):
+        return
+    last = scheduler.last_epoch + int(steps) - 1  # masks are made before the schedule's step
+    if steps < 1 or last >= end:
+        return
+    for name, base in scheduler.base_param.items():
+        reached, wanted = (scheduler.value_at(epoch, name, base) for epoch in (last, end))
+        if abs(reached - wanted) > _TOLERANCE * abs(wanted):
+            warn(
+                f"the run is shorter than its schedule: it ends at the schedule's step {last}, the "
+                f"schedule at {end}. The {scheduler.schedule_param} of '{name}' will be only "
+                f"{reached:.4g}, not {wanted:.4g}"
+            )
+            return
