@@ -11,4 +11,7 @@ void bind_arrays(nanobind::module_& module);
 /// Whole files.
 void bind_files(nanobind::module_& module);
 
+/// Which tensors are left alone where nobody says.
+void bind_selection(nanobind::module_& module);
+
 }  // namespace winnow::python

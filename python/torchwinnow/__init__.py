@@ -5,6 +5,7 @@ Files, without torch:
     prune_file(src, dst, sparsity_level=0.8)      a safetensors file to another
     inspect_file(path)                            what a file holds
     verify_file(pruned, original)                 whether one is what prune_file makes of the other
+    left_alone(model)                             what is not pruned where nobody says, and why
 
 Tensors of torch and arrays of NumPy:
 
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         prune_file,
         verify_file,
     )
+    from .selection import default_filter, left_alone
     from .tensors import apply_mask_, compute_mask, prune_
 
 # Where each public name stands. A name is imported when it is first asked for.
@@ -81,6 +83,7 @@ _HOMES = {
         "prune_file",
         "verify_file",
     ),
+    "selection": ("default_filter", "left_alone"),
     "tensors": ("apply_mask_", "compute_mask", "prune_"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -110,7 +113,9 @@ __all__ = [
     "__version__",
     "apply_mask_",
     "compute_mask",
+    "default_filter",
     "inspect_file",
+    "left_alone",
     "post_training_sparse_quantize",
     "prune_",
     "prune_file",

@@ -1,0 +1,131 @@
+"""Which tensors are left alone where nobody says which to prune. Torch is not imported for it.
+
+    for name, reason in left_alone(model).items():
+        print(f"{name}: {reason}")
+    callback = TrainingAwareDataSparsity(..., filter=default_filter(model))
+
+The rule is that of `prune_file` and of `winnow prune`, by the same C++: docs/selection.md has it in full. It
+goes by names, dtypes, shapes and by what stands beside a tensor, never by values. There is one
+difference: a direction of weight_norm is pruned in files, where whole rows are kept if they would fall;
+held masks have no such guard, and so it is left alone here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Union
+
+from . import _core
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    Tensors = Union[nn.Module, Mapping[str, Any]]
+
+# What safetensors calls the dtypes of torch and NumPy. Others (quantized, of fewer than 8 bits, wider
+# complex ones) cannot be pruned either, and stand for codes.
+_DTYPES = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "uint16": "U16",
+    "int16": "I16",
+    "uint32": "U32",
+    "int32": "I32",
+    "uint64": "U64",
+    "int64": "I64",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
+    "complex64": "C64",
+    "complex128": "C64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "float8_e8m0fnu": "F8_E8M0",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ",
+}
+_CODES = "U8"
+
+
+def left_alone(model_or_tensors: Tensors) -> dict[str, str]:
+    """Why the default selection leaves a tensor alone, for each one that it does leave alone.
+
+    Args:
+        model_or_tensors: a torch.nn.Module, whose parameters are judged by what its buffers and other
+            parameters are; or a mapping of names to tensors or arrays, such as a state_dict, all of
+            which are judged. It has to be the whole of a model: without the codes beside it, a scale
+            looks like a weight.
+
+    Returns:
+        Names, as `named_parameters` gives them, or the mapping's; and for each a line such as
+        "fewer than 2 dimensions larger than 1". Lazy parameters that have no shape yet are not judged.
+
+    Raises:
+        TypeError: for anything else, and for values without shape and dtype.
+    """
+    judged, beside = _parts(model_or_tensors)
+    tensors = {**beside, **judged}
+    reasons = _reasons(tensors.items())
+    return {name: reason for name, reason in zip(tensors, reasons) if reason and name in judged}
+
+
+def default_filter(model: Tensors) -> Callable[[str, Tensor], bool]:
+    """A filter that takes what the default selection prunes, for `filter` of the Lightning callbacks.
+
+    It is made of the model as it is now, and judges a tensor by its name. A name that the model did not
+    have, or had without a shape, is judged by dtype, shape and name alone.
+
+    Args:
+        model: as the argument of `left_alone`.
+
+    Raises:
+        TypeError: as `left_alone`.
+    """
+    judged, beside = _parts(model)
+    known = {*judged, *beside}
+    refused = left_alone(model)
+
+    def takes(name: str, tensor: Tensor) -> bool:
+        if name in known:
+            return name not in refused
+        return _reasons([(name, tensor)]) == [None]
+
+    return takes
+
+
+def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors that are judged, and those that stand beside them."""
+    if isinstance(model, Mapping):
+        return dict(model), {}
+    if not hasattr(model, "named_parameters") or not hasattr(model, "named_buffers"):
+        raise TypeError(
+            "expected a torch.nn.Module or a mapping of names to tensors, found "
+            f"{type(model).__name__}"
+        )
+    judged = {name: tensor for name, tensor in model.named_parameters() if not _is_lazy(tensor)}
+    beside = {
+        name: tensor
+        for tensors in (model.named_parameters, model.named_buffers)
+        for name, tensor in tensors(remove_duplicate=False)  # tied ones stand beside others too
+        if name not in judged and not _is_lazy(tensor)
+    }
+    return judged, beside
+
+
+def _is_lazy(tensor: Any) -> bool:
+    from torch.nn.parameter import is_lazy
+
+    return bool(is_lazy(tensor))
+
+
+def _reasons(tensors: Iterable[tuple[str, Any]]) -> list[str | None]:
+    names, dtypes, shapes = [], [], []
+    for name, tensor in tensors:
+        if not isinstance(name, str) or not hasattr(tensor, "shape") or not hasattr(tensor, "dtype"):
+            raise TypeError(f"{name!r}: expected a name and a tensor, found {type(tensor).__name__}")
+        names.append(name)
+        dtypes.append(_DTYPES.get(str(tensor.dtype).removeprefix("torch."), _CODES))
+        shapes.append(tuple(tensor.shape))
+    return _core.default_selection(names, dtypes, shapes)

@@ -1,0 +1,119 @@
+"""What is left alone where nobody says which tensors to prune, in models of torch."""
+
+import subprocess
+import sys
+
+import numpy
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+import torchwinnow
+from torchwinnow import default_filter, left_alone
+
+VECTOR = "fewer than 2 dimensions larger than 1"
+MAGNITUDE = "a magnitude, which multiplies whole rows"
+DIRECTION = "a direction of weight_norm: a row of zeros would become NaN"
+
+
+def test_vectors_are_left_alone():
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Conv2d(4, 8, 3), nn.Embedding(9, 4))
+    assert left_alone(model) == {
+        "0.bias": VECTOR, "1.weight": VECTOR, "1.bias": VECTOR, "2.bias": VECTOR}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
+def test_weight_norm_is_left_alone():
+    model = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)),
+                          nn.utils.weight_norm(nn.Conv1d(4, 4, 3), dim=1),
+                          nn.utils.weight_norm(nn.Linear(4, 4), dim=None))
+    assert left_alone(model) == {
+        "0.bias": VECTOR,
+        "0.parametrizations.weight.original0": MAGNITUDE,
+        "0.parametrizations.weight.original1": DIRECTION,
+        "1.bias": VECTOR, "1.weight_g": MAGNITUDE, "1.weight_v": DIRECTION,
+        "2.bias": VECTOR, "2.weight_g": MAGNITUDE, "2.weight_v": DIRECTION}
+
+
+@pytest.mark.filterwarnings("ignore:.*spectral_norm.*deprecated")
+def test_other_parametrizations_are_judged_by_their_buffers():
+    model = nn.Sequential(parametrizations.orthogonal(nn.Linear(4, 4, bias=False)),
+                          parametrizations.spectral_norm(nn.Linear(4, 4, bias=False)),
+                          nn.utils.spectral_norm(nn.Linear(4, 4, bias=False)))
+    assert left_alone(model) == {
+        "0.parametrizations.weight.original": "its zeros are no zeros of the weight"}
+
+
+class Experts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(8, 8, dtype=torch.int8))
+        self.scales = nn.Parameter(torch.ones(8, 2))
+        self.gate_up_proj = nn.Parameter(torch.ones(2, 8, 16))
+        self.gate_up_proj_bias = nn.Parameter(torch.ones(2, 16))
+
+
+def test_buffers_give_context_and_are_not_listed():
+    assert left_alone(Experts()) == {"scales": "belongs to the quantized tensor beside it",
+                                     "gate_up_proj_bias": "a bias"}
+
+
+def test_tied_parameters_stand_beside_others_too():
+    tied = nn.ModuleDict({"a": nn.ParameterDict({"weight_v": nn.Parameter(torch.ones(4, 4))}),
+                          "b": nn.ParameterDict({"weight_g": nn.Parameter(torch.ones(4, 1))})})
+    tied["b"].weight_v = tied["a"].weight_v
+    assert left_alone(tied) == {"b.weight_g": MAGNITUDE}
+
+
+def test_a_mapping_of_tensors_or_arrays_is_judged_whole():
+    state = {"q.qweight": torch.zeros(2, 8, dtype=torch.int32), "q.scales": torch.ones(4, 8).half(),
+             "rotary.cos_cached": torch.ones(1, 1, 8, 8), "w": torch.ones(4, 4).bfloat16(),
+             "f8": torch.ones(4, 4).to(torch.float8_e4m3fn), "f8_scale": torch.ones(4, 1),
+             "c": torch.zeros(4, 4, dtype=torch.complex128), "none": torch.zeros(0, 4)}
+    expected = {"q.qweight": "dtype cannot be pruned",
+                "q.scales": "belongs to the quantized tensor beside it",
+                "rotary.cos_cached": "a table of positions that is computed, not trained",
+                "f8": "dtype cannot be pruned",
+                "f8_scale": "belongs to the quantized tensor beside it",
+                "c": "dtype cannot be pruned", "none": "no elements"}
+    assert left_alone(state) == expected
+    arrays = {"w": numpy.ones((4, 4)), "i": numpy.ones((4, 4), numpy.uint32), "b": numpy.ones(4)}
+    assert left_alone(arrays) == {"i": "dtype cannot be pruned", "b": VECTOR}
+
+
+def test_the_filter_takes_what_is_not_left_alone():
+    model = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 4))
+    takes = default_filter(model)
+    assert [name for name, tensor in model.named_parameters() if takes(name, tensor)] == ["1.weight"]
+
+
+def test_the_filter_judges_new_names_alone():
+    takes = default_filter(nn.Sequential(nn.LazyLinear(4)))
+    assert takes("0.weight", torch.ones(4, 4)) and not takes("0.bias", torch.ones(4))
+    assert not takes("0.attn_mask", torch.ones(4, 4))
+
+
+def test_lazy_parameters_are_not_judged():
+    model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 4))
+    assert left_alone(model) == {"1.bias": VECTOR}
+
+
+def test_models_that_were_compiled_or_wrapped_are_judged_as_they_are():
+    model = torch.compile(parametrizations.weight_norm(nn.Linear(4, 4, bias=False)))
+    assert set(left_alone(model).values()) == {MAGNITUDE, DIRECTION}
+    assert left_alone(nn.DataParallel(nn.Linear(4, 4))) == {"module.bias": VECTOR}
+
+
+@pytest.mark.parametrize("what", [None, 7, [torch.ones(2, 2)], {"a": 1}, {1: torch.ones(2, 2)}],
+                         ids=str)
+def test_anything_else_is_a_type_error(what):
+    for call in (left_alone, default_filter):
+        with pytest.raises(TypeError, match="expected"):
+            call(what)
+
+
+def test_importing_it_imports_no_torch():
+    script = ("import sys, torchwinnow; torchwinnow.left_alone({}); "
+              "assert not {'torch', 'numpy'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", script], check=True)
