@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from .. import selection
 from ._warn import warn
 
 ModelOf = str | Callable[[Any], nn.Module] | None
 Filter = Callable[[str, nn.Parameter], bool]
+FilterOrDefault = Filter | Literal["default"] | None
 
 _log = logging.getLogger("torchwinnow.lightning")
 
@@ -36,6 +39,17 @@ def model_of(pl_module: Any, model: ModelOf) -> nn.Module:
     return found
 
 
+def copy_of(model: nn.Module) -> nn.Module:
+    """A deep copy. Old weight_norm and spectral_norm keep the weight that they computed last, which
+    torch refuses to copy; the copy computes it anew."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(model, memo)
+
+
 def valid_name(fqn: str) -> str:
     """The name under which `attach` adds the parameter `fqn`: every "." becomes "_"."""
     return fqn.replace(".", "_")
@@ -45,6 +59,31 @@ def few(items: Sequence[str], shown: int = 5) -> str:
     """The first few of them, and how many there are besides."""
     rest = len(items) - shown
     return ", ".join(items[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def check_filter(filter: Any) -> None:
+    """ValueError for what is neither None nor "default" nor a function."""
+    if filter is not None and filter != "default" and not callable(filter):
+        raise ValueError(
+            f"filter: expected a function of name and parameter, 'default' or None, got {filter!r}"
+        )
+
+
+def _warn_of_selection(model: nn.Module, taken: Sequence[str], is_filtered: bool) -> None:
+    """One warning that names, for each reason, what of `taken` the default selection leaves alone.
+
+    Where the user has chosen, it names what would become NaN alone.
+    """
+    by_reason: dict[str, list[str]] = {}
+    left_alone = selection.left_alone(model)
+    for fqn in taken:
+        if fqn in left_alone and (not is_filtered or "NaN" in left_alone[fqn]):
+            by_reason.setdefault(left_alone[fqn], []).append(f"'{fqn}'")
+    if not by_reason:
+        return
+    parts = [f"{few(names, 2)} ({reason})" for reason, names in by_reason.items()]
+    head = "the filter takes in" if is_filtered else "without a filter every parameter is sparsified,"
+    warn(f"{head} {'; '.join(parts)}. filter=\"default\" leaves them alone")
 
 
 def _takes(filter: Filter | None, fqn: str, parameter: nn.Parameter) -> bool:
@@ -119,7 +158,7 @@ def attach(
     model: nn.Module,
     sparsifier: Any,
     config: Mapping[str, Mapping[str, Any]] | None = None,
-    filter: Filter | None = None,
+    filter: FilterOrDefault = None,
     *,
     again: bool = False,
 ) -> dict[str, str]:
@@ -129,7 +168,11 @@ def attach(
     Parameters of other classes than nn.Parameter (DTensor, those of quantizers) are left out, with
     one warning that names them.
 
+    Without a filter, and where directions of weight_norm are taken, a warning names what
+    torchwinnow.default_filter would leave alone.
+
     Args:
+        filter: "default": torchwinnow.default_filter of this model
         again: a copy of a model that was attached before: no warning
 
     Returns:
@@ -138,7 +181,8 @@ def attach(
     ValueError, before anything is added, where the model has no parameters, two have one
     valid_name, the filter takes in none or a lazy one, or `config` has a name that no parameter has.
     """
-    choice = _choose(model, filter)
+    chosen = selection.default_filter(model) if filter == "default" else filter
+    choice = _choose(model, chosen)
     _check_not_empty(choice, model)
     for name in config or {}:
         if name not in choice.found:
@@ -152,6 +196,9 @@ def attach(
             f"parameters that cannot be sparsified are left out: {few(reasons)}; only dense ones "
             "whose class is torch.nn.Parameter can"
         )
+    if not again and filter != "default":
+        taken = [fqn for fqn, _ in choice.found.values()]
+        _warn_of_selection(model, taken, is_filtered=filter is not None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Replacing existing data")
         for name, (_, parameter) in choice.found.items():

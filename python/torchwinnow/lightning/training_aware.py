@@ -10,7 +10,17 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from ._attach import Filter, ModelOf, attach, few, layer_metrics, model_of, valid_name
+from ._attach import (
+    FilterOrDefault,
+    ModelOf,
+    attach,
+    check_filter,
+    copy_of,
+    few,
+    layer_metrics,
+    model_of,
+    valid_name,
+)
 from ._averages import Averages
 from ._callback import Callback
 from ._held_masks import MOMENTUM_KEYS, HeldMasks
@@ -64,7 +74,7 @@ class TrainingAwareDataSparsity(Callback):
         *,
         model: ModelOf = None,
         config: Mapping[str, Mapping[str, Any]] | None = None,
-        filter: Filter | None = None,
+        filter: FilterOrDefault = None,
         apply_to_model: bool = False,
         interval: Literal["epoch", "step"] = "epoch",
         frequency: int = 50,
@@ -89,6 +99,7 @@ class TrainingAwareDataSparsity(Callback):
         ValueError for options that are missing, out of range or contradict each other.
         """
         super().__init__()
+        check_filter(filter)
         if data_scheduler_class is None:
             raise ValueError("data_scheduler_class is missing")
         if interval not in ("epoch", "step"):
@@ -131,7 +142,7 @@ class TrainingAwareDataSparsity(Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Makes sparsifier and scheduler and attaches the model (apply_to_model) or a copy."""
         model = model_of(pl_module, self._model)
-        sparsified = None if self.apply_to_model else copy.deepcopy(model)
+        sparsified = None if self.apply_to_model else copy_of(model)
         sparsifier = self.data_sparsifier_class(**copy.deepcopy(self.data_sparsifier_args))
         target = model if sparsified is None else sparsified
         names = attach(target, sparsifier, self._config, self._filter)
@@ -386,7 +397,7 @@ class TrainingAwareDataSparsity(Callback):
         self.data_scheduler.step()
 
     def _step_copy(self, pl_module: Any) -> None:
-        sparsified = copy.deepcopy(model_of(pl_module, self._model))
+        sparsified = copy_of(model_of(pl_module, self._model))
         # The configurations carry over: the schedule has changed what `config` said at first.
         attach(sparsified, self.data_sparsifier, filter=self._filter, again=True)
         self.sparsified = sparsified
