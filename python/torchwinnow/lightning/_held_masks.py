@@ -115,30 +115,45 @@ class HeldMasks:
     What cannot be masked, and what is not known, is left as it is; a warning names it once.
     """
 
-    def __init__(self, sparsifier: Any, names: Mapping[str, str], keys: Sequence[str]) -> None:
+    def __init__(
+        self,
+        sparsifier: Any,
+        names: Mapping[str, str],
+        weights: Mapping[str, Tensor],
+        keys: Sequence[str],
+    ) -> None:
         """
         Args:
             names: the parameters' names by those of the data
+            weights: by the parameters' names
             keys: of an optimizer's state, that are masked
         """
-        self._sparsifier, self._names, self._keys = sparsifier, names, frozenset(keys)
+        self._sparsifier, self._names, self._weights = sparsifier, names, weights
+        self._keys = frozenset(keys)
         self._warned: set[tuple[str, str]] = set()
+
+    def check(self, model: nn.Module) -> None:
+        """RuntimeError where a parameter is another object now, in which no mask would be held."""
+        for fqn, weight in self._weights.items():
+            if model.get_parameter(fqn) is not weight:
+                raise RuntimeError(
+                    f"the parameter '{fqn}' was replaced after on_train_start, and no mask is held in "
+                    "the new one; copy values into the old one instead (load_state_dict without "
+                    "assign=True)"
+                )
 
     def masks(self) -> dict[str, Tensor]:
         """By the parameters' names; also when the sparsifier was squashed."""
         return {fqn: self._sparsifier.get_mask(name) for name, fqn in self._names.items()}
 
-    def apply(self, weights: Mapping[str, Tensor], optimizers: Iterable[Any]) -> None:
+    def apply(self, optimizers: Iterable[Any]) -> None:
         """Sets every dropped value of the weights, and of their momenta, to +0.
 
         For after optimizer.step(): momentum and weight decay then find zeros and leave zeros.
-
-        Args:
-            weights: by the parameters' names, of all of them
         """
         held = [(each, _listed_state(each)) for each in _optimizers_in(optimizers)]
         for fqn, mask in self.masks().items():
-            weight = weights[fqn]
+            weight = self._weights[fqn]
             _ops.apply_mask_(weight.detach(), mask)
             for optimizer, listed in held:
                 for key, value in _state_of(optimizer, listed, weight).items():

@@ -1,15 +1,20 @@
-"""PRIVATE. Whether a run is long enough for its schedule."""
+"""PRIVATE. Whether a schedule fits its run: long enough, and not below what is pruned already."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from ..data_scheduler import FormulaDataScheduler
 from ._warn import warn
 
 # Of the value that is scheduled: a cubic schedule ends so flat that its last step is no loss.
 _TOLERANCE = 0.01
+# Of a parameter's values: more zeros than a schedule's first level are no accident from here on.
+_ZEROS = 0.1
 
 
 def _number(trainer: Any, name: str) -> float:
@@ -63,5 +68,29 @@ def warn_of_short_run(scheduler: Any, steps: float) -> None:
                 f"the run is shorter than its schedule: it ends at the schedule's step {last}, the "
                 f"schedule at {end}. The {scheduler.schedule_param} of '{name}' will be only "
                 f"{reached:.4g}, not {wanted:.4g}"
+            )
+            return
+
+
+def warn_of_zeros(scheduler: Any, names: Mapping[str, str], weights: Mapping[str, Tensor]) -> None:
+    """A warning where weights are sparse already and the schedule starts below: they will fill up.
+
+    Weights that are all zero are not pruned but new.
+
+    Args:
+        names: the parameters' names by those of the data
+    """
+    if getattr(scheduler, "schedule_param", None) != "sparsity_level":
+        return
+    for name, level in scheduler.get_last_param().items():
+        weight = weights[names[name]]
+        if not isinstance(level, (int, float)) or not weight.numel():
+            continue
+        zeros = weight.detach().eq(0).sum().item() / weight.numel()
+        if max(level, 0) + _ZEROS < zeros < 1:
+            warn(
+                f"'{names[name]}' is pruned already ({zeros:.0%} zeros), and its schedule starts at "
+                f"{level:.4g}: its zeros will grow back. Go on from a checkpoint of the run that pruned "
+                "it (ckpt_path), or with the same callback, or start the schedule where that ended"
             )
             return

@@ -24,10 +24,12 @@ from ._attach import (
 from ._averages import Averages
 from ._callback import Callback
 from ._held_masks import MOMENTUM_KEYS, HeldMasks
-from ._run_length import steps_left, warn_of_short_run
+from ._options import check_options
+from ._run_length import steps_left, warn_of_short_run, warn_of_zeros
 from ._second_fit import why_anew
 from ._state_key import state_in_checkpoint, state_key
 from ._training_state import check_state, class_name, load_masks, masks_of
+from ._twins import metric_of, twins_in, warn_of_shared
 from ._warn import warn
 
 _log = logging.getLogger("torchwinnow.lightning")
@@ -65,6 +67,9 @@ class TrainingAwareDataSparsity(Callback):
     it resumes, and a second fit goes on.
     """
 
+    _held: HeldMasks  # both from on_train_start on
+    _averages: Averages
+
     def __init__(
         self,
         data_sparsifier_class: type,
@@ -100,17 +105,7 @@ class TrainingAwareDataSparsity(Callback):
         """
         super().__init__()
         check_filter(filter)
-        if data_scheduler_class is None:
-            raise ValueError("data_scheduler_class is missing")
-        if interval not in ("epoch", "step"):
-            raise ValueError(f"interval: expected 'epoch' or 'step', got {interval!r}")
-        if interval == "step" and not apply_to_model:
-            raise ValueError(
-                "interval: 'step' needs apply_to_model, since a copy is made at the end of an "
-                "epoch only"
-            )
-        if frequency < 1:
-            raise ValueError(f"frequency: expected at least 1 batch, got {frequency}")
+        check_options(data_scheduler_class, apply_to_model, interval, frequency)
         self.data_sparsifier_class = data_sparsifier_class
         self.data_sparsifier_args = dict(data_sparsifier_args or {})
         self.data_scheduler_class = data_scheduler_class
@@ -162,9 +157,11 @@ class TrainingAwareDataSparsity(Callback):
         self.data_sparsifier, self.data_scheduler = sparsifier, scheduler
         self.sparsified, self._weights = sparsified, weights
         self._trained, self._is_training = weakref.ref(model), True
-        self._held = HeldMasks(sparsifier, names, self._momentum_keys)
+        self._held = HeldMasks(sparsifier, names, weights, self._momentum_keys)
         self._averages = Averages(pl_module, model, weights)
         self._look_around(trainer)
+        if resumed is None and self.apply_to_model:
+            warn_of_zeros(scheduler, names, weights)
         # Lightning leaves out the epoch's end where a checkpoint was written after its last batch.
         if self._next_epoch < epoch:
             self.on_train_epoch_end(trainer, pl_module)
@@ -176,6 +173,8 @@ class TrainingAwareDataSparsity(Callback):
         if self.data_sparsifier_state_dict is not None:
             self.data_sparsifier.load_state_dict(self.data_sparsifier_state_dict)
         self._is_updating_statistics = False
+        if self.apply_to_model:
+            self._held.check(model_of(pl_module, self._model))
         if self._holding:
             self._hold(trainer)  # StochasticWeightAveraging may have put its average into the model
 
@@ -231,7 +230,7 @@ class TrainingAwareDataSparsity(Callback):
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Masks once more, after callbacks that put an average into the model in on_train_end."""
         if self.apply_to_model and self._holding and self.data_sparsifier is not None:
-            self._held.apply(self._weights, ())
+            self._held.apply(())
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Masks what is saved of the model and of averages of it."""
@@ -244,7 +243,8 @@ class TrainingAwareDataSparsity(Callback):
         states = checkpoint.get("callbacks") or {}
         if self.state_key in states:
             return  # Lightning loads it
-        others = {each.state_key for each in self._twins(trainer) if each is not self}
+        twins = twins_in(trainer, TrainingAwareDataSparsity)
+        others = {each.state_key for each in twins if each is not self}
         state = state_in_checkpoint(states, self.state_key, type(self).__qualname__, others)
         if state is not None:
             self.load_state_dict(copy.deepcopy(state))
@@ -356,33 +356,17 @@ class TrainingAwareDataSparsity(Callback):
                 f"{hook} was called before on_train_start, which makes the sparsifier"
             )
 
-    def _twins(self, trainer: Any) -> list[TrainingAwareDataSparsity]:
-        """The trainer's callbacks of this kind, this one among them."""
-        callbacks = getattr(trainer, "callbacks", ())
-        return [each for each in callbacks if isinstance(each, TrainingAwareDataSparsity)]
-
     def _look_around(self, trainer: Any) -> None:
         """What the trainer has beside this callback, and what to warn of."""
-        twins = self._twins(trainer)
-        place = twins.index(self) if self in twins else 0
-        suffix = self.name or (str(place + 1) if place else "")
-        self._metric = f"sparsity_{suffix}" if suffix else "sparsity"
+        twins = twins_in(trainer, TrainingAwareDataSparsity)
+        self._metric = metric_of(self, twins)
+        warn_of_shared(self, twins)
         steps = steps_left(trainer, self.interval, self.frequency, self._batches)
         warn_of_short_run(self.data_scheduler, steps)
-        if not self.apply_to_model:
-            return
-        for twin in twins[:place]:
-            theirs = {id(weight) for weight in twin._weights.values() if twin.apply_to_model}
-            shared = [fqn for fqn, weight in self._weights.items() if id(weight) in theirs]
-            if shared:
-                warn(
-                    f"two TrainingAwareDataSparsity hold masks in the same parameters: {few(shared)}; "
-                    "what either drops is zero. Let their filters part the model"
-                )
 
     def _hold(self, trainer: Any) -> None:
         if self.apply_to_model:
-            self._held.apply(self._weights, getattr(trainer, "optimizers", ()))
+            self._held.apply(getattr(trainer, "optimizers", ()))
 
     def _mask_averages(self, trainer: Any, pl_module: Any) -> None:
         if self.apply_to_model and self._holding:
@@ -390,10 +374,12 @@ class TrainingAwareDataSparsity(Callback):
             self._averages.mask(trainer, pl_module, model, self._held.masks())
 
     def _advance(self, trainer: Any, pl_module: Any) -> None:
+        model = model_of(pl_module, self._model)
+        self._held.check(model)
         self.data_sparsifier.step()
         self._holding = True
         self._hold(trainer)
-        self._log(pl_module, model_of(pl_module, self._model))
+        self._log(pl_module, model)
         self.data_scheduler.step()
 
     def _step_copy(self, pl_module: Any) -> None:

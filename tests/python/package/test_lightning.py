@@ -141,3 +141,26 @@ def test_hooks_before_the_start_say_so(pl):
         with pytest.raises(RuntimeError, match="before on_train_start"):
             call()
     assert callback.state_dict() == {}
+
+
+def test_a_mask_is_found_by_the_parameters_name(pl, tmp_path):
+    callback = held(model="net")
+    with pytest.raises(RuntimeError, match="get_mask was called before on_train_start"):
+        callback.get_mask("table.weight")
+    fit(pl, make_module(pl), callback, 2, tmp_path)
+    assert callback.get_mask("table.weight") is callback.data_sparsifier.get_mask("table_weight")
+    with pytest.raises(ValueError, match="'table_weight' is not sparsified; attached are table.weight, "):
+        callback.get_mask("table_weight")
+
+
+@pytest.mark.parametrize("hook", ["on_train_epoch_start", "on_train_batch_end"])
+def test_a_parameter_that_was_replaced_is_an_error(pl, tmp_path, hook):
+    class Replace(pl.Callback):
+        def assign(self, trainer, pl_module, *_):
+            if trainer.current_epoch == 1:
+                state = {name: tensor.clone() for name, tensor in pl_module.net.state_dict().items()}
+                pl_module.net.load_state_dict(state, assign=True)
+
+    setattr(Replace, hook, Replace.assign)
+    with pytest.raises(RuntimeError, match="'table.weight' was replaced after on_train_start"):
+        fit(pl, make_module(pl), held(model="net"), 3, tmp_path, more=[Replace()])

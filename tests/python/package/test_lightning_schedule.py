@@ -3,12 +3,13 @@
 import types
 
 import pytest
+import torch
 
 from lightning_runs import callbacks, fit, held, make_module, pl  # noqa: F401
 from torchwinnow.data_scheduler import CubicDataScheduler, LinearDataScheduler, StepDataScheduler
 from torchwinnow.data_sparsifier import DataNormSparsifier
 
-pytestmark = pytest.mark.filterwarnings("ignore", "always:the run is shorter")
+pytestmark = pytest.mark.filterwarnings("ignore", "always:the run is shorter", "always:.*is pruned already")
 
 
 def said(recwarn):
@@ -74,3 +75,23 @@ def test_a_flat_end_and_schedules_without_an_end_are_no_warning(pl, tmp_path, re
         DataNormSparsifier, {"sparsity_level": 0.8}, StepDataScheduler, {"gamma": 0.5}, model="net")
     fit(pl, make_module(pl), stairs, 2, tmp_path)
     assert not said(recwarn)
+
+
+def test_a_schedule_that_starts_below_what_is_pruned_is_named(pl, tmp_path):
+    """A new process that trains a pruned model some more, without the checkpoint."""
+    module = make_module(pl)
+    fit(pl, module, held(model="net"), 5, tmp_path)
+    with pytest.warns(UserWarning, match="'table.weight' is pruned already .75% zeros., and its schedule starts at 0"):
+        fit(pl, module, held(model="net"), 1, tmp_path)
+
+
+def test_zeros_of_new_weights_and_of_a_schedule_that_goes_on_are_no_warning(pl, tmp_path, recwarn):
+    module = make_module(pl)
+    with torch.no_grad():
+        module.net.hidden.bias.zero_()  # a first value
+    fit(pl, module, held(model="net"), 5, tmp_path)
+    callback = callbacks.TrainingAwareDataSparsity(
+        DataNormSparsifier, {"sparsity_level": 0.75}, CubicDataScheduler, {"initial_value": 0.75, "end_step": 1},
+        apply_to_model=True, model="net", filter="default")
+    fit(pl, module, callback, 1, tmp_path)
+    assert not [each for each in recwarn if "pruned already" in str(each.message)]
