@@ -41,10 +41,28 @@ def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().cpu()
 
 
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def _check_dtype(name: str, tensor: torch.Tensor) -> None:
+    """ValueError for a dtype without a norm. Of the newest, torch's stable ABI knows no number."""
+    if tensor.dtype not in _DTYPES:
+        raise ValueError(
+            f"{name}: expected dtype float32, float64, float16 or bfloat16, found {tensor.dtype}"
+        )
+
+
+def _check_dtypes(data: Sequence[torch.Tensor]) -> None:
+    for i, tensor in enumerate(data):
+        if tensor.dtype not in _DTYPES:
+            _check_dtype(f"data[{i}]", tensor)
+
+
 # --- Shapes without values: fake and meta tensors -------------------------------------------------
 
 
 def _fake_compute_mask(data: torch.Tensor, *_settings: Any) -> torch.Tensor:
+    _check_dtype("data", data)
     return torch.empty(data.shape, dtype=torch.int8, device=data.device)
 
 
@@ -65,14 +83,21 @@ def _fake_requantize_rows(
     return torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
 
 
-def _fake_nothing(*_arguments: Any) -> None:
-    return None
+def _fake_write(data: torch.Tensor, *_arguments: Any) -> None:
+    _check_dtype("data", data)
+
+
+def _fake_compute_masks(
+    _masks: Sequence[torch.Tensor], data: Sequence[torch.Tensor], *_settings: Any
+) -> None:
+    _check_dtypes(data)
 
 
 # --- Other devices: by a copy on the CPU ----------------------------------------------------------
 
 
 def _compute_mask_by_copy(data: torch.Tensor, *settings: Any) -> torch.Tensor:
+    _check_dtype("data", data)
     mask: torch.Tensor = torch.ops.winnow.compute_mask(_on_cpu(data), *settings)
     return mask.to(data.device)
 
@@ -82,6 +107,7 @@ def _compute_masks_by_copy(
 ) -> None:
     if not masks and not data:  # no tensor says which kernel is meant
         return
+    _check_dtypes(data)
     copies = [torch.empty(mask.shape, dtype=mask.dtype) for mask in masks]
     torch.ops.winnow.compute_masks_(copies, [_on_cpu(each) for each in data], *settings)
     for mask, copy in zip(masks, copies):
@@ -89,12 +115,14 @@ def _compute_masks_by_copy(
 
 
 def _prune_by_copy(data: torch.Tensor, *settings: Any) -> None:
+    _check_dtype("data", data)
     copy = _on_cpu(data)
     torch.ops.winnow.prune_(copy, *settings)
     data.detach().copy_(copy)
 
 
 def _apply_mask_by_copy(data: torch.Tensor, mask: torch.Tensor) -> None:
+    _check_dtype("data", data)
     copy = _on_cpu(data)
     torch.ops.winnow.apply_mask_(copy, _on_cpu(mask))
     data.detach().copy_(copy)
@@ -124,6 +152,8 @@ def _bumping(name: str) -> Callable[..., Any]:
     operator = getattr(torch.ops.winnow, name).default
 
     def kernel(keyset: Any, written: Any, *arguments: Any) -> Any:
+        if isinstance(written, torch.Tensor) and written._is_zerotensor():
+            raise ValueError("data: a zero tensor has no memory to write to; .clone() has")
         torch.autograd.graph.increment_version(written)
         return operator.redispatch(keyset & _after_inplace, written, *arguments)
 
@@ -140,11 +170,38 @@ def _register(name: str, fake: Callable[..., Any], by_copy: Callable[..., Any]) 
 
 
 _register("compute_mask", _fake_compute_mask, _compute_mask_by_copy)
-_register("compute_masks_", _fake_nothing, _compute_masks_by_copy)
-_register("prune_", _fake_nothing, _prune_by_copy)
-_register("apply_mask_", _fake_nothing, _apply_mask_by_copy)
+_register("compute_masks_", _fake_compute_masks, _compute_masks_by_copy)
+_register("prune_", _fake_write, _prune_by_copy)
+_register("apply_mask_", _fake_write, _apply_mask_by_copy)
 _register("quantize_rows", _fake_quantize_rows, _quantize_rows_by_copy)
 _register("requantize_rows", _fake_requantize_rows, _requantize_rows_by_copy)
+
+
+# --- Views with a lazy sign -----------------------------------------------------------------------
+# torch's own fallback takes operators that write into an argument and return nothing for others.
+
+
+def _prune_lazy(data: torch.Tensor, *settings: Any) -> None:
+    mask = torch.ops.winnow.compute_mask(data.detach(), *settings)
+    data.detach().masked_fill_(mask == 0, 0)
+
+
+def _apply_mask_lazy(data: torch.Tensor, mask: torch.Tensor) -> None:
+    if data.shape != mask.shape or data.device != mask.device:
+        raise ValueError(
+            f"mask: expected shape {list(data.shape)} on {data.device}, found {list(mask.shape)} on "
+            f"{mask.device}"
+        )
+    data.detach().masked_fill_(mask == 0, 0)
+
+
+def _refuse_complex(data: torch.Tensor, *_arguments: Any) -> None:
+    _check_dtype("data", data)
+
+
+for _name, _kernel in (("prune_", _prune_lazy), ("apply_mask_", _apply_mask_lazy)):
+    _registrations.impl(_name, _kernel, "Negative")
+    _registrations.impl(_name, _refuse_complex, "Conjugate")
 
 
 # --- What other modules call ----------------------------------------------------------------------
@@ -162,6 +219,7 @@ def compute_mask(
 ) -> torch.Tensor:
     """The mask of a tensor; see tensors.compute_mask. TypeError for anything but a tensor."""
     _check_tensor("tensor", data)
+    _check_dtype("data", data)
     mask: torch.Tensor = _compute_mask(
         data, sparsity_level, sparse_block_shape, zeros_per_block, norm
     )
@@ -177,6 +235,7 @@ def prune_(
 ) -> None:
     """Prunes a tensor in place; see tensors.prune_. TypeError for anything but a tensor."""
     _check_tensor("tensor", data)
+    _check_dtype("data", data)
     _prune_(data, sparsity_level, sparse_block_shape, zeros_per_block, norm)
 
 
@@ -213,8 +272,9 @@ def compute_masks_(
     if torch.compiler.is_compiling() or not masks:
         torch.ops.winnow.compute_masks_(*arguments)
         return
+    _check_dtypes(data)
     # What the kernel for ADInplaceOrView does, without handing a thousand tensors to Python and back.
-    torch.autograd.graph.increment_version(masks)
+    torch.autograd.graph.increment_version([each for each in masks if not each.is_inference()])
     with torch._C._AutoDispatchBelowADInplaceOrView():
         torch.ops.winnow.compute_masks_(*arguments)
 
@@ -233,9 +293,10 @@ def apply_mask_(data: torch.Tensor, mask: torch.Tensor) -> None:
     """
     _check_tensor("tensor", data)
     _check_tensor("mask", mask)
+    _check_dtype("data", data)
     if mask.dtype is not torch.int8:
         mask = mask.ne(0).to(torch.int8)
-    torch.ops.winnow.apply_mask_(data, mask.contiguous())
+    torch.ops.winnow.apply_mask_(data, mask.resolve_neg().contiguous())
 
 
 def quantize_rows(

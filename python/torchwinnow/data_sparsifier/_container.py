@@ -10,7 +10,7 @@ has already as attributes (`forward`, `training`) get a slot with a prefix.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ def slot_of(name: str) -> str:
     return name
 
 
-def masked_lists(container: nn.Module) -> Mapping[str, nn.Module]:
+def masked_lists(container: nn.Module) -> dict[str, nn.Module]:
     """The ParametrizationList of every slot that is masked."""
     lists = container._modules.get("parametrizations")
     return {} if lists is None else lists._modules
@@ -40,6 +40,12 @@ def masked_lists(container: nn.Module) -> Mapping[str, nn.Module]:
 
 def is_masked(container: nn.Module, name: str) -> bool:
     return slot_of(name) in masked_lists(container)
+
+
+def has(container: nn.Module, name: str) -> bool:
+    """Whether `name` is there, masked or squashed."""
+    slot = slot_of(name)
+    return slot in masked_lists(container) or slot in container._parameters or slot in container._buffers
 
 
 def original_in(masked_list: nn.Module) -> Tensor:
@@ -78,7 +84,7 @@ def checked_links(make: Any, weight: Tensor, mask: Tensor) -> list[nn.Module]:
     return [link]
 
 
-def invert(links: Iterable[nn.Module], weight: Tensor) -> None:
+def _invert(links: Iterable[nn.Module], weight: Tensor) -> None:
     """What parametrize does at first: `weight` becomes what the links' right_inverse gives.
 
     Written in place, so that it stays the tensor that it is.
@@ -116,6 +122,40 @@ def insert(container: nn.Module, name: str, weight: Tensor, links: Iterable[nn.M
     masked.unsafe = all(type(link) is FakeSparsity for link in links)
 
 
+def put(container: nn.Module, name: str, weight: Tensor, mask: Tensor, make: Any) -> None:
+    """Puts `weight` under `make(mask)`, at the end, in the place of what has the name.
+
+    As checked_links raises, and has changed nothing then.
+    """
+    if make is FakeSparsity:
+        check_mask(mask, weight)
+        if _rebind(container, name, weight, mask):
+            return
+    links = checked_links(make, weight, mask)
+    if has(container, name):
+        remove(container, name)
+    _invert(links, weight)
+    insert(container, name, weight, links)
+
+
+def _rebind(container: nn.Module, name: str, weight: Tensor, mask: Tensor) -> bool:
+    """Gives a masked name other data and another mask, and moves it to the end.
+
+    As remove and insert, at a tenth of their time. False, and nothing done, where something else
+    than FakeSparsity masks it.
+    """
+    slot, lists = slot_of(name), masked_lists(container)
+    masked = lists.get(slot)
+    if masked is None or not is_plain(masked):
+        return False
+    masked._parameters.pop("original", None)
+    masked._buffers.pop("original", None)
+    (masked._parameters if type(weight) is nn.Parameter else masked._buffers)["original"] = weight
+    masked._modules["0"]._buffers["mask"] = mask
+    lists[slot] = lists.pop(slot)
+    return True
+
+
 def _register(module: nn.Module, name: str, tensor: Tensor) -> None:
     if isinstance(tensor, nn.Parameter):
         module.register_parameter(name, tensor)
@@ -144,4 +184,5 @@ def links_of(container: nn.Module, name: str) -> list[nn.Module]:
 
 def is_plain(masked_list: nn.Module) -> bool:
     """Whether a read is nothing but the product with the mask."""
-    return len(masked_list) == 1 and type(masked_list[0]) is FakeSparsity
+    links = masked_list._modules
+    return len(links) == 1 and type(links["0"]) is FakeSparsity

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 EMBEDDING_TYPES = (nn.Embedding, nn.EmbeddingBag)
 SUPPORTED_TYPES = (Tensor, nn.Parameter, *EMBEDDING_TYPES)
@@ -16,25 +19,54 @@ def weight_in(data: Any) -> Tensor | None:
     """The tensor that is meant by `data`: itself or a module's `weight`; None for other types."""
     if type(data) in (Tensor, nn.Parameter):
         return data
-    if isinstance(data, EMBEDDING_TYPES) and not is_parametrized(data):
+    if isinstance(data, EMBEDDING_TYPES) and not is_computed(data):
         return data.weight
     return None
 
 
+def is_computed(module: nn.Module) -> bool:
+    """Whether `weight` is no tensor of the module's own, but made anew from others."""
+    return "weight" not in module._parameters and "weight" not in module._buffers
+
+
+def remedy_for(module: nn.Module) -> str:
+    """By what the weight of `module` is computed, and how it is made a tensor again."""
+    hooks = module._forward_pre_hooks.values()
+    if any(isinstance(hook, BasePruningMethod) for hook in hooks):
+        return "by torch.nn.utils.prune: call torch.nn.utils.prune.remove(module, 'weight') first"
+    if any(type(hook) is WeightNorm for hook in hooks):
+        return "by weight_norm: call torch.nn.utils.remove_weight_norm(module) first"
+    if any(type(hook) is SpectralNorm for hook in hooks):
+        return "by spectral_norm: call torch.nn.utils.remove_spectral_norm(module) first"
+    if is_parametrized(module, "weight"):
+        return (
+            "by a parametrization: call torch.nn.utils.parametrize.remove_parametrizations(module, "
+            "'weight') first, or add module.parametrizations.weight.original"
+        )
+    return "from other tensors: add the Parameter that it is computed from"
+
+
 def checked_weight(data: Any) -> Tensor:
-    """As weight_in; AssertionError for other types and for sparse and quantized tensors."""
+    """As weight_in; AssertionError for other types, and for tensors without plain memory."""
     weight = weight_in(data)
+    if weight is None and isinstance(data, EMBEDDING_TYPES):
+        raise AssertionError(
+            f"specified data type {type(data).__name__} is not supported where its weight is computed "
+            + remedy_for(data)
+        )
     if weight is None:
         found = type(data).__name__
     elif type(weight) not in (Tensor, nn.Parameter):
         found = f"{type(data).__name__} with a {type(weight).__name__}"
-    elif weight.layout is not torch.strided or weight.is_quantized:
+    elif weight.is_quantized or weight.layout is not torch.strided:
         found = f"tensor of layout {weight.layout} and dtype {weight.dtype}"
+    elif weight.is_nested or weight._is_zerotensor():
+        found = "nested tensor" if weight.is_nested else "zero tensor without memory"
     else:
         return weight
     raise AssertionError(
         f"specified data type {found} is not supported: expected a dense tensor, a Parameter, or "
-        "an Embedding or EmbeddingBag that is not parametrized"
+        "an Embedding or EmbeddingBag"
     )
 
 

@@ -35,6 +35,9 @@ def quantized_module(
 ) -> nn.Module:
     """A quantized module in the place of `float_module`, with its training flag and hooks.
 
+    Lookups have the dtype of the float weight. torch's modules give float32; where that is another
+    one, hooks convert, so that the class stays the one that programs ask for.
+
     Args:
         codes: [num_embeddings, embedding_dim], uint8
         scales, zero_points: [num_embeddings], float32
@@ -59,9 +62,32 @@ def quantized_module(
         module = modules.Embedding(*sizes, _weight=weight)
     module.padding_idx = float_module.padding_idx
     module.train(float_module.training)
+    dtype = float_module.weight.dtype
+    if dtype is not torch.float32:
+        module.float_dtype = dtype
+        module.register_forward_hook(_in_float_dtype)
     for hooks in _HOOKS:
         getattr(module, hooks).update(getattr(float_module, hooks))
+    if dtype is not torch.float32 and isinstance(float_module, nn.EmbeddingBag):
+        module.register_forward_pre_hook(_weights_in_float32, with_kwargs=True)
     return module
+
+
+def _in_float_dtype(module: Any, _args: tuple[Any, ...], output: Tensor) -> Tensor:
+    """A forward hook: before those of the float module, which see what that gave."""
+    return output.to(module.float_dtype)
+
+
+def _weights_in_float32(
+    _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A forward pre-hook: a quantized bag takes per_sample_weights of float32 alone."""
+
+    def converted(value: Any) -> Any:
+        is_float = isinstance(value, Tensor) and value.is_floating_point()
+        return value.to(torch.float32) if is_float else value
+
+    return tuple(map(converted, args)), {key: converted(each) for key, each in kwargs.items()}
 
 
 def _arguments(

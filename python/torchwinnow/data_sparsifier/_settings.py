@@ -7,6 +7,9 @@ import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # of data that have a norm
 FIELDS = ("sparsity_level", "sparse_block_shape", "zeros_per_block")
 WHOLE_BLOCK = -1  # as zeros_per_block of _ops.compute_masks_
 
@@ -20,7 +23,9 @@ class Settings(NamedTuple):
 
 def checked_level(value: Any) -> float:
     """TypeError: no number. ValueError: not finite."""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+    if isinstance(value, str):
+        raise TypeError(f"sparsity_level: expected a number, got the string {value!r}")
+    if isinstance(value, bytes) or not hasattr(value, "__float__"):
         raise TypeError(f"sparsity_level: expected a number, got {value!r}")
     level = float(value)
     if not math.isfinite(level):
@@ -76,3 +81,14 @@ def settings_of(sparsity_level: Any, sparse_block_shape: Any, zeros_per_block: A
         )
     whole = zeros is None or zeros == rows * cols
     return Settings(checked_level(sparsity_level), rows, cols, WHOLE_BLOCK if whole else zeros)
+
+
+def level_hint(level: float) -> str | None:
+    """What a level outside [0, 1] does, and what was probably meant; None inside."""
+    if level > 1:
+        meant = level / 100
+        hint = f"; write {meant:g} for {level:g} %" if level <= 100 else ""
+        return f"sparsity_level = {level:g} drops everything: it is a share from 0 to 1{hint}"
+    if level < 0:
+        return f"sparsity_level = {level:g} drops nothing: it is a share from 0 to 1"
+    return None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from . import _container as containers
 from .fake_sparsity import FakeSparsity, check_shape
 
+_PIECE = 1 << 20  # values
 _MAPS = Path("/proc/self/maps")
 
 
@@ -49,9 +50,20 @@ def _write(original: Tensor, values: Tensor, times: bool = False) -> None:
     with torch.inference_mode(original.is_inference()), torch.no_grad():
         target = original.detach()
         if times:
-            target.mul_(values)
+            _multiply(target, values)
         else:
             target.copy_(values)
+
+
+def _multiply(target: Tensor, mask: Tensor) -> None:
+    """`target.mul_(mask)` in pieces: torch converts the mask to the data's dtype first."""
+    if target.numel() <= _PIECE:
+        target.mul_(mask)
+        return
+    dim = max(range(target.dim()), key=lambda each: target.shape[each])
+    step = max(1, _PIECE * target.shape[dim] // target.numel())
+    for piece, part in zip(target.split(step, dim), mask.split(step, dim)):
+        piece.mul_(part)
 
 
 def _read(name: str, links: nn.Module) -> Tensor:

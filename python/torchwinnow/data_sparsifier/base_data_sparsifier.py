@@ -29,8 +29,10 @@ from .._upstream import register_as_upstream
 from . import _container as containers
 from . import _state
 from ._data import SUPPORTED_TYPES, check_name, checked_weight, weight_in
+from ._masks import ones_for, own_mask, own_memory, replace_memory
 from ._squash import write_masks
-from .fake_sparsity import FakeSparsity
+from ._ties import Ties
+from .fake_sparsity import FakeSparsity, check_product
 
 __all__ = ["SUPPORTED_TYPES", "BaseDataSparsifier"]
 
@@ -53,7 +55,7 @@ class BaseDataSparsifier(abc.ABC):
     `get_data(name, return_original=False)` are mask * original, fresh each time, with gradient.
 
     All collections iterate in the order of insertion; a replaced name moves to the end. A call
-    that raises has changed nothing, but for `step` where update_mask raises halfway.
+    that raises has changed nothing.
 
     Attributes:
         defaults: the configuration of data that brings none of its own.
@@ -67,6 +69,7 @@ class BaseDataSparsifier(abc.ABC):
     """
 
     enable_mask_update: bool = True
+    _is_stepping = False
 
     def __init__(self, data_list: Iterable[tuple[str, Any]] | None = None, **defaults: Any) -> None:
         """
@@ -82,6 +85,7 @@ class BaseDataSparsifier(abc.ABC):
         self.data_groups: dict[str, dict[str, Any]] = {}
         self.enable_mask_update = True
         self._container = nn.Module()
+        self._ties = Ties()
         self._check_config(defaults)
         for name, data in () if data_list is None else data_list:
             self.add_data(name, data, **_own_mask(defaults))
@@ -109,6 +113,9 @@ class BaseDataSparsifier(abc.ABC):
     def _check_config(self, config: Mapping[str, Any]) -> None:
         """Raises where a value of a configuration, which need not be complete, makes no sense."""
 
+    def _check_group(self, name: str, group: Mapping[str, Any]) -> None:
+        """Raises where the values of a whole configuration do not fit together."""
+
     # ---- adding
 
     def _extract_weight(self, data: Any) -> Tensor | None:
@@ -122,6 +129,10 @@ class BaseDataSparsifier(abc.ABC):
         there already is replaced, with a UserWarning: its configuration carries over, and under
         `reuse_mask` its mask; the tensor it held before goes back to its owner as it is.
 
+        Under ones, what is returned shares the memory of the data, and nothing is allocated: the
+        ones have a value of memory each only when `get_mask`, or the step of a class of yours, asks
+        for them. Under any other mask the read is a product, a table of its own.
+
         Args:
             name: without a "."
             data: tensor, Parameter, Embedding or EmbeddingBag
@@ -129,16 +140,19 @@ class BaseDataSparsifier(abc.ABC):
                 `config["mask"]`, one of the defaults, or ones.
             config: overrides of the defaults, or of the configuration that is there.
 
-        Raises:
-            AssertionError: "specified data type ... not supported"; a mask whose shape is not that
-                of the data.
+        Raises, and has changed nothing then:
+            AssertionError: "specified data type ... not supported", for an embedding whose weight
+                is computed (torch.nn.utils.prune, weight_norm, spectral_norm, a parametrization)
+                too; a mask whose shape is not that of the data.
             KeyError: `name` is empty, holds a "." or is "parametrizations".
             TypeError: `name` is no string, `mask` no tensor.
-            ValueError: a mask that would change the data's dtype, or is that of another name.
+            ValueError: a mask that would change the data's dtype, or is that of another name; a
+                right_inverse that gives other shapes; values of `config` that make no sense.
 
-        Differs from torch.ao: names of a module's attributes are fine, subclasses of the two
-        modules are accepted, a squashed name can be replaced, a replacement keeps the
-        parametrization of its configuration, and a call that fails changes nothing.
+        Differs from torch.ao: parameters keep their memory and gradient accumulators; names of a
+        module's attributes are fine, subclasses of the two modules are accepted, a squashed name
+        can be replaced, a replacement keeps the parametrization of its configuration, and a call
+        that fails changes nothing.
         """
         weight = checked_weight(data)
         check_name(name)
@@ -152,18 +166,24 @@ class BaseDataSparsifier(abc.ABC):
         self._check_data(name, weight)
         group = copy.deepcopy(self.data_groups[name] if is_there else self.defaults)
         group.update(config)
-        if is_there and reuse_mask:
-            mask = self._kept_mask(name, weight)
-        else:
-            mask = self._first_mask(name, weight, config)
-        links = containers.checked_links(group.get("parametrization", FakeSparsity), weight, mask)
+        self._check_group(name, group)
+        make = group.get("parametrization", FakeSparsity)
+        keeps = is_there and reuse_mask
+        mask = self._kept_mask(name, weight) if keeps else self._given_mask(name, config)
+        is_fresh = mask is None
+        if mask is None:
+            check_product(weight.dtype, weight.dtype)
+            mask = ones_for(weight)
+        containers.put(self._container, name, weight, mask, make)
         if is_there:
-            self._forget(name)
-        containers.invert(links, weight)
-        containers.insert(self._container, name, weight, links)
+            self._ties.untie(name, self.state.pop(name)["mask"])
+            del self.data_groups[name]
         self.state[name] = {"mask": mask}
         self.data_groups[name] = group
-        return self.get_data(name, return_original=False)
+        self._ties.tie(name, data, mask)
+        if make is not FakeSparsity:
+            return self.get_data(name, return_original=False)
+        return weight.view_as(weight) if is_fresh else mask * weight
 
     def _kept_mask(self, name: str, weight: Tensor) -> Tensor:
         old = containers.stored_tensor(self._container, name)
@@ -174,16 +194,14 @@ class BaseDataSparsifier(abc.ABC):
             )
         return self.state[name]["mask"]
 
-    def _first_mask(self, name: str, weight: Tensor, config: Mapping[str, Any]) -> Tensor:
+    def _given_mask(self, name: str, config: Mapping[str, Any]) -> Tensor | None:
         mask = config.get("mask")
         if mask is None:
             mask = _own_mask(self.defaults).get("mask")
-        if mask is None:
-            return torch.ones_like(weight, requires_grad=False)
-        for other, entries in self.state.items():
-            if other != name and entries["mask"] is mask:
-                raise ValueError(f"the mask for '{name}' is that of '{other}': pass a copy")
-        return mask
+        other = None if mask is None else self._ties.name_of_mask(self.state, mask)
+        if other not in (None, name):
+            raise ValueError(f"the mask for '{name}' is that of '{other}': pass a copy")
+        return None if mask is None else own_mask(mask)
 
     def remove_data(self, name: str) -> None:
         """Takes `name` out, masked or squashed; its tensor goes back to its owner as it is.
@@ -196,7 +214,7 @@ class BaseDataSparsifier(abc.ABC):
 
     def _forget(self, name: str) -> None:
         containers.remove(self._container, name)
-        del self.state[name]
+        self._ties.untie(name, self.state.pop(name)["mask"])
         del self.data_groups[name]
 
     # ---- access
@@ -204,10 +222,11 @@ class BaseDataSparsifier(abc.ABC):
     def get_mask(self, name: str) -> Tensor:
         """The live mask of `name`, also after squash_mask. Change it in place.
 
+        Allocates a mask of the data's dtype where it is the first one and no step was made yet.
         ValueError "data with specified name does not exist".
         """
         self._check_known(name)
-        return self.state[name]["mask"]
+        return own_memory(self.state[name]["mask"])
 
     def get_data(self, name: str, return_original: bool = True) -> Tensor:
         """The original of `name`, the tensor object that was added; or its masked read.
@@ -236,20 +255,39 @@ class BaseDataSparsifier(abc.ABC):
     def step(self) -> None:
         """Computes the masks of all data by update_mask, in order, without gradient.
 
-        Does nothing while enable_mask_update is false. ValueError "mask squashed", naming it, where
-        an entry was squashed; no mask is touched then.
+        Does nothing while enable_mask_update is false. All or nothing: what update_mask raises
+        passes through, and all masks are as before. For that a copy of them is kept meanwhile.
+
+        ValueError "mask squashed", naming it, where an entry was squashed, and where a module has
+        another weight than the one that was added. RuntimeError for a step inside a step.
         """
         if not self.enable_mask_update:
             return
-        # In inference mode new masks could not be used in a later training step.
-        with torch.inference_mode(False), torch.no_grad():
-            self._update_masks()
+        if self._is_stepping:
+            raise RuntimeError("step was called by update_mask, within a step")
+        self._is_stepping = True
+        try:
+            # In inference mode new masks could not be used in a later training step.
+            with torch.inference_mode(False), torch.no_grad():
+                for name in self.data_groups:
+                    self._check_masked(name)
+                self._ties.check_modules(self._container)
+                self._update_masks()
+        finally:
+            del self._is_stepping
 
     def _update_masks(self) -> None:
-        for name in self.data_groups:
-            self._check_masked(name)
-        for name, group in self.data_groups.items():
-            self.update_mask(name, self.get_data(name), **group)
+        before: dict[str, tuple[Tensor, Tensor, dict[str, Any]]] = {}
+        try:
+            for name, group in self.data_groups.items():
+                mask = self.get_mask(name)
+                before[name] = mask, mask.clone(), dict(self.state[name])
+                self.update_mask(name, self.get_data(name), **group)
+        except BaseException:
+            for name, (mask, values, entries) in before.items():
+                replace_memory(mask, values)
+                self.state[name] = entries
+            raise
 
     def squash_mask(
         self,
@@ -282,6 +320,7 @@ class BaseDataSparsifier(abc.ABC):
         """
         names = self._masked_names(names)
         if leave_parametrized:
+            self._ties.check_modules(self._container, names)
             write_masks(self._container, names)
         for name in names:
             containers.unmask(self._container, name)
@@ -299,8 +338,9 @@ class BaseDataSparsifier(abc.ABC):
             seen.add(name)
         return names
 
-    # ---- state
+    # ---- state. Tensors are made outside of inference mode, or later steps could not write them.
 
+    @torch.inference_mode(False)
     def state_dict(self, *, clone: bool = True) -> dict[str, Any]:
         """A snapshot of masks, configurations and data, without defaults and subclass fields.
 
@@ -319,6 +359,7 @@ class BaseDataSparsifier(abc.ABC):
             "_container": _state.container_state(self._container, clone),
         }
 
+    @torch.inference_mode(False)
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
         """Takes over a state, of this class or of torch.ao's.
 
@@ -341,20 +382,26 @@ class BaseDataSparsifier(abc.ABC):
         if not strict:
             entries += _state.present(self)
         self._container, self.state, self.data_groups = _state.build(entries)
+        self._ties, before = Ties(self.state), self._ties
+        self._ties.take_modules(before, skip)
 
+    @torch.inference_mode(False)
     def __getstate__(self) -> dict[str, Any]:
         fields = dict(self.__dict__)
         fields.pop("step", None)  # a scheduler's counter, which is bound to this object
+        fields.pop("_ties", None)
         fields["state"] = _state.sparse_state(self.state)
         fields["_container"] = _state.container_fields(self._container)
         return fields
 
+    @torch.inference_mode(False)
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         fields = dict(state)
         if "_container" in fields:
             built = _state.build(_state.unpickled(fields))
             fields["_container"], fields["state"], fields["data_groups"] = built
         self.__dict__.update(fields)
+        self._ties = Ties(self.state)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

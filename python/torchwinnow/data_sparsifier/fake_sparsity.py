@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ._masks import product_dtype
+
 
 class FakeSparsity(nn.Module):
     """Reads of a tensor are `mask * tensor` under this parametrization.
@@ -47,8 +49,15 @@ def check_mask(mask: object, weight: Tensor) -> None:
     check_shape(mask, weight)
     if mask.device != weight.device:
         raise ValueError(f"mask is on {mask.device}, the data on {weight.device}")
-    if torch.result_type(mask, weight) != weight.dtype:
+    check_product(mask.dtype, weight.dtype)
+
+
+def check_product(mask: torch.dtype, data: torch.dtype) -> None:
+    """ValueError unless torch multiplies such data by such a mask, and gives the data's dtype."""
+    found = product_dtype(mask, data)
+    if found is None:
+        raise ValueError(f"torch does not multiply data of {data} by a mask of {mask}")
+    if found != data:
         raise ValueError(
-            f"the mask may not change the dtype of the data: {mask.dtype} times {weight.dtype} is "
-            f"{torch.result_type(mask, weight)}"
+            f"the mask may not change the dtype of the data: {mask} times {data} is {found}"
         )

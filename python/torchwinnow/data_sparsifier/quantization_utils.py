@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import _ops
-from ._data import EMBEDDING_TYPES
+from ._data import EMBEDDING_TYPES, is_computed, remedy_for
 from ._quantized_modules import quantized_module, quantized_modules
 
 __all__ = ["post_training_sparse_quantize"]
@@ -108,6 +108,10 @@ def _targets(model: nn.Module, modules: list[nn.Module]) -> list[_Target]:
                 f"'{fqns[target.module]}' has a max_norm, which changes its weight at every lookup: "
                 "set it to None first"
             )
+        if is_computed(target.module):
+            raise ValueError(
+                f"'{fqns[target.module]}' has a weight that is computed {remedy_for(target.module)}"
+            )
     return list(targets.values())
 
 
@@ -138,6 +142,7 @@ def _tables(
     }
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def post_training_sparse_quantize(
     model: nn.Module,
@@ -152,7 +157,8 @@ def post_training_sparse_quantize(
 
     Each is replaced, wherever it hangs, by torch.ao.nn.quantized's module of its kind, which has a
     byte for each value and a scale and a zero point for each row. Training flags, hooks, the mode
-    and padding_idx of bags stay. The float tensors are left as they are.
+    and padding_idx of bags stay, and lookups have the dtype of the float weight (computed in
+    float32). The float tensors are left as they are.
 
     Args:
         model: changed in place; on the CPU
@@ -168,11 +174,12 @@ def post_training_sparse_quantize(
         AssertionError: select_embeddings is no list, or has something that is no embedding of the
             model.
         KeyError: the model itself is an embedding.
-        ValueError: a max_norm, another zero_policy; what the sparsifier and quantize_rows refuse.
+        ValueError: a max_norm, a weight that is computed (torch.nn.utils.prune, weight_norm,
+            spectral_norm), another zero_policy; what the sparsifier and quantize_rows refuse.
         ImportError: this torch has no quantized modules.
 
-    Differs from torch.ao: the default zero_policy; all or nothing; mode and padding_idx are kept,
-    a max_norm is refused; a shared embedding stays shared; float weights are not masked; other
+    Differs from torch.ao: the default zero_policy; all or nothing; mode, padding_idx and dtype are
+    kept, a max_norm is refused; a shared embedding stays shared; float weights are not masked; other
     modules with a qconfig are left alone.
     """
     sparsifier = data_sparsifier_class(**sparse_config)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -120,9 +121,47 @@ def test_zeros_per_block_is_inherited_as_a_number_and_none_is_the_whole_block():
     sparsifier.add_data("whole", counting(2, 4), sparse_block_shape=(2, 4), zeros_per_block=None)
     sparsifier.step()
     assert sparsifier.get_mask("half").sum() == 4 and sparsifier.get_mask("whole").sum() == 0
-    sparsifier.add_data("one", counting(2, 4), sparse_block_shape=(1, 1))
     with pytest.raises(ValueError, match=r"'one': zeros_per_block = 4 .* \(1, 1\) has 1"):
+        sparsifier.add_data("one", counting(2, 4), sparse_block_shape=(1, 1))
+    assert "one" not in sparsifier.state
+    with pytest.raises(ValueError, match=r"zeros_per_block = 5 .* \(1, 4\) has 4"):
+        DataNormSparsifier(sparse_block_shape=(1, 4), zeros_per_block=5)
+    sparsifier.data_groups["half"]["sparse_block_shape"] = (1, 1)
+    with pytest.raises(ValueError, match=r"'half': zeros_per_block = 4"):
         sparsifier.step()
+
+
+@pytest.mark.parametrize("level, text", [
+    (90, "drops everything: it is a share from 0 to 1; write 0.9 for 90 %"),
+    (1.5, "drops everything: .*; write 0.015 for 1.5 %"),
+    (1000, "sparsity_level = 1000 drops everything: it is a share from 0 to 1$"),
+    (-0.5, "sparsity_level = -0.5 drops nothing"),
+])
+def test_levels_outside_of_0_to_1_are_warned_of_once(level, text):
+    sparsifier = DataNormSparsifier()
+    with pytest.warns(UserWarning, match=text):
+        sparsifier.add_data("x", counting(4, 4), sparsity_level=level)
+    with pytest.warns(UserWarning, match=text):
+        DataNormSparsifier(sparsity_level=level)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sparsifier.add_data("y", counting(4, 4), sparsity_level=level)
+        DataNormSparsifier([("x", counting(4, 4))], sparsity_level=1)
+        sparsifier.step()
+    assert sparsifier.get_mask("x").sum() == (0 if level > 1 else 16)
+
+
+def test_an_error_of_the_step_names_the_data():
+    weight = counting(4, 4)
+    sparsifier = DataNormSparsifier([("good", counting(4, 4)), ("bad", weight)])
+    for values in (torch.ones(4, 4, dtype=torch.int64), torch.ones(4, 4).to(torch.float8_e4m3fn)):
+        weight.data = values
+        with pytest.raises(ValueError, match="^data of 'bad': expected dtype float32"):
+            sparsifier.step()
+    weight.data = torch.ones(4, 3)
+    with pytest.raises(ValueError, match="mask of 'bad': expected the data's shape"):
+        sparsifier.step()
+    assert sparsifier.get_mask("good").eq(1).all()
 
 
 def test_a_failing_step_leaves_every_mask():
@@ -150,12 +189,19 @@ def test_a_tensor_is_no_data_list():
         DataNormSparsifier(torch.ones(4, 4))
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
-def test_data_without_a_norm_are_refused(dtype):
-    sparsifier = DataNormSparsifier()
-    with pytest.raises(ValueError, match="floating"):
-        sparsifier.add_data("x", torch.ones(4, 4, dtype=dtype))
-    assert not sparsifier.state
+NO_NORM = ["int64", "int8", "uint8", "uint16", "bool", "complex64", "float8_e4m3fn", "float8_e5m2",
+           "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2", "bits8"]
+
+
+@pytest.mark.parametrize("name", NO_NORM)
+def test_data_without_a_norm_are_refused(name):
+    data = torch.zeros(4, 32, dtype=torch.uint8).view(getattr(torch, name))
+    sparsifier = DataNormSparsifier([("good", counting(4, 4))])
+    text = f"'x' have dtype torch.{name}, .* one of float32, float64, float16, bfloat16"
+    with pytest.raises(ValueError, match=text):
+        sparsifier.add_data("x", data)
+    assert list(sparsifier.state) == ["good"]
+    sparsifier.step()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])

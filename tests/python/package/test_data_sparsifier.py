@@ -143,7 +143,8 @@ def parametrized_embedding():
 
 @pytest.mark.parametrize("data", [
     nn.Linear(2, 2), [1.0], None, 1.0, torch.ones(2, 2).to_sparse(), parametrized_embedding(),
-    torch.nn.parameter.UninitializedParameter(),
+    torch.nn.parameter.UninitializedParameter(), torch._efficientzerotensor((2, 2)),
+    torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
 ])
 def test_other_types_are_refused(data):
     sparsifier = FirstRow()
@@ -365,3 +366,82 @@ def test_a_removed_name_gives_its_tensor_back(masked):
     sparsifier.remove_data("x")
     sparsifier.step()
     assert not list(sparsifier._container.state_dict())
+
+
+class FailsAt(FirstRow):
+    """Raises at one name, after it has changed everything that it could."""
+
+    fails_at = None
+
+    def update_mask(self, name, data, **config):
+        super().update_mask(name, data, **config)
+        self.state[name]["more"] = "of the user"
+        self.get_mask(name).data = torch.zeros(3, 3)
+        if name == self.fails_at:
+            raise OSError("of the user")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+def test_a_step_whose_update_mask_fails_leaves_every_mask(dtype):
+    sparsifier = FailsAt([("x", counting(3, 3)), ("y", counting(3, 3))], mask=torch.ones(3, 3, dtype=dtype))
+    masks = [sparsifier.get_mask(name) for name in "xy"]
+    sparsifier.fails_at = "y"
+    for _ in range(2):
+        with pytest.raises(OSError, match="of the user"):
+            sparsifier.step()
+        for name, mask in zip("xy", masks):
+            assert sparsifier.get_mask(name) is mask and list(sparsifier.state[name]) == ["mask"]
+            assert mask.dtype == dtype and mask.eq(1).all()
+            assert torch.equal(sparsifier.get_data(name, return_original=False), counting(3, 3))
+    sparsifier.fails_at = None
+    sparsifier.step()
+    assert all(sparsifier.state[name]["step_count"] == 1 for name in "xy")
+
+
+def test_a_step_within_a_step_is_refused():
+    class Nested(FirstRow):
+        def update_mask(self, name, data, **config):
+            self.step()
+
+    sparsifier = Nested([("x", counting(2, 2))])
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="step was called by update_mask"):
+            sparsifier.step()
+
+
+def test_first_masks_have_memory_of_their_own_once_they_are_asked_for():
+    weight = nn.Parameter(counting(3, 3))
+    sparsifier = FirstRow()
+    read = sparsifier.add_data("x", weight)
+    assert read.data_ptr() == weight.data_ptr() and torch.equal(read, weight)
+    read.sum().backward()
+    assert weight.grad.eq(1).all()
+    mask = sparsifier.state["x"]["mask"]
+    assert mask.eq(1).all() and mask.untyped_storage().nbytes() == 4
+    assert sparsifier.get_mask("x") is mask is sparsifier._container.parametrizations.x[0].mask
+    assert mask.is_contiguous() and mask.dtype == torch.float32
+    mask[1] = 0
+    assert sparsifier.get_data("x", return_original=False)[1].eq(0).all()
+    expanded = torch.ones(1, 3).expand(3, 3)
+    sparsifier.add_data("y", counting(3, 3), mask=expanded)
+    sparsifier.step()
+    assert sparsifier.get_mask("y") is expanded and expanded.sum() == 6
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "uint16", "complex64"])
+def test_own_classes_take_data_of_any_dtype_that_torch_multiplies(dtype):
+    data = torch.zeros(3, 8, dtype=torch.uint8).view(getattr(torch, dtype))
+    sparsifier = FirstRow([("x", data)])
+    sparsifier.step()
+    assert sparsifier.get_mask("x").dtype == data.dtype
+    sparsifier.squash_mask()
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "float4_e2m1fn_x2"])
+def test_own_classes_refuse_what_torch_does_not_multiply(dtype):
+    data = torch.zeros(3, 8, dtype=torch.uint8).view(getattr(torch, dtype))
+    sparsifier = FirstRow()
+    for config in ({}, {"mask": torch.ones(3, 8)}):
+        with pytest.raises(ValueError, match=f"torch does not multiply data of torch.{dtype}"):
+            sparsifier.add_data("x", data, **config)
+    assert not sparsifier.state

@@ -171,3 +171,13 @@ def test_a_parametrization_that_changes_the_shape_squashes_nothing():
     with pytest.raises(ValueError, match=r"parametrization of 'bad' gives \(1, 2\)"):
         sparsifier.squash_mask()
     assert good.eq(1).all() and bad.eq(1).all()
+
+
+@pytest.mark.parametrize("shape", [(3_000_000,), (1, 1, 1_100_000), (2, 600_000), (1100, 1000)])
+def test_large_data_are_squashed_in_pieces(shape):
+    data = torch.randn(shape[::-1]).permute(*reversed(range(len(shape))))
+    sparsifier = DataNormSparsifier([("x", data)], sparsity_level=0.7)
+    sparsifier.step()
+    expected = sparsifier.get_data("x", return_original=False)
+    sparsifier.squash_mask()
+    assert torch.equal(data.contiguous().view(torch.uint8), expected.contiguous().view(torch.uint8))

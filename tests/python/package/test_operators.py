@@ -380,3 +380,72 @@ def test_other_threads_run_during_a_call(call):
         stop.set()
         thread.join()
     assert longest >= 3
+
+
+def lazy_views(dtype=torch.float32):
+    """Views whose signs are turned when they are read, and the tensors that they are views of."""
+    whole = torch.randn(4, 8, generator=torch.Generator().manual_seed(2)).to(dtype)
+    yield torch._neg_view(whole), whole
+    if dtype in (torch.float32, torch.float64):
+        whole = torch.complex(whole, whole.flip(1))
+        yield whole.conj().imag, whole.imag
+        yield whole.conj().imag.t()[::2], whole.imag.t()[::2]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("call", [torchwinnow.prune_, OPS.prune_], ids=["function", "operator"])
+def test_views_with_a_lazy_sign_are_pruned(dtype, call):
+    for view, base in lazy_views(dtype):
+        values = view.clone().resolve_neg()
+        expected = torchwinnow.prune_(values.clone(), *SETTINGS)
+        version = view._version
+        call(view, *SETTINGS)
+        assert view.is_neg() and view._version > version
+        pruned = view.resolve_neg().contiguous()
+        assert torch.equal(pruned.view(torch.uint8), expected.contiguous().view(torch.uint8))
+        assert torch.equal(base, -expected)
+
+
+def test_masks_of_views_with_a_lazy_sign_are_applied():
+    for view, _ in lazy_views():
+        mask = torchwinnow.compute_mask(view, *SETTINGS)
+        kept = view.clone()
+        torchwinnow.apply_mask_(view, mask)
+        assert torch.equal(view, torch.where(mask == 0, torch.zeros_like(kept), kept))
+        with pytest.raises(ValueError, match="mask: expected shape"):
+            torchwinnow.apply_mask_(view, mask[:1])
+    plain, mask = torch.ones(4, 8), torch._neg_view(-torch.eye(4, 8, dtype=torch.int8))
+    assert torch.equal(torchwinnow.apply_mask_(plain, mask), torch.eye(4, 8))
+    plain.fill_(1)
+    assert torch.equal(torchwinnow.apply_mask_(plain, mask.float()), torch.eye(4, 8))
+
+
+@pytest.mark.parametrize("call", [
+    torchwinnow.prune_, lambda x: torchwinnow.apply_mask_(x, torch.ones(4, 8)),
+    lambda x: OPS.prune_(x, *SETTINGS), lambda x: OPS.apply_mask_(x, torch.ones(4, 8).char()),
+])
+def test_what_cannot_be_written_to_is_refused_in_plain_words(call):
+    with pytest.raises(ValueError, match="a zero tensor has no memory"):
+        call(torch._efficientzerotensor((4, 8)))
+    with pytest.raises(ValueError, match="expected dtype float32.*found.*[Cc]omplex"):
+        call(torch.randn(4, 8, dtype=torch.complex64).conj())
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e8m0fnu", "float4_e2m1fn_x2", "complex64",
+                                  "int32", "bool", "bits8"])
+def test_other_dtypes_are_refused_in_plain_words(name):
+    data = torch.zeros(4, 32, dtype=torch.uint8).view(getattr(torch, name))
+    text = f"data: expected dtype float32, float64, float16 or bfloat16, found torch.{name}$"
+    mask, fake = torch.ones(data.shape, dtype=torch.int8), torch._subclasses.FakeTensorMode()
+    for tensor in (data, data.to("meta"), fake.from_tensor(data)):
+        with pytest.raises(ValueError, match=text):
+            torchwinnow.compute_mask(tensor)
+        with pytest.raises(ValueError, match=text):
+            torchwinnow.prune_(tensor)
+        with pytest.raises(ValueError, match=text):
+            torchwinnow.apply_mask_(tensor, mask)
+    with pytest.raises(ValueError, match=text.replace("data", r"data\[0\]")):
+        _ops.compute_masks_([mask], [data], [0.5], [1, 4], [-1], "L1")
+    for call in (OPS.compute_mask, OPS.prune_):  # through the operators' own fake kernels
+        with pytest.raises(ValueError, match=text):
+            call(fake.from_tensor(data), *SETTINGS)

@@ -106,6 +106,47 @@ def test_bags_pool_as_the_float_bag_does(mode, padding_idx, last):
             model[0](indices, offsets, per_sample_weights=weights)
 
 
+def note_dtype(module, args, output):
+    module.seen = output.dtype
+
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("sparsify_first", [True, False])
+def test_lookups_keep_the_dtype_and_the_next_layer_works(dtype, sparsify_first):
+    model = nn.Sequential(nn.Embedding(16, 8), nn.Linear(8, 4)).to(dtype)
+    bags = nn.ModuleList(nn.EmbeddingBag(16, 8, mode=mode) for mode in ("sum", "mean", "max")).to(dtype)
+    model[0].register_forward_hook(note_dtype)
+    rows, offsets, weights = torch.arange(8), torch.arange(0, 8, 2), torch.rand(8).to(dtype)
+    for each in (model, bags):
+        post_training_sparse_quantize(each, DataNormSparsifier, sparsify_first, sparsity_level=0.5)
+    assert type(model[0]) is quantized.Embedding and type(bags[0]) is quantized.EmbeddingBag
+    copied, file = copy.deepcopy((model, bags)), io.BytesIO()
+    torch.save((model, bags), file)
+    file.seek(0)
+    for one, some in ((model, bags), copied, torch.load(file, weights_only=False)):
+        table = one[0].weight().dequantize()
+        assert torch.equal(one[0](rows), table[:8].to(dtype)) and one(rows).dtype == dtype
+        for bag in some:
+            assert bag(rows, offsets).dtype == bag(rows.view(2, 4)).dtype == dtype
+        weighted = some[0](rows, offsets, weights)
+        assert torch.equal(weighted, some[0](rows, offsets=offsets, per_sample_weights=weights))
+        assert weighted.dtype == one[0].seen == dtype
+        expected = (some[0].weight().dequantize()[:8] * weights[:, None].float()).view(4, 2, 8).sum(1)
+        torch.testing.assert_close(weighted, expected.to(dtype))
+
+
+def test_states_of_another_dtype_round_trip():
+    models = [nn.Sequential(nn.Embedding(16, 8)).bfloat16() for _ in range(2)]
+    for model in models:
+        post_training_sparse_quantize(model, DataNormSparsifier)
+    models[1].load_state_dict(models[0].state_dict())
+    rows = torch.arange(16)
+    assert torch.equal(models[0](rows), models[1](rows)) and models[1](rows).dtype == torch.bfloat16
+
+
 def test_copies_and_files_of_a_pooling_bag():
     model = nn.Sequential(nn.EmbeddingBag(10, 4))
     post_training_sparse_quantize(model, DataNormSparsifier)

@@ -1,0 +1,48 @@
+"""PRIVATE. First masks, and the memory that masks have."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+
+@functools.lru_cache(maxsize=256)
+def product_dtype(mask: torch.dtype, data: torch.dtype) -> torch.dtype | None:
+    """Of a mask times data; None where torch does not multiply them."""
+    try:
+        return (torch.empty(1, dtype=mask) * torch.empty(1, dtype=data)).dtype
+    except RuntimeError:  # NotImplementedError among them
+        return None
+
+
+def ones_for(weight: Tensor) -> Tensor:
+    """A mask that keeps all, of the data's shape and dtype. One value of memory holds them all.
+
+    `own_memory` has to be called before it is written to.
+    """
+    with torch.inference_mode(False):  # or a later step could not write it
+        one = torch.ones((), dtype=weight.dtype, device=weight.device)
+        return one.expand(weight.shape).data
+
+
+def own_memory(mask: Tensor) -> Tensor:
+    """`mask`, the same object, with memory for each value: of ones_for, or expanded by a user."""
+    if mask.numel() > 1 and 0 in mask.stride():
+        replace_memory(mask, mask.detach().clone(memory_format=torch.contiguous_format))
+    return mask
+
+
+def replace_memory(mask: Tensor, values: Tensor) -> None:
+    """Gives the object `mask` the memory, dtype and device of `values`."""
+    with torch.inference_mode(False), torch.no_grad():
+        mask.data = values.clone() if values.is_inference() else values
+
+
+def own_mask(mask: Tensor) -> Tensor:
+    """A mask that was given, the very object; one that was made in inference mode is copied."""
+    if not isinstance(mask, Tensor) or not mask.is_inference():
+        return mask
+    with torch.inference_mode(False):
+        return mask.detach().clone()
