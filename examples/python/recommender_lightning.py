@@ -5,6 +5,9 @@ equal; splits and initial values are of another generator, so that figures agree
 over seeds.
 
     python examples/python/recommender_lightning.py --data .cache/movielens --csv out.csv
+
+With `--devices 2` two processes train each model (DDP), half of the batches each. The variable LIGHTNING
+names the package: lightning.pytorch, unless it says pytorch_lightning.
 """
 
 from __future__ import annotations
@@ -12,12 +15,13 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
+import importlib
 import logging
+import os
 import pathlib
 import statistics
 import warnings
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
@@ -26,6 +30,9 @@ from movielens import FEATURES, MovieLens, read_movielens, split_ratings
 from torchwinnow.data_scheduler import CubicDataScheduler
 from torchwinnow.data_sparsifier import DataNormSparsifier
 from torchwinnow.lightning import PostTrainingDataSparsity, TrainingAwareDataSparsity
+
+LIGHTNING = os.environ.get("LIGHTNING", "lightning.pytorch")
+pl = importlib.import_module(LIGHTNING)
 
 DIM = 32  # of every table
 BATCH = 512
@@ -98,8 +105,8 @@ def auc(scores: Tensor, liked: Tensor) -> float:
 class Experiment:
     """All that is done with one split and one set of initial values."""
 
-    def __init__(self, data: MovieLens, seed: int, epochs: int) -> None:
-        self.data, self.seed, self.epochs = data, seed, epochs
+    def __init__(self, data: MovieLens, seed: int, epochs: int, devices: int) -> None:
+        self.data, self.seed, self.epochs, self.devices = data, seed, epochs, devices
         self.train, self.test = split_ratings(len(data.liked), seed)
         self.runs: list[dict] = []
 
@@ -119,6 +126,7 @@ class Experiment:
         loader = DataLoader(Batches(self.data, self.train), batch_size=None,
                             sampler=BatchSampler(sampler, BATCH, drop_last=False))
         trainer = pl.Trainer(max_epochs=self.epochs, callbacks=callbacks, accelerator="cpu",
+                             devices=self.devices, strategy="ddp" if self.devices > 1 else "auto",
                              logger=False, enable_checkpointing=False, enable_progress_bar=False,
                              enable_model_summary=False)
         trainer.fit(module, loader)
@@ -133,7 +141,7 @@ class Experiment:
         return callback.sparsified
 
     def pruned_while_training(self, level: float) -> Recommender:
-        batches = self.epochs * -(-len(self.train) // BATCH)
+        batches = self.epochs * -(-len(self.train) // (BATCH * self.devices))  # of each process
         return self.fit([TrainingAwareDataSparsity(
             DataNormSparsifier, {"sparsity_level": level, "sparse_block_shape": (1, 1)},
             CubicDataScheduler, {"end_step": max(int(batches * RAMP) // STEP_EVERY, 1)},
@@ -172,14 +180,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many models are trained")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--levels", type=float, nargs="+", default=LEVELS)
+    parser.add_argument("--devices", type=int, default=1, help="how many processes train a model")
     parser.add_argument("--csv", type=pathlib.Path, help="where the figures go")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # batches are too small for two
-    warnings.filterwarnings("ignore", module="lightning")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for package in (LIGHTNING, LIGHTNING.replace("pytorch", "fabric")):
+        warnings.filterwarnings("ignore", module=package.replace(".", r"\."))
+        logging.getLogger(package).setLevel(logging.WARNING)
     data, levels, runs = read_movielens(arguments.data), tuple(arguments.levels), []
     for seed in range(arguments.seeds):
-        runs += Experiment(data, seed, arguments.epochs).run(levels)
+        runs += Experiment(data, seed, arguments.epochs, arguments.devices).run(levels)
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return  # all processes have the same figures
     print(table_text(runs, levels))
     if arguments.csv:
         with open(arguments.csv, "w", newline="") as file:

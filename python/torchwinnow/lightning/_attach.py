@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from .. import selection
+from ._warn import warn
 
 ModelOf = str | Callable[[Any], nn.Module] | None
 Filter = Callable[[str, nn.Parameter], bool]
+FilterOrDefault = Filter | Literal["default"] | None
 
 _log = logging.getLogger("torchwinnow.lightning")
 
@@ -31,53 +39,173 @@ def model_of(pl_module: Any, model: ModelOf) -> nn.Module:
     return found
 
 
+def copy_of(model: nn.Module) -> nn.Module:
+    """A deep copy. Old weight_norm and spectral_norm keep the weight that they computed last, which
+    torch refuses to copy; the copy computes it anew."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(model, memo)
+
+
 def valid_name(fqn: str) -> str:
     """The name under which `attach` adds the parameter `fqn`: every "." becomes "_"."""
     return fqn.replace(".", "_")
 
 
-def _attachments(model: nn.Module, filter: Filter | None) -> dict[str, tuple[str, nn.Parameter]]:
-    """By valid name: the parameters to add, with their names. Shared ones once."""
-    found: dict[str, tuple[str, nn.Parameter]] = {}
+def few(items: Sequence[str], shown: int = 5) -> str:
+    """The first few of them, and how many there are besides."""
+    rest = len(items) - shown
+    return ", ".join(items[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def check_filter(filter: Any) -> None:
+    """ValueError for what is neither None nor "default" nor a function."""
+    if filter is not None and filter != "default" and not callable(filter):
+        raise ValueError(
+            f"filter: expected a function of name and parameter, 'default' or None, got {filter!r}"
+        )
+
+
+def _warn_of_selection(model: nn.Module, taken: Sequence[str], is_filtered: bool) -> None:
+    """One warning that names, for each reason, what of `taken` the default selection leaves alone.
+
+    Where the user has chosen, it names what would become NaN alone.
+    """
+    by_reason: dict[str, list[str]] = {}
+    left_alone = selection.left_alone(model)
+    for fqn in taken:
+        if fqn in left_alone and (not is_filtered or "NaN" in left_alone[fqn]):
+            by_reason.setdefault(left_alone[fqn], []).append(f"'{fqn}'")
+    if not by_reason:
+        return
+    parts = [f"{few(names, 2)} ({reason})" for reason, names in by_reason.items()]
+    head = "the filter takes in" if is_filtered else "without a filter every parameter is sparsified,"
+    warn(f"{head} {'; '.join(parts)}. filter=\"default\" leaves them alone")
+
+
+def _takes(filter: Filter | None, fqn: str, parameter: nn.Parameter) -> bool:
+    if filter is None:
+        return True
+    if not is_lazy(parameter):
+        return bool(filter(fqn, parameter))
+    try:
+        return bool(filter(fqn, parameter))
+    except (RuntimeError, ValueError):  # it asks for the shape, which is not there yet
+        return True
+
+
+def _why_left_out(parameter: nn.Parameter) -> str | None:
+    """Why a sparsifier could not hold a parameter; None where it can."""
+    if type(parameter) is not nn.Parameter:
+        return f"a {type(parameter).__name__}"
+    if parameter.layout is not torch.strided:
+        return f"of layout {parameter.layout}"
+    return f"of dtype {parameter.dtype}" if parameter.is_quantized else None
+
+
+@dataclass
+class _Choice:
+    """Of a model's parameters: by valid name those to add, and why others are not among them."""
+
+    found: dict[str, tuple[str, nn.Parameter]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)  # that the filter takes, with the reason
+    refused: list[str] = field(default_factory=list)  # by the filter
+
+
+def _choose(model: nn.Module, filter: Filter | None) -> _Choice:
+    """Shared parameters count once. ValueError naming what cannot be chosen from."""
+    choice = _Choice()
     for fqn, parameter in model.named_parameters():
-        if type(parameter) is not nn.Parameter or (filter and not filter(fqn, parameter)):
+        if not _takes(filter, fqn, parameter):
+            choice.refused.append(fqn)
+            continue
+        if is_lazy(parameter):
+            raise ValueError(
+                f"the parameter '{fqn}' is lazy and has no shape yet: run a batch through the model "
+                "before training, or leave it out by the filter"
+            )
+        reason = _why_left_out(parameter)
+        if reason is not None:
+            choice.left_out[fqn] = reason
             continue
         name = valid_name(fqn)
-        if name in found:
+        if name in choice.found:
             raise ValueError(
-                f"the parameters '{found[name][0]}' and '{fqn}' both become '{name}'; leave one "
-                "out by the filter, or rename it"
+                f"the parameters '{choice.found[name][0]}' and '{fqn}' both become '{name}'; leave "
+                "one out by the filter, or rename it"
             )
-        found[name] = (fqn, parameter)
-    if filter and not found:
-        names = [fqn for fqn, _ in model.named_parameters()]
-        raise ValueError(f"the filter takes in none of the parameters {names}")
-    return found
+        choice.found[name] = (fqn, parameter)
+    return choice
+
+
+def _check_not_empty(choice: _Choice, model: nn.Module) -> None:
+    if choice.found:
+        return
+    if not choice.left_out and not choice.refused:
+        raise ValueError(f"{type(model).__name__} has no parameters to sparsify")
+    reasons = [f"'{fqn}' is {reason}" for fqn, reason in choice.left_out.items()]
+    reasons += [f"'{fqn}' is refused by the filter" for fqn in choice.refused]
+    none = "the filter takes in none of the parameters that can be sparsified"
+    raise ValueError(
+        f"{none if choice.refused else 'no parameter can be sparsified'}: {few(reasons, 20)}"
+    )
 
 
 def attach(
     model: nn.Module,
     sparsifier: Any,
     config: Mapping[str, Mapping[str, Any]] | None = None,
-    filter: Filter | None = None,
-) -> None:
+    filter: FilterOrDefault = None,
+    *,
+    again: bool = False,
+) -> dict[str, str]:
     """Adds every parameter that passes the filter, the same object, under its valid_name.
 
     Names that the sparsifier has already are replaced; their masks and configurations are kept.
-    ValueError where two parameters have one valid_name, the filter takes in none, or `config` has a
-    name that no parameter has.
+    Parameters of other classes than nn.Parameter (DTensor, those of quantizers) are left out, with
+    one warning that names them.
+
+    Without a filter, and where directions of weight_norm are taken, a warning names what
+    torchwinnow.default_filter would leave alone.
+
+    Args:
+        filter: "default": torchwinnow.default_filter of this model
+        again: a copy of a model that was attached before: no warning
+
+    Returns:
+        the parameters' names by those of the data
+
+    ValueError, before anything is added, where the model has no parameters, two have one
+    valid_name, the filter takes in none or a lazy one, or `config` has a name that no parameter has.
     """
-    found = _attachments(model, filter)
+    chosen = selection.default_filter(model) if filter == "default" else filter
+    choice = _choose(model, chosen)
+    _check_not_empty(choice, model)
     for name in config or {}:
-        if name not in found:
+        if name not in choice.found:
             raise ValueError(
                 f"config: no parameter that is attached is called '{name}'; names have '_' where "
                 "the model's have '.'"
             )
+    if choice.left_out and not again:
+        reasons = [f"'{fqn}' is {reason}" for fqn, reason in choice.left_out.items()]
+        warn(
+            f"parameters that cannot be sparsified are left out: {few(reasons)}; only dense ones "
+            "whose class is torch.nn.Parameter can"
+        )
+    if not again and filter != "default":
+        taken = [fqn for fqn, _ in choice.found.values()]
+        _warn_of_selection(model, taken, is_filtered=filter is not None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Replacing existing data")
-        for name, (_, parameter) in found.items():
+        for name, (_, parameter) in choice.found.items():
             sparsifier.add_data(name, parameter, **(config or {}).get(name, {}))
+    if not again and choice.refused:
+        _log.debug("The filter leaves out %s", few(choice.refused, 1000))
+    return {name: fqn for name, (fqn, _) in choice.found.items()}
 
 
 def _dropped_share(mask: Tensor) -> float:

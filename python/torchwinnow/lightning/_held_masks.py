@@ -2,40 +2,182 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from .. import _ops
-from ..data_sparsifier import _container as containers
+from ._warn import warn
 
-# What an optimizer remembers of past gradients and adds to a weight later. Averages of squares
-# only scale a step.
-MOMENTUM_KEYS = ("exp_avg", "momentum_buffer")
+# What optimizers remember of past gradients and add to a weight later (exp_avg_diff is Adan's), and
+# the copies of the weights that some keep and mix into the model: schedule-free ones (z), ASGD (ax)
+# and Lookahead.
+MOMENTUM_KEYS = (
+    "exp_avg",
+    "momentum_buffer",
+    "exp_avg_fast",
+    "exp_avg_slow",
+    "exp_avg_diff",
+    "z",
+    "ax",
+    "slow_param",
+    "slow_params",
+    "slow_buffer",
+    "slow_weights",
+    "lookahead_slow_buff",
+)
+
+# Words in the keys of what only scales a step, or tells its sign: averages of squares, sums, curvature,
+# the gradient before. Zeros there would make the next step large.
+_SCALES = re.compile(r"sq|sum|var|step|hess|delta|inf|prev|grad|max|nu$|p0$")
+_MASKABLE = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-def momenta_of(
-    optimizer: Any, parameter: Tensor, keys: Iterable[str] = MOMENTUM_KEYS
-) -> Iterator[Tensor]:
-    """The optimizer's momenta of a parameter; none before its first step."""
-    state: Mapping[str, Any] = optimizer.state.get(parameter, {})
-    for key in keys:
-        if isinstance(state.get(key), Tensor):
-            yield state[key]
-
-
-def hold_masks(sparsifier: Any, optimizers: Iterable[Any], keys: Iterable[str]) -> None:
-    """Sets every dropped value of the data that are not squashed, and of their momenta, to +0.
-
-    For after optimizer.step(): momentum and weight decay then find zeros and leave zeros.
-    """
-    optimizers = list(optimizers)
-    for name in sparsifier.data_groups:
-        if not containers.is_masked(sparsifier._container, name):
+def _optimizers_in(optimizers: Iterable[Any]) -> Iterator[Any]:
+    """Each of them, and those that they wrap (Lookahead, ZeroRedundancyOptimizer)."""
+    pending, seen = list(optimizers), set()
+    while pending:
+        optimizer = pending.pop(0)
+        if id(optimizer) in seen:
             continue
-        weight, mask = sparsifier.get_data(name), sparsifier.get_mask(name)
-        _ops.apply_mask_(weight.detach(), mask)
-        for optimizer in optimizers:
-            for momentum in momenta_of(optimizer, weight, keys):
-                _ops.apply_mask_(momentum, mask)
+        seen.add(id(optimizer))
+        yield optimizer
+        for value in getattr(optimizer, "__dict__", {}).values():
+            if isinstance(getattr(value, "state", None), Mapping) and hasattr(value, "param_groups"):
+                pending.append(value)
+
+
+def _listed_state(optimizer: Any) -> dict[Tensor, dict[str, Any]]:
+    """Lists in the optimizer's attributes that hold a tensor for each parameter of each group."""
+    found: dict[Tensor, dict[str, Any]] = {}
+    for key, value in getattr(optimizer, "__dict__", {}).items():
+        if key == "param_groups" or not isinstance(value, list) or not value:
+            continue
+        groups = [group["params"] for group in optimizer.param_groups]
+        if list(map(_length, value)) != list(map(_length, groups)):
+            continue
+        for group, tensors in zip(groups, value):
+            for parameter, tensor in zip(group, tensors):
+                found.setdefault(parameter, {})[key] = tensor
+    return found
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, (list, tuple)) else -1
+
+
+def _state_of(optimizer: Any, listed: Mapping[Tensor, Any], weight: Tensor) -> dict[str, Tensor]:
+    """What an optimizer keeps for a weight, by key; nothing before its first step."""
+    state = getattr(optimizer, "state", {}).get(weight, {})
+    entries = {**state, **listed.get(weight, {})} if isinstance(state, Mapping) else {}
+    return {
+        key: value
+        for key, value in entries.items()
+        if isinstance(value, Tensor) and value is not weight
+    }
+
+
+def _apply_to_sparse(momentum: Tensor, mask: Tensor) -> None:
+    """A momentum of sparse gradients, entry by entry; coalesced or not."""
+    with torch.no_grad():
+        entries = mask[tuple(momentum._indices())]
+        momentum._values().masked_fill_(entries.eq(0), 0)
+
+
+def mask_tensor_(tensor: Tensor, mask: Tensor) -> str | None:
+    """Sets to +0 what the mask drops, on the tensor's device; or says why that cannot be.
+
+    Nothing is written then.
+    """
+    if type(tensor) not in (Tensor, nn.Parameter):
+        return f"a {type(tensor).__name__}"
+    if tensor.shape != mask.shape:
+        return f"of shape {tuple(tensor.shape)}"
+    if tensor.dtype not in _MASKABLE:
+        return f"of {tensor.dtype}"
+    mask = mask.to(tensor.device)
+    if tensor.layout is torch.sparse_coo:
+        _apply_to_sparse(tensor, mask)
+        return None
+    try:
+        _ops.apply_mask_(tensor.detach(), mask)
+    except ValueError as error:
+        return f"no tensor that can be written ({error})"
+    return None
+
+
+class HeldMasks:
+    """Applies a sparsifier's masks to its data and to what optimizers keep of them.
+
+    What cannot be masked, and what is not known, is left as it is; a warning names it once.
+    """
+
+    def __init__(
+        self,
+        sparsifier: Any,
+        names: Mapping[str, str],
+        weights: Mapping[str, Tensor],
+        keys: Sequence[str],
+    ) -> None:
+        """
+        Args:
+            names: the parameters' names by those of the data
+            weights: by the parameters' names
+            keys: of an optimizer's state, that are masked
+        """
+        self._sparsifier, self._names, self._weights = sparsifier, names, weights
+        self._keys = frozenset(keys)
+        self._warned: set[tuple[str, str]] = set()
+
+    def check(self, model: nn.Module) -> None:
+        """RuntimeError where a parameter is another object now, in which no mask would be held."""
+        for fqn, weight in self._weights.items():
+            if model.get_parameter(fqn) is not weight:
+                raise RuntimeError(
+                    f"the parameter '{fqn}' was replaced after on_train_start, and no mask is held in "
+                    "the new one; copy values into the old one instead (load_state_dict without "
+                    "assign=True)"
+                )
+
+    def masks(self) -> dict[str, Tensor]:
+        """By the parameters' names; also when the sparsifier was squashed."""
+        return {fqn: self._sparsifier.get_mask(name) for name, fqn in self._names.items()}
+
+    def apply(self, optimizers: Iterable[Any]) -> None:
+        """Sets every dropped value of the weights, and of their momenta, to +0.
+
+        For after optimizer.step(): momentum and weight decay then find zeros and leave zeros.
+        """
+        held = [(each, _listed_state(each)) for each in _optimizers_in(optimizers)]
+        for fqn, mask in self.masks().items():
+            weight = self._weights[fqn]
+            _ops.apply_mask_(weight.detach(), mask)
+            for optimizer, listed in held:
+                for key, value in _state_of(optimizer, listed, weight).items():
+                    self._apply_to_state(optimizer, fqn, key, value, mask)
+
+    def _apply_to_state(
+        self, optimizer: Any, fqn: str, key: str, value: Tensor, mask: Tensor
+    ) -> None:
+        if key in self._keys:
+            reason = mask_tensor_(value, mask)
+            if reason is not None:
+                self._warn(
+                    fqn, key, f"cannot be masked, since it is {reason}, and dropped values may come "
+                    "back from it; leave it out of momentum_keys where that is meant", optimizer
+                )
+        elif value.shape == mask.shape and mask.dim() > 0 and not _SCALES.search(key):
+            self._warn(
+                fqn, key, f"is not masked; if it is a momentum or a copy of the weights, add {key!r} "
+                "to momentum_keys, since dropped values come back from it", optimizer
+            )
+
+    def _warn(self, fqn: str, key: str, what: str, optimizer: Any) -> None:
+        place = (type(optimizer).__name__, key)
+        if place in self._warned:
+            return
+        self._warned.add(place)
+        warn(f"'{key}' of '{fqn}' in {place[0]} {what}")

@@ -8,7 +8,15 @@ from typing import Any
 
 from torch import nn
 
-from ._attach import Filter, ModelOf, attach, layer_metrics, model_of
+from ._attach import (
+    FilterOrDefault,
+    ModelOf,
+    attach,
+    check_filter,
+    copy_of,
+    layer_metrics,
+    model_of,
+)
 from ._callback import Callback
 
 
@@ -30,7 +38,7 @@ class PostTrainingDataSparsity(Callback):
         *,
         model: ModelOf = None,
         config: Mapping[str, Mapping[str, Any]] | None = None,
-        filter: Filter | None = None,
+        filter: FilterOrDefault = None,
     ) -> None:
         """
         Args:
@@ -38,9 +46,14 @@ class PostTrainingDataSparsity(Callback):
             model: what is sparsified: an attribute of the LightningModule by its name, or a
                 function of it. None: its `model` where it has one, else the whole of it.
             config: overrides of the sparsifier's defaults, by parameter: {"layers_0_weight": ...}
-            filter: whether a parameter takes part, by its name and itself. None: all do.
+            filter: whether a parameter takes part, by its name and itself. "default":
+                torchwinnow.default_filter of the model, which leaves alone biases, norms, weight_norm
+                and the like. None: all take part, and a warning names what that rule leaves alone.
+
+        ValueError for another filter.
         """
         super().__init__()
+        check_filter(filter)
         self.data_sparsifier_class = data_sparsifier_class
         self.data_sparsifier_args = dict(data_sparsifier_args or {})
         self.data_sparsifier: Any = None
@@ -49,7 +62,7 @@ class PostTrainingDataSparsity(Callback):
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Copies the model, attaches the copy to a new sparsifier, steps and squashes."""
-        sparsified = copy.deepcopy(model_of(pl_module, self._model)).eval()
+        sparsified = copy_of(model_of(pl_module, self._model)).eval()
         sparsifier = self.data_sparsifier_class(**copy.deepcopy(self.data_sparsifier_args))
         attach(sparsified, sparsifier, self._config, self._filter)
         sparsifier.step()

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import copy
+import logging
+import weakref
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-from ._attach import Filter, ModelOf, attach, layer_metrics, model_of
+from ._attach import (
+    FilterOrDefault,
+    ModelOf,
+    attach,
+    check_filter,
+    copy_of,
+    few,
+    layer_metrics,
+    model_of,
+    valid_name,
+)
+from ._averages import Averages
 from ._callback import Callback
-from ._held_masks import MOMENTUM_KEYS, hold_masks
+from ._held_masks import MOMENTUM_KEYS, HeldMasks
+from ._options import check_options
+from ._run_length import steps_left, warn_of_short_run, warn_of_zeros
+from ._second_fit import why_anew
+from ._state_key import state_in_checkpoint, state_key
 from ._training_state import check_state, class_name, load_masks, masks_of
+from ._twins import metric_of, twins_in, warn_of_shared
+from ._warn import warn
+
+_log = logging.getLogger("torchwinnow.lightning")
 
 
 class TrainingAwareDataSparsity(Callback):
@@ -27,15 +48,27 @@ class TrainingAwareDataSparsity(Callback):
             apply_to_model; None before
         sparsified: the sparse copy; None with apply_to_model
 
+    Averages of the weights that other callbacks keep (StochasticWeightAveraging, WeightAveraging,
+    AveragedModel) are masked with apply_to_model, whichever comes first; so are checkpoints.
+
     Checkpoints: Lightning saves and loads this callback's state. With apply_to_model the rest of a
     run that is resumed is bit-identical to one that was not stopped, as far as the model's own
-    training is.
+    training is. A trainer may have several of these callbacks; `name` tells them apart where their
+    settings do not.
 
-    The log gets "sparsity" (in the progress bar too) and "sparsity/LAYER" whenever masks advance.
+    A second fit goes on with masks and schedule, in another trainer too, where the model is the one
+    that was trained. With another model, or where its weights do not have the masks' zeros any more,
+    it starts anew; a checkpoint that is given decides alone.
+
+    The log gets "sparsity" (in the progress bar too) and "sparsity/LAYER" whenever masks advance;
+    "sparsity_NAME" for a callback with a name, "sparsity_2" for the second one of a trainer.
 
     Differs from torch.ao: as PostTrainingDataSparsity; `sparsified` is sparse after on_train_end;
-    it resumes.
+    it resumes, and a second fit goes on.
     """
+
+    _held: HeldMasks  # both from on_train_start on
+    _averages: Averages
 
     def __init__(
         self,
@@ -46,12 +79,13 @@ class TrainingAwareDataSparsity(Callback):
         *,
         model: ModelOf = None,
         config: Mapping[str, Mapping[str, Any]] | None = None,
-        filter: Filter | None = None,
+        filter: FilterOrDefault = None,
         apply_to_model: bool = False,
         interval: Literal["epoch", "step"] = "epoch",
         frequency: int = 50,
         momentum_keys: tuple[str, ...] = MOMENTUM_KEYS,
         prog_bar: bool = True,
+        name: str | None = None,
     ) -> None:
         """
         Args:
@@ -62,23 +96,16 @@ class TrainingAwareDataSparsity(Callback):
             interval: "epoch": masks and schedule advance at every epoch's end. "step": every
                 `frequency` batches, which are the schedule's epochs then; with apply_to_model only
             frequency: at least 1
-            momentum_keys: what is masked of an optimizer's state, with apply_to_model
+            momentum_keys: what is masked of an optimizer's state, with apply_to_model: momenta, and
+                copies of the weights as those of schedule-free optimizers and Lookahead
             prog_bar: show the share of dropped values in the progress bar
+            name: of the state in checkpoints, for a second callback of equal settings
 
         ValueError for options that are missing, out of range or contradict each other.
         """
         super().__init__()
-        if data_scheduler_class is None:
-            raise ValueError("data_scheduler_class is missing")
-        if interval not in ("epoch", "step"):
-            raise ValueError(f"interval: expected 'epoch' or 'step', got {interval!r}")
-        if interval == "step" and not apply_to_model:
-            raise ValueError(
-                "interval: 'step' needs apply_to_model, since a copy is made at the end of an "
-                "epoch only"
-            )
-        if frequency < 1:
-            raise ValueError(f"frequency: expected at least 1 batch, got {frequency}")
+        check_filter(filter)
+        check_options(data_scheduler_class, apply_to_model, interval, frequency)
         self.data_sparsifier_class = data_sparsifier_class
         self.data_sparsifier_args = dict(data_sparsifier_args or {})
         self.data_scheduler_class = data_scheduler_class
@@ -90,32 +117,51 @@ class TrainingAwareDataSparsity(Callback):
         self.apply_to_model = apply_to_model
         self.interval = interval
         self.frequency = frequency
+        self.name = name
         self._model, self._config, self._filter = model, config, filter
         self._momentum_keys, self._prog_bar = tuple(momentum_keys), prog_bar
         self._resumed: Mapping[str, Any] | None = None  # until on_train_start
+        self._trained: weakref.ref[nn.Module] | None = None
+        self._weights: dict[str, Tensor] = {}  # by name in the model, those that masks are held in
         self._batches = 0
         self._next_epoch = 0  # whose end is the next to come
         self._holding = False  # whether a mask can drop anything yet
+        self._is_training = False  # from on_train_start to on_train_end
+        self._is_updating_statistics = False
+        self._metric = "sparsity"
+        # Lightning asks for it at every hook.
+        self._state_key = state_key(type(self).__qualname__, name, self._settings())
 
     # ---- hooks
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Makes sparsifier and scheduler and attaches the model (apply_to_model) or a copy."""
         model = model_of(pl_module, self._model)
-        sparsified = None if self.apply_to_model else copy.deepcopy(model)
+        sparsified = None if self.apply_to_model else copy_of(model)
         sparsifier = self.data_sparsifier_class(**copy.deepcopy(self.data_sparsifier_args))
-        attach(model if sparsified is None else sparsified, sparsifier, self._config, self._filter)
+        target = model if sparsified is None else sparsified
+        names = attach(target, sparsifier, self._config, self._filter)
+        weights = {fqn: sparsifier.get_data(name) for name, fqn in names.items()}
         scheduler = self.data_scheduler_class(
             **copy.deepcopy(self.data_scheduler_args), data_sparsifier=sparsifier
         )
+        resumed = self._resumed
+        if resumed is None and self.data_sparsifier is not None:
+            resumed = self._earlier_fit(model, weights)
         self._batches, self.data_sparsifier_state_dict = 0, None
         self._next_epoch = epoch = getattr(trainer, "current_epoch", 0)
         self._holding = any("mask" in group for group in sparsifier.data_groups.values())
-        if self._resumed is not None:
-            self._restore(self._resumed, sparsifier, scheduler)
+        if resumed is not None:
+            self._restore(resumed, sparsifier, scheduler)
         self._resumed = None
         self.data_sparsifier, self.data_scheduler = sparsifier, scheduler
-        self.sparsified = sparsified
+        self.sparsified, self._weights = sparsified, weights
+        self._trained, self._is_training = weakref.ref(model), True
+        self._held = HeldMasks(sparsifier, names, weights, self._momentum_keys)
+        self._averages = Averages(pl_module, model, weights)
+        self._look_around(trainer)
+        if resumed is None and self.apply_to_model:
+            warn_of_zeros(scheduler, names, weights)
         # Lightning leaves out the epoch's end where a checkpoint was written after its last batch.
         if self._next_epoch < epoch:
             self.on_train_epoch_end(trainer, pl_module)
@@ -126,12 +172,23 @@ class TrainingAwareDataSparsity(Callback):
         self._require_started("on_train_epoch_start")
         if self.data_sparsifier_state_dict is not None:
             self.data_sparsifier.load_state_dict(self.data_sparsifier_state_dict)
+        self._is_updating_statistics = False
+        if self.apply_to_model:
+            self._held.check(model_of(pl_module, self._model))
+        if self._holding:
+            self._hold(trainer)  # StochasticWeightAveraging may have put its average into the model
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """With apply_to_model: masks the model; with "step" it first steps where it is time to."""
         self._require_started("on_train_batch_end")
+        # An epoch of StochasticWeightAveraging that computes batch norm's statistics trains nothing;
+        # they are those of the weights as they are.
+        fit_loop = getattr(trainer, "fit_loop", None)
+        self._is_updating_statistics = bool(getattr(fit_loop, "_skip_backward", False))
+        if self._is_updating_statistics:
+            return
         self._batches += 1
         if not self.apply_to_model:
             return
@@ -144,31 +201,90 @@ class TrainingAwareDataSparsity(Callback):
         """Steps the sparsifier, then the scheduler; without apply_to_model on a fresh copy."""
         self._require_started("on_train_epoch_end")
         self._next_epoch = getattr(trainer, "current_epoch", 0) + 1
-        if self.interval == "step":
-            return
-        if self.apply_to_model:
-            self._advance(trainer, pl_module)
-        else:
+        if not self.apply_to_model:
             self._step_copy(pl_module)
+        elif self.interval == "epoch" and not self._is_updating_statistics:
+            self._advance(trainer, pl_module)
+        self._mask_averages(trainer, pl_module)
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        """Masks the averages, which WeightAveraging now swaps into the model."""
+        if self._is_training:
+            self._mask_averages(trainer, pl_module)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Squashes: the model, or `sparsified`, is sparse and has no masks any more."""
         self._require_started("on_train_end")
+        self._is_training = False
         if self.apply_to_model:
             if self._holding:
                 self._hold(trainer)
+            self._mask_averages(trainer, pl_module)
             # The weights hold their zeros already.
             self.data_sparsifier.squash_mask(leave_parametrized=False)
             return
         # A state that was loaded at the start of an epoch has tensors of its own, which nobody sees.
-        attach(self.sparsified, self.data_sparsifier, filter=self._filter)
+        attach(self.sparsified, self.data_sparsifier, filter=self._filter, again=True)
         self.data_sparsifier.squash_mask()
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Masks once more, after callbacks that put an average into the model in on_train_end."""
+        if self.apply_to_model and self._holding and self.data_sparsifier is not None:
+            self._held.apply(())
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Masks what is saved of the model and of averages of it."""
+        if self.apply_to_model and self._holding and self.data_sparsifier is not None:
+            self._mask_averages(trainer, pl_module)
+            self._averages.mask_checkpoint(checkpoint, self._held.masks())
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Finds a state that was saved under other settings, or before settings had a key."""
+        states = checkpoint.get("callbacks") or {}
+        if self.state_key in states:
+            return  # Lightning loads it
+        twins = twins_in(trainer, TrainingAwareDataSparsity)
+        others = {each.state_key for each in twins if each is not self}
+        state = state_in_checkpoint(states, self.state_key, type(self).__qualname__, others)
+        if state is not None:
+            self.load_state_dict(copy.deepcopy(state))
+
+    # ---- for users
+
+    def get_mask(self, fqn: str) -> Tensor:
+        """The live mask of a parameter, by its name in the model; 1 = kept.
+
+        RuntimeError before on_train_start, ValueError for a parameter that is not attached.
+        """
+        self._require_started("get_mask")
+        if fqn not in self._weights:
+            raise ValueError(
+                f"'{fqn}' is not sparsified; attached are {few([*self._weights], 20)}"
+            )
+        return self.data_sparsifier.get_mask(valid_name(fqn))
+
+    def mask_copy_(self, copy: nn.Module | Mapping[str, Tensor]) -> None:
+        """Sets what the masks drop to +0 in a copy of the model: an average of your own.
+
+        Args:
+            copy: of the model or of the LightningModule, or a state dict of one of them
+
+        RuntimeError before on_train_start, ValueError where it lacks a parameter; nothing was written.
+        """
+        self._require_started("mask_copy_")
+        tensors = dict(copy.named_parameters()) if isinstance(copy, nn.Module) else copy
+        self._averages.mask_mapping_(tensors, self._held.masks())
 
     # ---- state
 
+    @property
+    def state_key(self) -> str:
+        """Of its own for each callback whose settings or `name` differ, and alike in every run."""
+        return self._state_key
+
     def state_dict(self) -> dict[str, Any]:
         """Masks, configurations, the scheduler's counters, batches seen: plain dicts and tensors."""
-        if self.data_sparsifier is None:
+        if self.data_sparsifier is None or self._resumed is not None:
             return dict(self._resumed or {})
         saved = self.data_sparsifier_state_dict
         return {
@@ -186,6 +302,9 @@ class TrainingAwareDataSparsity(Callback):
             check_state(state_dict, self._options())
         self._resumed = dict(state_dict) or None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_trained": None}  # no weak reference can be copied
+
     def _options(self) -> dict[str, Any]:
         return {
             "apply_to_model": self.apply_to_model,
@@ -193,6 +312,16 @@ class TrainingAwareDataSparsity(Callback):
             "frequency": self.frequency,
             "sparsifier_class": class_name(self.data_sparsifier_class),
             "scheduler_class": class_name(self.data_scheduler_class),
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        """What tells this callback from others; other options are checked when a state is loaded."""
+        return {
+            "sparsifier": [self.data_sparsifier_class, self.data_sparsifier_args],
+            "scheduler": [self.data_scheduler_class, self.data_scheduler_args],
+            "model": self._model,
+            "config": self._config,
+            "filter": self._filter,
         }
 
     def _restore(self, state: Mapping[str, Any], sparsifier: Any, scheduler: Any) -> None:
@@ -205,6 +334,20 @@ class TrainingAwareDataSparsity(Callback):
         self._batches, self._holding = state["batches"], state["holding"]
         self._next_epoch = state["next_epoch"]
 
+    def _earlier_fit(self, model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """The state that an earlier fit left, where it is that of this model."""
+        is_same = self._trained is not None and self._trained() is model
+        if self.apply_to_model:
+            masks, has_ended = self._held.masks(), not self._is_training
+            reason = why_anew(masks, weights, is_same=is_same, has_ended=has_ended)
+        else:
+            reason = None if is_same else "it is another model"
+        if reason is None:
+            return self.state_dict()
+        message = f"Masks and schedule start anew, not where the last fit ended: {reason}"
+        (warn if is_same else _log.info)(message)
+        return None
+
     # ---- steps
 
     def _require_started(self, hook: str) -> None:
@@ -213,21 +356,36 @@ class TrainingAwareDataSparsity(Callback):
                 f"{hook} was called before on_train_start, which makes the sparsifier"
             )
 
+    def _look_around(self, trainer: Any) -> None:
+        """What the trainer has beside this callback, and what to warn of."""
+        twins = twins_in(trainer, TrainingAwareDataSparsity)
+        self._metric = metric_of(self, twins)
+        warn_of_shared(self, twins)
+        steps = steps_left(trainer, self.interval, self.frequency, self._batches)
+        warn_of_short_run(self.data_scheduler, steps)
+
     def _hold(self, trainer: Any) -> None:
-        optimizers = getattr(trainer, "optimizers", ())
-        hold_masks(self.data_sparsifier, optimizers, self._momentum_keys)
+        if self.apply_to_model:
+            self._held.apply(getattr(trainer, "optimizers", ()))
+
+    def _mask_averages(self, trainer: Any, pl_module: Any) -> None:
+        if self.apply_to_model and self._holding:
+            model = model_of(pl_module, self._model)
+            self._averages.mask(trainer, pl_module, model, self._held.masks())
 
     def _advance(self, trainer: Any, pl_module: Any) -> None:
+        model = model_of(pl_module, self._model)
+        self._held.check(model)
         self.data_sparsifier.step()
-        self._hold(trainer)
         self._holding = True
-        self._log(pl_module, model_of(pl_module, self._model))
+        self._hold(trainer)
+        self._log(pl_module, model)
         self.data_scheduler.step()
 
     def _step_copy(self, pl_module: Any) -> None:
-        sparsified = copy.deepcopy(model_of(pl_module, self._model))
+        sparsified = copy_of(model_of(pl_module, self._model))
         # The configurations carry over: the schedule has changed what `config` said at first.
-        attach(sparsified, self.data_sparsifier, filter=self._filter)
+        attach(sparsified, self.data_sparsifier, filter=self._filter, again=True)
         self.sparsified = sparsified
         self.data_sparsifier.step()
         self._log(pl_module, sparsified)
@@ -239,5 +397,6 @@ class TrainingAwareDataSparsity(Callback):
         if getattr(pl_module, "_trainer", None) is None:
             return
         total = metrics.pop("sparsity")
-        pl_module.log("sparsity", total, prog_bar=self._prog_bar, batch_size=1)
-        pl_module.log_dict(metrics, batch_size=1)
+        pl_module.log(self._metric, total, prog_bar=self._prog_bar, batch_size=1)
+        layers = {key.replace("sparsity", self._metric, 1): each for key, each in metrics.items()}
+        pl_module.log_dict(layers, batch_size=1)

@@ -1,5 +1,6 @@
 """The programs in examples/python and the code of docs/python.md, run as a user would."""
 
+import os
 import random
 import re
 import subprocess
@@ -13,9 +14,9 @@ EXAMPLES = ROOT / "examples" / "python"
 MODEL = ROOT / ".cache" / "minilm"
 
 
-def run(*arguments, folder):
+def run(*arguments, folder, **environment):
     done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True,
-                          cwd=folder, timeout=600)
+                          cwd=folder, timeout=600, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -54,6 +55,20 @@ def test_the_recommender(tmp_path):
     zeros = {row[0]: float(row[4]) for row in rows}
     assert zeros["dense"] < 0.01
     assert all(zeros[name] == pytest.approx(0.5, abs=0.01) for name in zeros if name != "dense")
+
+
+@pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])
+def test_the_recommender_in_two_processes(tmp_path, package):
+    """Figures of one device and of two are of other batches, so that they are alike and not the same."""
+    pytest.importorskip(package)
+    write_ratings(tmp_path)
+    text = run(EXAMPLES / "recommender_lightning.py", "--data", tmp_path, "--seeds", 1, "--epochs", 12, "--devices", 2,
+               "--levels", 0.5, "--csv", tmp_path / "out.csv", folder=tmp_path, LIGHTNING=package, OMP_NUM_THREADS="1")
+    assert text.count("| zeros, % | after training |") == 1  # the first process alone prints
+    rows = [line.split(",") for line in (tmp_path / "out.csv").read_text().splitlines()[1:]]
+    assert [row[0] for row in rows] == ["dense", "after training", "after training in 1x4", "while training"]
+    assert all(float(row[4]) == pytest.approx(0.5, abs=0.01) for row in rows[1:])
+    assert float(rows[0][3]) > 0.6
 
 
 @pytest.mark.skipif(not (MODEL / "tokenizer.json").exists(), reason="./dev test fetches the model")

@@ -1,0 +1,85 @@
+"""PRIVATE. Applies masks to what is kept beside the model, in memory and in checkpoints."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ._copies import Copies, is_average
+from ._held_masks import mask_tensor_
+from ._warn import warn
+
+# What a checkpoint has of the model itself; Lightning's WeightAveraging moves it.
+_MODEL_KEYS = ("state_dict", "current_model_state")
+
+
+class Averages:
+    """The averages of one model's weights, for as long as it trains."""
+
+    def __init__(self, pl_module: nn.Module, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        self._copies = Copies(pl_module, model, weights)
+        self._warned: set[str] = set()
+
+    def mask(
+        self, trainer: Any, pl_module: nn.Module, model: nn.Module, masks: Mapping[str, Tensor]
+    ) -> None:
+        """Sets every dropped value of every average to +0. A warning names other copies once."""
+        for found in self._copies.find(trainer, pl_module, model):
+            if found.is_average:
+                for fqn, tensor in found.tensors.items():
+                    mask_tensor_(tensor, masks[fqn])
+            elif found.place not in self._warned:
+                self._warned.add(found.place)
+                warn(
+                    f"{found.place} has tensors of the sparsified parameters' shapes, and no mask is "
+                    "held there. If they are averages of the weights that you save or put into the "
+                    "model, call the callback's mask_copy_ on them first"
+                )
+
+    def mask_mapping_(self, tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+        """ValueError where it has not all of the parameters."""
+        keys = self._copies.in_mapping(tensors)
+        if not keys:
+            raise ValueError(
+                f"the copy has not all of the parameters {list(masks)}, of the model's shapes"
+            )
+        for fqn, key in keys.items():
+            mask_tensor_(tensors[key], masks[fqn])
+
+    def mask_checkpoint(self, checkpoint: dict[str, Any], masks: Mapping[str, Tensor]) -> None:
+        """Puts masked copies in the place of what is not masked; the tensors stay as they are."""
+        for key, value in checkpoint.items():
+            if not isinstance(value, Mapping):
+                continue
+            if key in _MODEL_KEYS or is_average(value, key):
+                checkpoint[key] = self._masked(value, masks)
+            elif key == "callbacks":
+                checkpoint[key] = {
+                    name: self._masked_state(name, state, masks) for name, state in value.items()
+                }
+
+    def _masked_state(self, name: Any, state: Any, masks: Mapping[str, Tensor]) -> Any:
+        """A callback's state: averages lie under the keys of a dict."""
+        if not isinstance(state, dict):
+            return state
+        return {
+            key: self._masked(value, masks)
+            if isinstance(value, Mapping) and is_average(value, f"{name}.{key}")
+            else value
+            for key, value in state.items()
+        }
+
+    def _masked(self, tensors: Any, masks: Mapping[str, Tensor]) -> Any:
+        changed = {}
+        for fqn, key in self._copies.in_mapping(tensors).items():
+            if bool((tensors[key].ne(0) > masks[fqn].to(tensors[key].device).ne(0)).any()):
+                changed[key] = tensors[key].detach().clone()
+                mask_tensor_(changed[key], masks[fqn])
+        if not changed:
+            return tensors
+        result = copy.copy(tensors)  # also a state_dict's metadata
+        result.update(changed)
+        return result

@@ -1,0 +1,99 @@
+"""Which parameters of a model the callbacks take, and what they say of the others."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_runs import callbacks, fit, held, make_module, pl  # noqa: F401
+from torchwinnow.data_scheduler import CubicDataScheduler
+from torchwinnow.data_sparsifier import DataNormSparsifier
+
+pytestmark = pytest.mark.filterwarnings("ignore", "always:parameters that cannot be sparsified")
+
+
+def test_a_filter_that_takes_in_nothing_is_an_error(pl, tmp_path):
+    callback = callbacks.PostTrainingDataSparsity(
+        DataNormSparsifier, model="net", filter=lambda name, parameter: name == "tables.weight")
+    with pytest.raises(ValueError, match="takes in none of the parameters .*'table.weight'"):
+        fit(pl, make_module(pl), callback, 1, tmp_path)
+
+
+def test_names_that_meet_are_an_error(pl):
+    module = nn.Module()
+    module.model = nn.Module()
+    module.model.a, module.model.a_weight = nn.Linear(2, 2), nn.Parameter(torch.ones(2))
+    callback = callbacks.PostTrainingDataSparsity(DataNormSparsifier)
+    with pytest.raises(ValueError, match="both become 'a_weight'"):
+        callback.on_fit_end(None, module)
+    with pytest.raises(ValueError, match="no parameter that is attached is called 'ghost'"):
+        callbacks.PostTrainingDataSparsity(DataNormSparsifier, config={"ghost": {}}).on_fit_end(
+            None, make_module(pl))
+
+
+class Lazy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.hidden = nn.Embedding(8, 4), nn.LazyLinear(2)
+
+
+def attached(model, **options):
+    """The names that a callback attaches of a model by itself."""
+    callback = callbacks.TrainingAwareDataSparsity(
+        DataNormSparsifier, {}, CubicDataScheduler, apply_to_model=True, **options)
+    callback.on_train_start(None, model)
+    return list(callback.data_sparsifier.data_groups)
+
+
+def test_a_lazy_parameter_asks_for_a_batch():
+    module = nn.Module()
+    module.model = Lazy()
+    for filter in (None, lambda name, _: name.endswith("weight"), lambda _, parameter: parameter.dim() > 1):
+        with pytest.raises(ValueError, match="'hidden.weight' is lazy .* run a batch"):
+            attached(module, filter=filter)
+    assert attached(module, filter=lambda name, _: name == "table.weight") == ["table_weight"]
+    module.model.hidden(torch.ones(1, 4))
+    assert "hidden_weight" in attached(module)
+
+
+class Packed(nn.Parameter):
+    """A Parameter's subclass, as those of quantizers and DTensor are."""
+
+
+def test_parameters_of_other_classes_are_named_once(recwarn):
+    module = nn.Module()
+    module.model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    module.model[0].weight = Packed(torch.ones(2, 2))
+    module.model[1].weight = nn.Parameter(torch.eye(2).to_sparse())
+    assert attached(module) == ["0_bias", "1_bias", "2_weight", "2_bias"]
+    texts = [str(each.message) for each in recwarn if "left out" in str(each.message)]
+    assert len(texts) == 1 and "'0.weight' is a Packed, '1.weight' is of layout" in texts[0]
+    recwarn.clear()
+    attached(module, filter=lambda name, _: name.startswith("2"))
+    assert not [each for each in recwarn if "left out" in str(each.message)]
+
+
+def test_an_error_lists_what_is_there_and_why_it_is_not_taken():
+    module = nn.Module()
+    module.model = nn.Linear(2, 2)
+    module.model.weight = Packed(torch.ones(2, 2))
+    with pytest.raises(ValueError, match="'weight' is a Packed, 'bias' is refused by the filter"):
+        attached(module, filter=lambda name, _: name == "weight")
+    module.model.bias = None
+    with pytest.raises(ValueError, match="no parameter can be sparsified: 'weight' is a Packed"):
+        attached(module)
+
+
+def test_a_model_without_parameters_is_an_error():
+    module = nn.Module()
+    module.model = nn.ReLU()
+    with pytest.raises(ValueError, match="ReLU has no parameters"):
+        attached(module)
+
+
+def test_what_is_left_out_is_not_named_again_at_every_epoch(pl, tmp_path, recwarn):
+    module = make_module(pl, "model")
+    module.model.out.bias = Packed(torch.zeros(1))
+    callback = callbacks.TrainingAwareDataSparsity(
+        DataNormSparsifier, {}, CubicDataScheduler, {"end_step": 2})
+    fit(pl, module, callback, 3, tmp_path)
+    assert len([each for each in recwarn if "'out.bias' is a Packed" in str(each.message)]) == 1
