@@ -217,7 +217,7 @@ def prune_file(
     Raises:
         TypeError, ValueError: for arguments without meaning, before any file is opened.
         UnknownTensorError (a KeyError): for a pattern that matches no tensor.
-        ValueError: for an include pattern all of whose tensors the default rule leaves alone.
+        ValueError: for a pattern of include or levels all of whose tensors the default rule leaves alone.
         FileExistsError: where `dst` exists, or would replace a file that is named by its hash.
         OSError: FileNotFoundError, PermissionError and others, as the system says.
         WinnowError (a ValueError): for a malformed file, or a NaN.
@@ -251,7 +251,7 @@ def prune_file(
         **done,
     )
     if report.pruned_tensors == 0:
-        warnings.warn(f"{report.src}: no tensor was pruned", stacklevel=2)
+        warnings.warn(f"{report.src}: no tensor was pruned (`skipped` of its tensors says why)", stacklevel=2)
     return report
 
 

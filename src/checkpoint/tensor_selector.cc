@@ -97,7 +97,8 @@ Result<TensorSelector> TensorSelector::create(std::span<const TensorInfo> tensor
     selector.levels_.push_back(rule.sparsity_level);
   }
   WINNOW_ASSIGN_OR_RETURN(selector.level_patterns_, selector.compile(patterns, "level"));
-  WINNOW_RETURN_IF_ERROR(selector.check_included());
+  WINNOW_RETURN_IF_ERROR(selector.check_in_vain(selector.include_, "include"));
+  WINNOW_RETURN_IF_ERROR(selector.check_in_vain(selector.level_patterns_, "level"));
   return selector;
 }
 
@@ -112,10 +113,11 @@ Result<std::vector<Pattern>> TensorSelector::compile(const std::vector<std::stri
   return patterns;
 }
 
-// A pattern that takes in nothing because of the rule alone was not meant so. One for integers
-// takes in nothing either, but there nothing else can be done: that stays a note in the report.
-Status TensorSelector::check_included() const {
-  for (const Pattern& pattern : include_) {
+// A pattern that does nothing because of the rule alone was not meant so. One for integers does
+// nothing either, but there nothing else can be done: that stays a note in the report.
+Status TensorSelector::check_in_vain(const std::vector<Pattern>& patterns,
+                                     std::string_view kind) const {
+  for (const Pattern& pattern : patterns) {
     const TensorInfo* example = nullptr;
     LeftAlone reason = {};
     bool in_vain = true;
@@ -129,7 +131,7 @@ Status TensorSelector::check_included() const {
     }
     if (!in_vain || example == nullptr) continue;
     return Status(ErrorCode::kLeftAlone,
-                  label(pattern, "include") +
+                  label(pattern, kind) +
                       " matches only what the default selection leaves alone ('" +
                       escape_name(example->name).substr(0, kMaxShownName) +
                       "': " + std::string(left_alone_text(reason)) + ")");

@@ -33,7 +33,7 @@ class TensorSelector {
 
   Result<std::vector<Pattern>> compile(const std::vector<std::string>& texts,
                                        std::string_view kind) const;
-  Status check_included() const;
+  Status check_in_vain(const std::vector<Pattern>& patterns, std::string_view kind) const;
   bool forced(size_t index) const;
 
   std::span<const TensorInfo> tensors_;

@@ -135,13 +135,23 @@ constexpr Row kTable[] = {
     {"featurizer.fb", kConstant},                                               // NeMo
     {"mel_filters", kConstant},
     {"mel_basis", kConstant},
+    {"dct_mat", kConstant},               // torchaudio's MFCC
+    {"forward_basis", kConstant},         // Tacotron 2, WaveGlow
+    {"inverse_basis", kConstant},         //
+    {"forward_basis_buffer", kConstant},  // Silero VAD
+    {"resample_filter", kConstant},       // StyleGAN 2 and 3, EDM
+    {"noise_const", kConstant},           //
+    {"blur.kernel", kConstant},           //
+    {"anchors", kConstant},               // YOLOv5
+    {"anchor_grid", kConstant},           //
     {"*.0.base", kConstant, Sizes::kAny, Beside::kAnything, {"*.original"}},  // torch's orthogonal
 
-    // Adapters' projections that are drawn once and never trained.
+    // Projections that are drawn once and never trained: of peft's adapters, and one more.
     {"vera_A", kFrozen},
     {"vera_B", kFrozen},
     {"randlora_A", kFrozen},
     {"randlora_B", kFrozen},
+    {"projection_matrix", kFrozen},  // Performer
 
     // A zero of these is another value where they are used.
     {"*.original", kZeroIsNotZero, Sizes::kAny, Beside::kAnything, {"*.0.base"}},  // orthogonal

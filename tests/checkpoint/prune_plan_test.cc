@@ -127,13 +127,20 @@ TEST(MakePlan, ExcludeBeatsIncludeAndForce) {
   EXPECT_EQ(reasons(settings)["bias"], "");
 }
 
-TEST(MakePlan, AnIncludePatternThatTheRuleLeavesEmptyHandedIsAnError) {
+TEST(MakePlan, APatternThatTheRuleLeavesEmptyHandedIsAnError) {
   const auto tensors = model();
   const Status status = make_plan(tensors, including({"emb*", "[bis]*s"})).status();
   EXPECT_EQ(status.code(), ErrorCode::kLeftAlone);
   EXPECT_EQ(status.message(),
             "include pattern '[bis]*s' matches only what the default selection leaves alone "
             "('bias': fewer than 2 dimensions larger than 1)");
+  PruneSettings level;
+  level.levels = {{"*", 0.5}, {"bias", 0.25}};
+  EXPECT_EQ(make_plan(tensors, level).status().code(), ErrorCode::kLeftAlone);
+  EXPECT_THAT(std::string(make_plan(tensors, level).status().message()),
+              HasSubstr("level pattern 'bias' matches only what"));
+  level.force = {"bias"};
+  EXPECT_TRUE(make_plan(tensors, level).ok());
   // Not where force takes one in, nor where nothing could.
   PruneSettings forced = including({"bias"});
   forced.force = {"bi*"};

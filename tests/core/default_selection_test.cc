@@ -412,6 +412,16 @@ TEST(DefaultSelection, LeavesConstantsAlone) {
   expect_alone("preprocessor.featurizer.fb", {1, 80, 257}, "constant");
   expect_alone("mel_filters", {80, 201}, "constant");
   expect_alone("mel_basis", {80, 201}, "constant");
+  expect_alone("mfcc.dct_mat", {128, 40}, "constant");
+  expect_alone("stft.forward_basis", {1026, 1, 1024}, "constant");
+  expect_alone("stft.inverse_basis", {1026, 1, 1024}, "constant");
+  expect_alone("_model.stft.forward_basis_buffer", {258, 1, 256}, "constant");
+  expect_alone("synthesis.b64.conv0.resample_filter", {4, 4}, "constant");
+  expect_alone("synthesis.b64.conv0.noise_const", {64, 64}, "constant");
+  expect_alone("convs.0.conv.blur.kernel", {4, 4}, "constant");
+  expect_alone("model.24.anchors", {3, 3, 2}, "constant");
+  expect_alone("model.24.anchor_grid", {3, 1, 3, 1, 1, 2}, "constant");
+  expect_alone("attn.fast_attention.projection_matrix", {266, 64}, "frozen");
   expect_family({{"q.weight", F32, {64, 64}, ""}, {"q.weight_integer", F32, {64, 64}, "constant"}});
   expect_alone("weight_integer", {64, 64}, "");
 }

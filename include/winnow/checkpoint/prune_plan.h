@@ -57,8 +57,8 @@ struct PlanEntry {
 ///
 /// Of several level rules that match a tensor the first wins.
 /// Errors: kInvalidArgument for settings or patterns without meaning; kUnknownTensor for a pattern
-/// that matches no name, with the nearest names; kLeftAlone for an include pattern all of whose
-/// tensors are left alone by the rule, with a reason; kShapeOverflow.
+/// that matches no name, with the nearest names; kLeftAlone for an include or level pattern all of
+/// whose tensors are left alone by the rule, with a reason; kShapeOverflow.
 Result<std::vector<PlanEntry>> make_plan(std::span<const TensorInfo> tensors,
                                          const PruneSettings& settings);
 
