@@ -79,8 +79,8 @@ bool is_printable(std::string_view text) noexcept {
 // the reader says better.
 bool is_safetensors(std::string_view front) noexcept {
   constexpr size_t kLengthBytes = 8;
-  return front.size() > kLengthBytes && front[kLengthBytes] == '{' &&
-         front.substr(4, 4) == "\0\0\0\0"sv;
+  const size_t begin = front.find_first_not_of(" \t\r\n", kLengthBytes);
+  return begin != front.npos && front[begin] == '{' && front.substr(4, 4) == "\0\0\0\0"sv;
 }
 
 Found plain_text(std::string_view text) {

@@ -124,6 +124,9 @@ TEST(FileKind, IsNotSuspectedOfDamagedSafetensors) {
   std::string file = "\x1f\x8b\x08" + std::string(5, '\0') + "{\"a\"";
   file.resize(8 + 0x88b1f, '@');
   EXPECT_THAT(safetensors_message(file), HasSubstr("not JSON at its byte"));
+  std::string spaced = "\x80\2" + std::string(6, '\0') + " \n{\"a\"";
+  spaced.resize(8 + 0x280, '@');
+  EXPECT_THAT(safetensors_message(spaced), HasSubstr("not JSON at its byte"));
   EXPECT_THAT(safetensors_message(std::string("\3\0\0\0\0\0\0\0{]}", 11)), HasSubstr("not JSON"));
   EXPECT_THAT(safetensors_message(std::string("\x40\0\0\0\0\0\0\0{}", 10)),
               HasSubstr("the header should have 64 bytes"));

@@ -284,6 +284,8 @@ const RejectCase kRecordCases[] = {
     {"NewerVersion", ErrorCode::kArchiveVersion, version("11\n")},
     {"OlderVersion", ErrorCode::kArchiveVersion, version("2\n")},
     {"NoVersionNumber", ErrorCode::kArchiveVersion, version("")},
+    {"RecordsWithoutContent", ErrorCode::kArchiveVersion,
+     ZipImage{{zip_entry("a/data.pkl", ""), zip_entry("a/version", "")}}.build()},
     {"NewerFormatVersion", ErrorCode::kArchiveVersion, with_record("a/.format_version", "2")},
     {"BigEndian", ErrorCode::kBigEndian, byteorder("big")},
     {"NoByteOrder", ErrorCode::kBadRecord, byteorder("middle")},

@@ -106,7 +106,8 @@ class Env {
  public:
   virtual ~Env() = default;
 
-  /// The real system.
+  /// The real system. No file gets the descriptors 0 to 2, whether or not they are free, so that
+  /// nothing that is printed can land in it.
   static Env& posix();
 
   /// What `path` names; a symbolic link is followed, and one that leads nowhere is kMissing.

@@ -99,7 +99,8 @@ def test_a_program_started_with_closed_descriptors_prunes_the_same(model, tmp_pa
     outs = [tmp_path / "a", tmp_path / "b"]
     torchwinnow.prune_file(model, tmp_path / "expected")
     done = subprocess.run(
-        ["sh", "-c", f'exec "$@" {flags}', "sh", sys.executable, "-c", script, model, *outs], check=False,
+        ["sh", "-c", f'exec "$@" {flags}', "sh", sys.executable, "-c", script, model, *outs],
+        check=False,
     )
     assert done.returncode == 3
     for out in outs:
