@@ -340,20 +340,27 @@ class BaseDataSparsifier(abc.ABC):
     # ---- state. Tensors are made outside of inference mode, or later steps could not write them.
 
     @torch.inference_mode(False)
-    def state_dict(self, *, clone: bool = True) -> dict[str, Any]:
+    def state_dict(self, *, clone: bool = True, mask_format: str = "dense") -> dict[str, Any]:
         """A snapshot of masks, configurations and data, without defaults and subclass fields.
 
-        Plain dicts: "state" (masks are sparse COO), "data_groups" and "_container". Where no
-        configuration holds classes or functions, `torch.load(weights_only=True)` reads it.
+        Plain dicts: "state" (name -> "mask" and what update_mask keeps), "data_groups" and
+        "_container". Where no configuration holds classes or functions,
+        `torch.load(weights_only=True)` reads it. load_state_dict takes all three formats of masks.
 
         Args:
             clone: copy the originals. False: they share their memory with the sparsifier, for
                 large tables that are saved at once.
+            mask_format: "dense": a byte a value (before a first step, one of the data's dtype).
+                "packed": a bit a value, as C++ writes it, under "mask_bits", "mask_shape" and
+                "mask_dtype". "torch_ao": sparse COO, 17 bytes a kept value, torch.ao's own form.
 
-        Differs from torch.ao: a snapshot, of plain dicts.
+        ValueError for another mask_format.
+
+        Differs from torch.ao: a snapshot, of plain dicts; masks are dense, which torch.ao loads
+        too: torch 2.14 warns of every file that holds a sparse tensor.
         """
         return {
-            "state": _state.sparse_state(self.state),
+            "state": _state.written_state(self.state, mask_format),
             "data_groups": copy.deepcopy(self.data_groups),
             "_container": _state.container_state(self._container, clone),
         }
@@ -390,7 +397,6 @@ class BaseDataSparsifier(abc.ABC):
         fields = dict(self.__dict__)
         fields.pop("step", None)  # a scheduler's counter, which is bound to this object
         fields.pop("_ties", None)
-        fields["state"] = _state.sparse_state(self.state)
         fields["_container"] = _state.container_fields(self._container)
         return fields
 
