@@ -45,14 +45,12 @@ def write_masks(container: nn.Module, names: Sequence[str]) -> None:
 
 
 def _write(original: Tensor, values: Tensor, times: bool = False) -> None:
-    # Detached, a leaf or a view of any kind may be written to; its version is raised nevertheless.
-    # Inference tensors may be written to in inference mode alone, and are in it whatever the mode.
+    # Inference tensors may be written to in inference mode alone; others have their version raised.
     with torch.inference_mode(original.is_inference()), torch.no_grad():
-        target = original.detach()
         if times:
-            _multiply(target, values)
+            _multiply(original, values)
         else:
-            target.copy_(values)
+            original.copy_(values)
 
 
 def _multiply(target: Tensor, mask: Tensor) -> None:
@@ -85,8 +83,8 @@ def _check_mask(name: str, mask: Tensor, original: Tensor) -> None:
         raise AssertionError(f"'{name}': {error}") from None
     if mask.device != original.device:
         raise ValueError(
-            f"the mask of '{name}' is on {mask.device}, its data on {original.device}: make a step "
-            "first, or move one of them"
+            f"the mask of '{name}' is on {mask.device}, its data on {original.device}: move one of "
+            "them"
         )
 
 

@@ -22,6 +22,7 @@ from torchwinnow.data_scheduler import (
 from torchwinnow.data_sparsifier import DataNormSparsifier
 
 LEVEL = "sparsity_level"
+pytestmark = pytest.mark.filterwarnings("ignore:another scheduler has driven")
 
 
 def make_sparsifier():

@@ -97,6 +97,13 @@ def test_a_replaced_name_moves_to_the_end():
     with pytest.warns(UserWarning, match="Replacing existing data of the same name"):
         sparsifier.add_data("x", torch.zeros(2, 2))
     assert list(sparsifier.data_groups) == list(sparsifier.state) == ["y", "x"]
+    slots = [f"parametrizations.{name}.original" for name in "yx"]
+    assert list(sparsifier._container.state_dict()) == slots
+    with pytest.warns(UserWarning, match="Replacing"):
+        sparsifier.add_data("y", torch.ones(3, 3), reuse_mask=False)
+    assert sparsifier._container.parametrizations.y[0].mask is sparsifier.get_mask("y")
+    sparsifier.step()
+    assert sparsifier.get_data("y", return_original=False).sum() == 6
 
 
 def test_reads_of_parameters_have_the_mask_as_gradient():
@@ -141,6 +148,7 @@ def parametrized_embedding():
     return module
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("data", [
     nn.Linear(2, 2), [1.0], None, 1.0, torch.ones(2, 2).to_sparse(), parametrized_embedding(),
     torch.nn.parameter.UninitializedParameter(), torch._efficientzerotensor((2, 2)),

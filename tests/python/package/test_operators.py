@@ -27,6 +27,7 @@ def reference_mask(data, level, block, zeros, norm):
     return torch.from_numpy(mask.astype(numpy.int8))
 
 
+@pytest.mark.filterwarnings("ignore:sparsity_level = ")
 @pytest.mark.parametrize("case", GOLDEN["mask_cases"], ids=lambda case: case["id"])
 def test_golden_masks(case):
     expected = expected_of(case)
