@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Iterable
@@ -15,9 +16,21 @@ def level(name: str, value: Any) -> float:
     """A number. NumPy's numbers are fine."""
     if type(value) is float:  # the usual case, on the way of every call
         return value
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+    if isinstance(value, str):
+        raise TypeError(f"{name}: expected a number, found the string {value!r}")
+    if isinstance(value, bytes) or not hasattr(value, "__float__"):
         raise TypeError(f"{name}: expected a number, found {value!r}")
     return float(value)
+
+
+def level_hint(level: float) -> str | None:
+    """What a finite level outside of [0, 1] does, and what was probably meant; None for others."""
+    if 1 < level < math.inf:
+        hint = f"; write {level / 100:g} for {level:g} %" if level <= 100 else ""
+        return f"sparsity_level = {level:g} drops everything: it is a share from 0 to 1{hint}"
+    if -math.inf < level < 0:
+        return f"sparsity_level = {level:g} drops nothing: it is a share from 0 to 1"
+    return None
 
 
 def whole(name: str, value: Any) -> int:

@@ -19,6 +19,7 @@ a call on one tensor is not interrupted by Ctrl-C, which is raised when it retur
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,7 +44,8 @@ def compute_mask(
     Args:
         tensor: float32, float64, float16 or bfloat16 (for arrays, that of ml_dtypes), of any shape
             and strides; not changed.
-        sparsity_level: share of the blocks that fall; 0 and less: none, 1 and more: all.
+        sparsity_level: share of the blocks that fall; 0 and less: none, 1 and more: all. Below 0 and
+            above 1 with a warning.
         sparse_block_shape: rows and columns of a block, in elements.
         zeros_per_block: how many values fall in a block that falls; None: all of them.
         norm: "L1" or "L2": a value's score is |x| or x * x.
@@ -110,8 +112,13 @@ def apply_mask_(tensor: Tensor, mask: Tensor) -> Tensor:
 def _checked(
     level: Any, block: Any, zeros: Any, norm: Any
 ) -> tuple[float, tuple[int, int], int | None, str]:
+    level = _arguments.level("sparsity_level", level)
+    if not 0 <= level <= 1:
+        hint = _arguments.level_hint(level)
+        if hint is not None:
+            warnings.warn(hint, stacklevel=3)
     return (
-        _arguments.level("sparsity_level", level),
+        level,
         _arguments.block("sparse_block_shape", block),
         _arguments.zeros(zeros),
         _arguments.norm(norm),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import operator
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
@@ -56,6 +57,17 @@ def _counted(step: Callable[..., Any], target: Callable[[], Any]) -> Callable[..
     return counted
 
 
+def _check_epoch(last_epoch: Any) -> None:
+    if operator.index(last_epoch) < -1:
+        raise ValueError(f"last_epoch must be at least -1, which is none, got {last_epoch}")
+
+
+def _some(values: Mapping[str, Any]) -> str:
+    """The first of them, for a message."""
+    shown = ", ".join(f"'{name}': {value!r}" for name, value in list(values.items())[:3])
+    return shown + (", ..." if len(values) > 3 else "")
+
+
 class BaseDataScheduler:
     """The step protocol of a schedule. Subclasses write get_schedule_param.
 
@@ -76,15 +88,28 @@ class BaseDataScheduler:
         last_epoch: int = -1,
         verbose: bool | Callable[[str], object] = False,
     ) -> None:
-        """TypeError where `data_sparsifier` is none."""
+        """
+        Args:
+            data_sparsifier: of this package or torch.ao's
+            schedule_param: the name of the value that is scheduled
+            last_epoch: of the last step that was made before; at least -1, which is none
+            verbose: see the attribute
+
+        Warns where a scheduler was made for this value of the sparsifier before: the base of this
+        one is what is found now, and no longer what the data were added with.
+
+        TypeError where `data_sparsifier` is none, ValueError for a last_epoch below -1.
+        """
         if not isinstance(data_sparsifier, _SPARSIFIERS):
             raise TypeError(
                 f"{type(data_sparsifier).__name__} is not an instance of "
                 f"{BaseDataSparsifier.__module__}.{BaseDataSparsifier.__qualname__}"
             )
+        _check_epoch(last_epoch)
         self.data_sparsifier = data_sparsifier
         self.schedule_param = schedule_param
         self.base_param = self._current_param()
+        self._warn_of_another()
         self.last_epoch = last_epoch
         self.verbose = verbose
         self._step_count = 0
@@ -92,6 +117,7 @@ class BaseDataScheduler:
         _count_steps(data_sparsifier)
         self._sparsifier_steps_at_start: int = data_sparsifier._step_count
         self.step()
+        data_sparsifier.__dict__.setdefault("_scheduled_params", set()).add(schedule_param)
 
     def get_schedule_param(self) -> Mapping[str, Any]:
         """name -> its value at `last_epoch`. Names that are left out keep theirs."""
@@ -105,7 +131,8 @@ class BaseDataScheduler:
 
         ValueError naming it where a name is returned that the sparsifier does not have, or a value
         that its configuration refuses: no value is set then, but the epoch has advanced. What
-        get_schedule_param raises passes through alike.
+        get_schedule_param raises passes through alike. Names that were there at construction and
+        are gone (remove_data) are skipped; one that is added again goes on in the schedule.
         """
         if self._step_count == 1:
             self._warn_of_order()
@@ -133,6 +160,8 @@ class BaseDataScheduler:
         finally:
             self._get_sp_called_within_step = False
         groups = self.data_sparsifier.data_groups
+        # What remove_data took out since the construction.
+        values = {n: value for n, value in values.items() if n in groups or n not in self.base_param}
         check = getattr(self.data_sparsifier, "_check_config", None)
         for name, value in values.items():
             if name not in groups:
@@ -143,6 +172,17 @@ class BaseDataScheduler:
             if check is not None and value is not None:
                 check({self.schedule_param: value})
         return values
+
+    def _warn_of_another(self) -> None:
+        """A sparsifier remembers which of its values had a scheduler, also one that is gone."""
+        if self.schedule_param in getattr(self.data_sparsifier, "_scheduled_params", ()):
+            warnings.warn(
+                f"another scheduler has driven '{self.schedule_param}' of this sparsifier, so that "
+                f"the base of this {type(self).__name__} is what that one has left: "
+                f"{_some(self.base_param)}. To go on with it, load its state_dict into this one; to "
+                f"start anew, set data_groups[name]['{self.schedule_param}'] first",
+                stacklevel=3,
+            )
 
     def _warn_of_order(self) -> None:
         if not getattr(self.data_sparsifier.step, "_with_counter", False):
@@ -178,6 +218,8 @@ class BaseDataScheduler:
         Load the sparsifier first, then its scheduler.
         """
         fields = {key: value for key, value in state_dict.items() if key not in _OWN_FIELDS}
+        if "last_epoch" in fields:
+            _check_epoch(fields["last_epoch"])
         self._check_state(fields)
         self.__dict__.update(copy.deepcopy(fields))
 

@@ -23,8 +23,8 @@ before it and the final one from it on. A base that is an integer (zeros_per_blo
 the nearest one, halves away from 0. Nothing is clamped.
 
 Data without such a number are refused at construction: TypeError naming them. Options out of their
-range are ValueErrors naming the field. Data that are added later are left alone, names that are
-gone are skipped. To go on from a checkpoint, construct the sparsifier and the scheduler as before,
+range are ValueErrors naming the field; levels outside [0, 1] are warned of. Data that are added later
+are left alone, names that are gone are skipped. To go on from a checkpoint, construct the sparsifier and the scheduler as before,
 then load the state of both, the sparsifier's first.
 """
 
@@ -33,9 +33,11 @@ from __future__ import annotations
 import abc
 import math
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .._arguments import level_hint
 from .base_data_scheduler import BaseDataScheduler
 
 __all__ = [
@@ -59,6 +61,15 @@ def _finite(field: str, value: Any) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{field} must be finite, got {value!r}")
     return float(value)
+
+
+def _warn_of_levels(*levels: Any) -> None:
+    """Of the first that is no share; what is no number is refused later."""
+    for level in levels:
+        hint = level_hint(level) if _is_number(level) else None
+        if hint is not None:
+            warnings.warn(hint, stacklevel=4)
+            return
 
 
 def _at_least(field: str, value: Any, least: int) -> None:
@@ -257,6 +268,8 @@ class CubicDataScheduler(FormulaDataScheduler):
                 raise ValueError(
                     f"final_values names the data '{name}', which the sparsifier does not have"
                 )
+        if schedule_param == "sparsity_level":
+            _warn_of_levels(initial_value, final_value, *self.final_values.values())
         super().__init__(
             data_sparsifier,
             schedule_param,

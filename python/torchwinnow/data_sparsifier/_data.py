@@ -12,6 +12,10 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 EMBEDDING_TYPES = (nn.Embedding, nn.EmbeddingBag)
+_NOT_SUPPORTED = (
+    "specified data type {} is not supported: expected a dense tensor, a Parameter, or an Embedding "
+    "or EmbeddingBag"
+)
 SUPPORTED_TYPES = (Tensor, nn.Parameter, *EMBEDDING_TYPES)
 
 
@@ -58,16 +62,21 @@ def checked_weight(data: Any) -> Tensor:
         found = type(data).__name__
     elif type(weight) not in (Tensor, nn.Parameter):
         found = f"{type(data).__name__} with a {type(weight).__name__}"
-    elif weight.is_quantized or weight.layout is not torch.strided:
+    else:
+        check_tensor(weight)
+        return weight
+    raise AssertionError(_NOT_SUPPORTED.format(found))
+
+
+def check_tensor(weight: Tensor, prefix: str = "") -> None:
+    """AssertionError, its text after `prefix`, for tensors that are not dense or have no memory."""
+    if weight.is_quantized or weight.layout is not torch.strided:
         found = f"tensor of layout {weight.layout} and dtype {weight.dtype}"
     elif weight.is_nested or weight._is_zerotensor():
         found = "nested tensor" if weight.is_nested else "zero tensor without memory"
     else:
-        return weight
-    raise AssertionError(
-        f"specified data type {found} is not supported: expected a dense tensor, a Parameter, or "
-        "an Embedding or EmbeddingBag"
-    )
+        return
+    raise AssertionError(prefix + _NOT_SUPPORTED.format(found))
 
 
 def check_name(name: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +19,24 @@ def product_dtype(mask: torch.dtype, data: torch.dtype) -> torch.dtype | None:
         return None
 
 
+def check_product(mask: torch.dtype, data: torch.dtype) -> None:
+    """ValueError unless torch multiplies such data by such a mask, and gives the data's dtype."""
+    found = product_dtype(mask, data)
+    if found is None:
+        raise ValueError(f"torch does not multiply data of {data} by a mask of {mask}")
+    if found != data:
+        raise ValueError(
+            f"the mask may not change the dtype of the data: {mask} times {data} is {found}"
+        )
+
+
 def ones_for(weight: Tensor) -> Tensor:
     """A mask that keeps all, of the data's shape and dtype. One value of memory holds them all.
 
-    `own_memory` has to be called before it is written to.
+    `own_memory` has to be called before it is written to. ValueError for a dtype that torch does not
+    multiply.
     """
+    check_product(weight.dtype, weight.dtype)
     with torch.inference_mode(False):  # or a later step could not write it
         one = torch.ones((), dtype=weight.dtype, device=weight.device)
         return one.expand(weight.shape).data
@@ -46,3 +61,34 @@ def own_mask(mask: Tensor) -> Tensor:
         return mask
     with torch.inference_mode(False):
         return mask.detach().clone()
+
+
+def with_own_mask(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config`, with a copy of its mask."""
+    config = dict(config)
+    if isinstance(config.get("mask"), Tensor):
+        config["mask"] = config["mask"].detach().clone()
+    return config
+
+
+def given_mask(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
+    """Of the configuration, or a copy of that of the defaults, or None."""
+    mask = config.get("mask")
+    return with_own_mask(defaults).get("mask") if mask is None else mask
+
+
+class MasksBefore:
+    """What a state holds of some names before a step, to be put back where it fails."""
+
+    def __init__(self, state: dict[str, dict[str, Any]]) -> None:
+        self._state = state
+        self._before: dict[str, tuple[dict[str, Any], Tensor]] = {}
+
+    def remember(self, name: str) -> None:
+        entries = self._state[name]
+        self._before[name] = dict(entries), own_memory(entries["mask"]).clone()
+
+    def restore(self) -> None:
+        for name, (entries, values) in self._before.items():
+            replace_memory(entries["mask"], values)
+            self._state[name] = entries

@@ -81,14 +81,3 @@ def settings_of(sparsity_level: Any, sparse_block_shape: Any, zeros_per_block: A
         )
     whole = zeros is None or zeros == rows * cols
     return Settings(checked_level(sparsity_level), rows, cols, WHOLE_BLOCK if whole else zeros)
-
-
-def level_hint(level: float) -> str | None:
-    """What a level outside [0, 1] does, and what was probably meant; None inside."""
-    if level > 1:
-        meant = level / 100
-        hint = f"; write {meant:g} for {level:g} %" if level <= 100 else ""
-        return f"sparsity_level = {level:g} drops everything: it is a share from 0 to 1{hint}"
-    if level < 0:
-        return f"sparsity_level = {level:g} drops nothing: it is a share from 0 to 1"
-    return None

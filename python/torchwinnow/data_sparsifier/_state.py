@@ -1,6 +1,6 @@
 """PRIVATE. A sparsifier's state as plain dicts, and back.
 
-    state        name -> {"mask": sparse COO, and what update_mask keeps there}
+    state        name -> {"mask": Tensor, and what update_mask keeps there}
     data_groups  name -> configuration
     _container   `parametrizations.<slot>.original` while masked, `<slot>` once squashed -> tensor
 """
@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from . import _container as containers
+from . import _mask_formats as mask_formats
+from ._data import check_tensor
+from ._masks import own_mask, product_dtype
 from .fake_sparsity import FakeSparsity
 
 PARTS = ("state", "data_groups", "_container")
@@ -32,33 +35,27 @@ class Entry:
     links: list[nn.Module]  # none: squashed
 
 
-def _sparse_mask(entries: Mapping[str, Any]) -> Tensor:
-    return entries["mask"].detach().to_sparse().coalesce()
-
-
-def _dense_mask(entries: Mapping[str, Any]) -> Tensor:
-    mask = entries["mask"]
-    return mask.to_dense() if mask.layout is not torch.strided else mask.detach().clone()
-
-
-def _with_masks(
-    state: Mapping[str, Mapping[str, Any]], convert: Callable[[Mapping[str, Any]], Tensor]
+def written_state(
+    state: Mapping[str, Mapping[str, Any]], mask_format: str
 ) -> dict[str, dict[str, Any]]:
-    result = {}
-    for name, entries in state.items():
-        others = {key: value for key, value in entries.items() if key != "mask"}
-        result[name] = {"mask": convert(entries), **copy.deepcopy(others)}
-    return result
-
-
-def sparse_state(state: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A deep copy whose masks are sparse COO, coalesced, in row-major order."""
-    return _with_masks(state, _sparse_mask)
+    """A deep copy, with masks in one of the formats of _mask_formats."""
+    return {
+        name: {**mask_formats.written(entries["mask"], mask_format), **_others(entries)}
+        for name, entries in state.items()
+    }
 
 
 def dense_state(state: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The inverse of sparse_state, a deep copy too. KeyError 'mask' where one is missing."""
-    return _with_masks(state, _dense_mask)
+    """A deep copy of a state in any format, whose masks are dense. KeyError 'mask': one is missing."""
+    return {
+        name: {"mask": mask_formats.read(name, entries), **_others(entries)}
+        for name, entries in state.items()
+    }
+
+
+def _others(entries: Mapping[str, Any]) -> dict[str, Any]:
+    keys = mask_formats.KEYS
+    return {key: copy.deepcopy(value) for key, value in entries.items() if key not in keys}
 
 
 def container_state(container: nn.Module, clone: bool) -> dict[str, Tensor]:
@@ -81,6 +78,14 @@ def _links(name: str, tensor: Tensor, mask: Tensor, group: Mapping[str, Any]) ->
     return containers.checked_links(group.get("parametrization", FakeSparsity), tensor, mask)
 
 
+def _in_dtype_of(tensor: Tensor, mask: Tensor) -> Tensor:
+    """`mask`, converted where a read would take over its dtype: the data's may have been changed
+    since they were added, as by model.half()."""
+    if product_dtype(mask.dtype, tensor.dtype) is tensor.dtype or not tensor.is_floating_point():
+        return mask
+    return mask.to(tensor.dtype)
+
+
 def _load_link(link: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> None:
     """Gives a parametrization of the user's own what it had besides the mask."""
     own = {key.removeprefix(prefix): value for key, value in tensors.items()
@@ -100,6 +105,10 @@ def _entry(
     if slot not in tensors and masked_key not in tensors:
         raise _error(name, "the container does not have it")
     tensor = tensors[slot if slot in tensors else masked_key]
+    if not isinstance(tensor, Tensor):
+        raise _error(name, f"expected a tensor, found a {type(tensor).__name__}")
+    check_tensor(tensor, f"Error loading {name}: ")
+    state["mask"] = _in_dtype_of(tensor, state["mask"])
     if copy_tensors:
         tensor = tensor.detach().clone()
     links = [] if slot in tensors else _links(name, tensor, state["mask"], group)
@@ -132,7 +141,9 @@ def read(
 def unpickled(parts: Mapping[str, Any]) -> Iterator[Entry]:
     """The entries of what __getstate__ made, whose tensors belong to the new object already."""
     for name, entries in parts["state"].items():
-        own = {**entries, "mask": _dense_mask(entries)}
+        mask = entries["mask"]  # in older pickles sparse
+        dense = own_mask(mask) if mask.layout is torch.strided else mask.to_dense()
+        own = {**entries, "mask": dense}
         yield _entry(name, own, parts, copy_tensors=False)
 
 

@@ -27,8 +27,11 @@ class Ties:
         self._modules.pop(name, None)
         self._names.pop(id(mask), None)
 
-    def take_modules(self, other: Ties, names: Iterable[str]) -> None:
-        self._modules = {name: other._modules[name] for name in names if name in other._modules}
+    def kept_in(self, state: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> Ties:
+        """Those of another state, with the modules of `names`."""
+        kept = Ties(state)
+        kept._modules = {name: self._modules[name] for name in names if name in self._modules}
+        return kept
 
     def name_of_mask(self, state: Mapping[str, Mapping[str, Any]], mask: Any) -> str | None:
         """The name that has this very mask object."""

@@ -29,20 +29,12 @@ from .._upstream import register_as_upstream
 from . import _container as containers
 from . import _state
 from ._data import SUPPORTED_TYPES, check_name, checked_weight, weight_in
-from ._masks import ones_for, own_mask, own_memory, replace_memory
+from ._masks import MasksBefore, given_mask, ones_for, own_mask, own_memory, with_own_mask
 from ._squash import write_masks
 from ._ties import Ties
-from .fake_sparsity import FakeSparsity, check_product
+from .fake_sparsity import FakeSparsity
 
 __all__ = ["SUPPORTED_TYPES", "BaseDataSparsifier"]
-
-
-def _own_mask(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config`, with a copy of its mask."""
-    config = dict(config)
-    if isinstance(config.get("mask"), Tensor):
-        config["mask"] = config["mask"].detach().clone()
-    return config
 
 
 @register_as_upstream
@@ -88,7 +80,7 @@ class BaseDataSparsifier(abc.ABC):
         self._ties = Ties()
         self._check_config(defaults)
         for name, data in () if data_list is None else data_list:
-            self.add_data(name, data, **_own_mask(defaults))
+            self.add_data(name, data, **with_own_mask(defaults))
 
     def prepare(self, model: Any, config: Any) -> None:
         """NotImplementedError: there is nothing to prepare, add_data does it."""
@@ -129,9 +121,9 @@ class BaseDataSparsifier(abc.ABC):
         there already is replaced, with a UserWarning: its configuration carries over, and under
         `reuse_mask` its mask; the tensor it held before goes back to its owner as it is.
 
-        Under ones, what is returned shares the memory of the data, and nothing is allocated: the
-        ones have a value of memory each only when `get_mask`, or the step of a class of yours, asks
-        for them. Under any other mask the read is a product, a table of its own.
+        Under ones, what is returned shares the memory of the data, and nothing is allocated until a
+        step, or `get_mask`, gives the mask memory. Under another mask the read is a product: a table
+        of its own, and a second one while it is made.
 
         Args:
             name: without a "."
@@ -141,18 +133,16 @@ class BaseDataSparsifier(abc.ABC):
             config: overrides of the defaults, or of the configuration that is there.
 
         Raises, and has changed nothing then:
-            AssertionError: "specified data type ... not supported", for an embedding whose weight
-                is computed (torch.nn.utils.prune, weight_norm, spectral_norm, a parametrization)
-                too; a mask whose shape is not that of the data.
+            AssertionError: "specified data type ... not supported", an embedding whose weight is
+                computed (prune, weight_norm, a parametrization) too; a mask of another shape.
             KeyError: `name` is empty, holds a "." or is "parametrizations".
             TypeError: `name` is no string, `mask` no tensor.
             ValueError: a mask that would change the data's dtype, or is that of another name; a
                 right_inverse that gives other shapes; values of `config` that make no sense.
 
-        Differs from torch.ao: parameters keep their memory and gradient accumulators; names of a
-        module's attributes are fine, subclasses of the two modules are accepted, a squashed name
-        can be replaced, a replacement keeps the parametrization of its configuration, and a call
-        that fails changes nothing.
+        Differs from torch.ao: parameters keep their memory and gradient accumulators; any name is
+        fine, and so are subclasses of the two modules; a squashed name can be replaced; a
+        replacement keeps the parametrization of its configuration.
         """
         weight = checked_weight(data)
         check_name(name)
@@ -172,7 +162,6 @@ class BaseDataSparsifier(abc.ABC):
         mask = self._kept_mask(name, weight) if keeps else self._given_mask(name, config)
         is_fresh = mask is None
         if mask is None:
-            check_product(weight.dtype, weight.dtype)
             mask = ones_for(weight)
         containers.put(self._container, name, weight, mask, make)
         if is_there:
@@ -195,9 +184,7 @@ class BaseDataSparsifier(abc.ABC):
         return self.state[name]["mask"]
 
     def _given_mask(self, name: str, config: Mapping[str, Any]) -> Tensor | None:
-        mask = config.get("mask")
-        if mask is None:
-            mask = _own_mask(self.defaults).get("mask")
+        mask = given_mask(config, self.defaults)
         other = None if mask is None else self._ties.name_of_mask(self.state, mask)
         if other not in (None, name):
             raise ValueError(f"the mask for '{name}' is that of '{other}': pass a copy")
@@ -206,8 +193,7 @@ class BaseDataSparsifier(abc.ABC):
     def remove_data(self, name: str) -> None:
         """Takes `name` out, masked or squashed; its tensor goes back to its owner as it is.
 
-        Of a schedule the name falls out at its next step. ValueError "data with specified name does
-        not exist".
+        Schedules skip the name from then on. ValueError "data with specified name does not exist".
         """
         self._check_known(name)
         self._forget(name)
@@ -255,8 +241,8 @@ class BaseDataSparsifier(abc.ABC):
     def step(self) -> None:
         """Computes the masks of all data by update_mask, in order, without gradient.
 
-        Does nothing while enable_mask_update is false. All or nothing: what update_mask raises
-        passes through, and all masks are as before. For that a copy of them is kept meanwhile.
+        Does nothing while enable_mask_update is false. What update_mask raises passes through, and
+        all masks are as before; for that a copy of them is kept meanwhile.
 
         ValueError "mask squashed", naming it, where an entry was squashed, and where a module has
         another weight than the one that was added. RuntimeError for a step inside a step.
@@ -277,16 +263,13 @@ class BaseDataSparsifier(abc.ABC):
             del self._is_stepping
 
     def _update_masks(self) -> None:
-        before: dict[str, tuple[Tensor, Tensor, dict[str, Any]]] = {}
+        before = MasksBefore(self.state)
         try:
             for name, group in self.data_groups.items():
-                mask = self.get_mask(name)
-                before[name] = mask, mask.clone(), dict(self.state[name])
+                before.remember(name)
                 self.update_mask(name, self.get_data(name), **group)
         except BaseException:
-            for name, (mask, values, entries) in before.items():
-                replace_memory(mask, values)
-                self.state[name] = entries
+            before.restore()
             raise
 
     def squash_mask(
@@ -306,8 +289,8 @@ class BaseDataSparsifier(abc.ABC):
             names: one name or several. Unset: all.
 
         Dropped values that were negative are -0 then, and NaN and infinite ones NaN, as 0 times
-        them is. Where names share memory, a value is dropped if any of their masks drops it.
-        Nothing is allocated, but for the reads of parametrizations of your own.
+        them is. Where names share memory, a value is dropped if any of their masks drops it. Needs
+        4 MiB, and the reads of parametrizations of your own.
 
         Raises, and has changed nothing then:
             ValueError: "does not have a parametrization on NAME" for names that are unknown or
@@ -315,8 +298,7 @@ class BaseDataSparsifier(abc.ABC):
                 several values in one place (expanded views), read-only memory.
             AssertionError, ValueError: data whose shape or device was changed since the last step.
 
-        Differs from torch.ao: it swaps the tensor's memory, and what shared it stays dense; a
-        string is one name, not its letters.
+        Differs from torch.ao: that swaps the tensor's memory; a string is one name, not its letters.
         """
         names = self._masked_names(names)
         if leave_parametrized:
@@ -341,20 +323,27 @@ class BaseDataSparsifier(abc.ABC):
     # ---- state. Tensors are made outside of inference mode, or later steps could not write them.
 
     @torch.inference_mode(False)
-    def state_dict(self, *, clone: bool = True) -> dict[str, Any]:
+    def state_dict(self, *, clone: bool = True, mask_format: str = "dense") -> dict[str, Any]:
         """A snapshot of masks, configurations and data, without defaults and subclass fields.
 
-        Plain dicts: "state" (masks are sparse COO), "data_groups" and "_container". Where no
-        configuration holds classes or functions, `torch.load(weights_only=True)` reads it.
+        Plain dicts: "state" (name -> "mask" and what update_mask keeps), "data_groups" and
+        "_container". Where no configuration holds classes or functions,
+        `torch.load(weights_only=True)` reads it. load_state_dict takes all three formats of masks.
 
         Args:
             clone: copy the originals. False: they share their memory with the sparsifier, for
                 large tables that are saved at once.
+            mask_format: "dense": a byte a value (before a first step, one of the data's dtype).
+                "packed": a bit a value, as C++ writes it, under "mask_bits", "mask_shape" and
+                "mask_dtype". "torch_ao": sparse COO, 17 bytes a kept value, torch.ao's own form.
 
-        Differs from torch.ao: a snapshot, of plain dicts.
+        ValueError for another mask_format.
+
+        Differs from torch.ao: a snapshot, of plain dicts; masks are dense, which torch.ao loads
+        too: torch 2.14 warns of every file that holds a sparse tensor.
         """
         return {
-            "state": _state.sparse_state(self.state),
+            "state": _state.written_state(self.state, mask_format),
             "data_groups": copy.deepcopy(self.data_groups),
             "_container": _state.container_state(self._container, clone),
         }
@@ -372,7 +361,8 @@ class BaseDataSparsifier(abc.ABC):
         Raises, and has changed nothing then:
             KeyError: a part or a mask is missing.
             RuntimeError: "Error loading NAME" where the parts do not fit together.
-            AssertionError, ValueError: a mask does not fit its data; what add_data refuses.
+            TypeError, AssertionError, ValueError: a mask does not fit its data; what add_data
+                refuses, such as sparse or quantized data.
         """
         skip = frozenset() if strict else frozenset(self.state)
         entries = list(_state.read(state_dict, strict=strict, skip=skip))
@@ -382,15 +372,13 @@ class BaseDataSparsifier(abc.ABC):
         if not strict:
             entries += _state.present(self)
         self._container, self.state, self.data_groups = _state.build(entries)
-        self._ties, before = Ties(self.state), self._ties
-        self._ties.take_modules(before, skip)
+        self._ties = self._ties.kept_in(self.state, skip)
 
     @torch.inference_mode(False)
     def __getstate__(self) -> dict[str, Any]:
         fields = dict(self.__dict__)
         fields.pop("step", None)  # a scheduler's counter, which is bound to this object
         fields.pop("_ties", None)
-        fields["state"] = _state.sparse_state(self.state)
         fields["_container"] = _state.container_fields(self._container)
         return fields
 
@@ -408,6 +396,4 @@ class BaseDataSparsifier(abc.ABC):
         for name, group in self.data_groups.items():
             lines += ["\tData Group", f"\t    name: {name}"]
             lines += [f"\t    {key}: {group[key]}" for key in sorted(group) if key != "data"]
-        if len(lines) == 1:
-            return lines[0] + ")"
-        return "\n".join(lines) + "\n)"
+        return "\n".join(lines + [")"]) if self.data_groups else lines[0] + ")"

@@ -20,17 +20,10 @@ import torch
 from torch import Tensor
 
 from .. import _ops
+from .._arguments import level_hint
 from . import _container as containers
 from ._masks import replace_memory
-from ._settings import (
-    DTYPES,
-    FIELDS,
-    Settings,
-    check_fields,
-    checked_block,
-    level_hint,
-    settings_of,
-)
+from ._settings import DTYPES, FIELDS, Settings, check_fields, checked_block, settings_of
 from .base_data_sparsifier import BaseDataSparsifier
 
 __all__ = ["DataNormSparsifier"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from ._masks import product_dtype
+from ._masks import check_product
 
 
 class FakeSparsity(nn.Module):
@@ -50,14 +49,3 @@ def check_mask(mask: object, weight: Tensor) -> None:
     if mask.device != weight.device:
         raise ValueError(f"mask is on {mask.device}, the data on {weight.device}")
     check_product(mask.dtype, weight.dtype)
-
-
-def check_product(mask: torch.dtype, data: torch.dtype) -> None:
-    """ValueError unless torch multiplies such data by such a mask, and gives the data's dtype."""
-    found = product_dtype(mask, data)
-    if found is None:
-        raise ValueError(f"torch does not multiply data of {data} by a mask of {mask}")
-    if found != data:
-        raise ValueError(
-            f"the mask may not change the dtype of the data: {mask} times {data} is {found}"
-        )

@@ -14,6 +14,9 @@ from sparsifiers import counting, embeddings, parameters, tensors
 from torchwinnow.data_sparsifier import DataNormSparsifier
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:sparsity_level = ")
+
+
 def random_settings(generator):
     block = tuple(generator.integers(1, 5, 2).tolist())
     return {
@@ -108,6 +111,8 @@ def test_settings_are_checked_when_they_are_set():
         with pytest.raises(error, match=next(iter(wrong))):
             sparsifier.add_data("x", counting(4, 4), **wrong)
         assert not sparsifier.state
+    with pytest.raises(TypeError, match="sparsity_level: expected a number, got the string '0.5'"):
+        DataNormSparsifier(sparsity_level="0.5")
     with pytest.raises(AssertionError, match="only L1 and L2"):
         DataNormSparsifier(norm="L3")
     with pytest.raises(TypeError):

@@ -22,6 +22,7 @@ from torchwinnow.data_scheduler import (
 from torchwinnow.data_sparsifier import DataNormSparsifier
 
 LEVEL = "sparsity_level"
+pytestmark = pytest.mark.filterwarnings("ignore:another scheduler has driven")
 
 
 def make_sparsifier():
@@ -288,15 +289,68 @@ def test_data_without_a_number_are_named():
         LambdaDataScheduler(FirstRow([("x", counting(2, 2))], a=1.0), "a", factor=lambda t: float("inf"))
 
 
-@pytest.mark.filterwarnings("ignore:Replacing existing data")
 def test_later_data_are_left_alone_and_gone_ones_skipped():
     sparsifier = make_sparsifier()
     scheduler = StepDataScheduler(sparsifier, gamma=0.5)
     sparsifier.add_data("late", counting(4, 4))
-    sparsifier._forget("t")
+    sparsifier.remove_data("t")
     sparsifier.step()
     scheduler.step()
     assert levels(sparsifier) == [0.35, 0.35, 0.15, 0.7]
+    assert "t" not in scheduler.get_last_param()
+    sparsifier.add_data("t", counting(4, 4), sparsity_level=0.5)
+    sparsifier.step()
+    scheduler.step()
+    assert levels(sparsifier) == [0.175, 0.175, 0.075, 0.7, 0.175]
+
+
+def test_a_schedule_of_a_users_own_copes_with_names_that_are_gone():
+    sparsifier = make_sparsifier()
+    scheduler = Fixed(sparsifier, {"t": 0.1, "u": 0.2})
+    sparsifier.remove_data("t")
+    for _ in range(2):
+        sparsifier.step()
+        scheduler.step()
+    assert sparsifier.data_groups["u"][LEVEL] == 0.2 and "t" not in sparsifier.data_groups
+    scheduler.values = {"ghost": 0.1}
+    sparsifier.step()
+    with pytest.raises(ValueError, match="schedules the data 'ghost'"):
+        scheduler.step()
+
+
+def test_a_second_scheduler_of_one_value_is_warned_that_its_base_is_what_it_finds():
+    sparsifier = make_sparsifier()
+    CubicDataScheduler(sparsifier, end_step=4)  # and gone, with all levels at 0
+    with pytest.warns(UserWarning, match="another scheduler has driven 'sparsity_level' .* base of "
+                                         "this CubicDataScheduler is .*: 't': 0.0, 'p': 0.0, 'e': 0.0, "):
+        scheduler = CubicDataScheduler(sparsifier, end_step=4)
+    assert set(scheduler.base_param.values()) == {0.0}  # as upstream
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        StepDataScheduler(sparsifier, "zeros_per_block", gamma=1)
+        CubicDataScheduler(make_sparsifier(), end_step=4)
+
+
+@pytest.mark.parametrize("options, text", [
+    ({"final_value": 90}, "write 0.9 for 90 %"), ({"initial_value": -1}, "drops nothing"),
+    ({"final_values": {"t": 80.0}}, "write 0.8 for 80 %"),
+])
+def test_levels_of_a_schedule_that_are_no_shares_are_warned_of(options, text):
+    with pytest.warns(UserWarning, match=text):
+        LinearDataScheduler(make_sparsifier(), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LinearDataScheduler(make_sparsifier(), "zeros_per_block", final_value=2)
+
+
+@pytest.mark.parametrize("cls", [Halving, CubicDataScheduler])
+def test_an_epoch_before_none_is_refused(cls):
+    with pytest.raises(ValueError, match="last_epoch must be at least -1.*got -5"):
+        cls(make_sparsifier(), LEVEL, last_epoch=-5)
+    scheduler = cls(make_sparsifier(), LEVEL)
+    with pytest.raises(ValueError, match="last_epoch must be at least -1"):
+        scheduler.load_state_dict({"last_epoch": -2})
+    assert scheduler.last_epoch == 0
 
 
 def test_a_schedule_goes_on_from_its_state():

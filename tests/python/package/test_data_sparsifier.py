@@ -141,6 +141,7 @@ def parametrized_embedding():
     return module
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("data", [
     nn.Linear(2, 2), [1.0], None, 1.0, torch.ones(2, 2).to_sparse(), parametrized_embedding(),
     torch.nn.parameter.UninitializedParameter(), torch._efficientzerotensor((2, 2)),

@@ -27,6 +27,7 @@ def reference_mask(data, level, block, zeros, norm):
     return torch.from_numpy(mask.astype(numpy.int8))
 
 
+@pytest.mark.filterwarnings("ignore:sparsity_level = ")
 @pytest.mark.parametrize("case", GOLDEN["mask_cases"], ids=lambda case: case["id"])
 def test_golden_masks(case):
     expected = expected_of(case)
@@ -449,3 +450,14 @@ def test_other_dtypes_are_refused_in_plain_words(name):
     for call in (OPS.compute_mask, OPS.prune_):  # through the operators' own fake kernels
         with pytest.raises(ValueError, match=text):
             call(fake.from_tensor(data), *SETTINGS)
+
+
+@pytest.mark.parametrize("make", [torch.ones, numpy.ones], ids=["tensors", "arrays"])
+@pytest.mark.parametrize("level, text", [(90, "write 0.9 for 90 %"), (-0.1, "drops nothing")])
+def test_levels_that_are_no_shares_are_warned_of(make, level, text):
+    for call in (torchwinnow.compute_mask, torchwinnow.prune_):
+        with pytest.warns(UserWarning, match=text) as seen:
+            call(make((4, 4)), level)
+        assert seen[0].filename == __file__
+    with pytest.raises(TypeError, match="found the string '0.5'"):
+        torchwinnow.prune_(make((4, 4)), "0.5")

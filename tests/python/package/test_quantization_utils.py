@@ -135,7 +135,7 @@ def test_lookups_keep_the_dtype_and_the_next_layer_works(dtype, sparsify_first):
         assert torch.equal(weighted, some[0](rows, offsets=offsets, per_sample_weights=weights))
         assert weighted.dtype == one[0].seen == dtype
         expected = (some[0].weight().dequantize()[:8] * weights[:, None].float()).view(4, 2, 8).sum(1)
-        torch.testing.assert_close(weighted, expected.to(dtype))
+        torch.testing.assert_close(weighted.float(), expected, rtol=0.02, atol=0.02)
 
 
 def test_states_of_another_dtype_round_trip():

@@ -1,0 +1,99 @@
+"""PRIVATE. Masks as states hold them.
+
+    dense     `mask`: the tensor, one byte a value once a step was made
+    packed    `mask_bits` (uint8, the lowest bit first), `mask_shape`, `mask_dtype`: one bit a value,
+              what C++ writes. A mask with other values than 0 and 1 stays dense.
+    torch_ao  `mask`: sparse COO, coalesced, in row-major order; 17 bytes a kept value
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+KEYS = ("mask", "mask_bits", "mask_shape", "mask_dtype")
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+def _dense(mask: Tensor) -> dict[str, Any]:
+    return {"mask": mask.detach().clone(memory_format=torch.contiguous_format)}
+
+
+def _sparse(mask: Tensor) -> dict[str, Any]:
+    return {"mask": mask.detach().to_sparse().coalesce()}
+
+
+def _packed(mask: Tensor) -> dict[str, Any]:
+    kept = mask.detach().ne(0)
+    if mask.dtype not in _NAMES or not torch.equal(kept, mask.eq(1)):
+        return _dense(mask)
+    bits = numpy.packbits(kept.cpu().flatten().numpy(), bitorder="little")
+    return {
+        "mask_bits": torch.from_numpy(bits),
+        "mask_shape": tuple(mask.shape),
+        "mask_dtype": _NAMES[mask.dtype],
+    }
+
+
+_WRITERS = {"dense": _dense, "packed": _packed, "torch_ao": _sparse}
+
+
+def written(mask: Tensor, mask_format: str) -> dict[str, Any]:
+    """What a state holds of a mask, a copy. ValueError for another format."""
+    if mask_format not in _WRITERS:
+        known = ", ".join(map(repr, _WRITERS))
+        raise ValueError(f"mask_format: expected one of {known}, got {mask_format!r}")
+    return _WRITERS[mask_format](mask)
+
+
+def read(name: str, entries: Mapping[str, Any]) -> Tensor:
+    """The mask in any of the formats, dense, a copy.
+
+    KeyError 'mask' where there is none, TypeError where it is no tensor, RuntimeError naming a packed
+    one that does not fit together.
+    """
+    if "mask_bits" in entries and "mask" not in entries:
+        return _unpacked(name, entries)
+    mask = entries["mask"]
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"the mask of '{name}': expected a tensor, got {type(mask).__name__}")
+    if mask.layout is not torch.strided:
+        return mask.detach().to_dense()
+    return mask.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _unpacked(name: str, entries: Mapping[str, Any]) -> Tensor:
+    bits, shape = entries["mask_bits"], entries.get("mask_shape")
+    dtype = _DTYPES.get(entries.get("mask_dtype", ""))
+    sizes = shape if isinstance(shape, (tuple, list)) else (-1,)
+    fits = all(type(size) is int and size >= 0 for size in sizes) and dtype is not None
+    count = math.prod(sizes) if fits else 0
+    if (
+        not fits
+        or not isinstance(bits, Tensor)
+        or bits.dtype is not torch.uint8
+        or bits.shape != ((count + 7) // 8,)
+    ):
+        raise RuntimeError(
+            f"Error loading {name}: mask_bits, mask_shape {shape!r} and mask_dtype "
+            f"{entries.get('mask_dtype')!r} do not fit together"
+        )
+    values = numpy.unpackbits(bits.cpu().numpy(), count=count, bitorder="little")
+    return torch.from_numpy(values).view(torch.int8).reshape(sizes).to(dtype)
