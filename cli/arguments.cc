@@ -24,7 +24,11 @@ constexpr const char* kPruneExamples = R"(Examples:
   winnow prune model.safetensors -o out.safetensors -s 0.9 --scope global
   winnow prune model.safetensors -o out.safetensors -s 0.5 --level '*query*=0.9' \
                --include 're:encoder\.layer\.[0-9]+\..*weight'
-  winnow prune model.safetensors -s 0.8 --dry-run)";
+  winnow prune model.safetensors -o out.safetensors --include '*.lora_*' --force '*.ia3_l'
+  winnow prune model.safetensors -s 0.8 --dry-run -v
+By default matrices of floats are pruned, but no scales of quantized weights, masks, tables of
+positions, biases or statistics. -v lists what is left alone, and why; --include chooses among the
+rest, and --force prunes it all the same.)";
 
 constexpr const char* kVerifyExamples = R"(Examples:
   winnow verify out.safetensors --against model.safetensors
@@ -80,7 +84,11 @@ void add_settings_flags(CLI::App& app, SettingsFlags& flags) {
   add_texts(app, "--include", flags.include, "PAT",
             "Prune only what matches (glob, or re:REGEX); may be repeated")
       ->group(group);
-  add_texts(app, "--exclude", flags.exclude, "PAT", "Never prune what matches; beats --include")
+  add_texts(app, "--exclude", flags.exclude, "PAT",
+            "Never prune what matches; beats --include and --force")
+      ->group(group);
+  add_texts(app, "--force", flags.force, "PAT",
+            "Prune what matches, though the default rule leaves it alone")
       ->group(group);
   add_texts(app, "--level", flags.levels, "PAT=LEVEL",
             "Another level for what matches; the first match wins")

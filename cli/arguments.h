@@ -12,11 +12,11 @@ namespace winnow::cli {
 /// The flags that decide which values fall. Unset: not given.
 struct SettingsFlags {
   std::optional<std::string> sparsity_level, block, zeros_per_block, norm, nm, scope, nan;
-  std::vector<std::string> include, exclude, levels;
+  std::vector<std::string> include, exclude, force, levels;
 
   bool any() const {
     return sparsity_level || block || zeros_per_block || norm || nm || scope || nan ||
-           !include.empty() || !exclude.empty() || !levels.empty();
+           !include.empty() || !exclude.empty() || !force.empty() || !levels.empty();
   }
 };
 

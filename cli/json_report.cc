@@ -83,33 +83,43 @@ json report_json(const TensorReport& report) {
   object["pruned"] = !report.skipped;
   if (report.skipped) {
     object["skipped"] = skip_reason_text(*report.skipped);
+    object["reason"] = skip_reason_code(*report.skipped);
     return object;
   }
   object["sparsity_level"] = report.sparsity_level;
   object["blocks"] = report.blocks;
   object["selected_blocks"] = report.selected_blocks;
+  object["kept_rows"] = report.kept_rows;
   object["zeros_before"] = report.zeros_before;
   object["zeros_after"] = report.zeros_after;
   return object;
 }
 
 json totals_json(const PruneResult& result) {
-  uint64_t pruned = 0, values = 0, pruned_values = 0, before = 0, after = 0, blocks = 0,
-           selected = 0;
+  uint64_t pruned = 0, left_alone = 0, kept_rows = 0, values = 0, pruned_values = 0, before = 0,
+           after = 0, blocks = 0, selected = 0;
   for (const TensorReport& report : result.tensors) {
     values += report.tensor.numel();
+    left_alone += is_left_alone(report.skipped);
     if (report.skipped) continue;
     ++pruned;
+    kept_rows += report.kept_rows;
     pruned_values += report.tensor.numel();
     before += report.zeros_before;
     after += report.zeros_after;
     blocks += report.blocks;
     selected += report.selected_blocks;
   }
-  return {
-      {"tensors", result.tensors.size()}, {"pruned_tensors", pruned}, {"values", values},
-      {"pruned_values", pruned_values},   {"blocks", blocks},         {"selected_blocks", selected},
-      {"zeros_before", before},           {"zeros_after", after}};
+  return {{"tensors", result.tensors.size()},
+          {"pruned_tensors", pruned},
+          {"values", values},
+          {"pruned_values", pruned_values},
+          {"blocks", blocks},
+          {"selected_blocks", selected},
+          {"left_alone", left_alone},
+          {"kept_rows", kept_rows},
+          {"zeros_before", before},
+          {"zeros_after", after}};
 }
 
 void add_facts(json& object, const RunFacts& facts) {
@@ -185,6 +195,8 @@ std::string verify_json(const VerifyJob& job, const VerifyResult& result, const 
                  {"totals",
                   {{"tensors", result.tensors},
                    {"pruned_tensors", result.pruned_tensors},
+                   {"left_alone", result.left_alone},
+                   {"kept_rows", result.kept_rows},
                    {"pruned_values", result.values},
                    {"dropped_values", result.dropped_values},
                    {"bytes", result.bytes}}},

@@ -50,19 +50,43 @@ std::string tensor_table(const PruneSettings& settings, const PruneResult& resul
 }
 
 struct Totals {
-  uint64_t pruned = 0, values = 0, zeros_before = 0, zeros_after = 0;
+  uint64_t pruned = 0, left_alone = 0, kept_rows = 0, values = 0, zeros_before = 0, zeros_after = 0;
 };
 
 Totals totals_of(const PruneResult& result) {
   Totals totals;
   for (const TensorReport& report : result.tensors) {
+    totals.left_alone += is_left_alone(report.skipped);
     if (report.skipped) continue;
     ++totals.pruned;
+    totals.kept_rows += report.kept_rows;
     totals.values += report.tensor.numel();
     totals.zeros_before += report.zeros_before;
     totals.zeros_after += report.zeros_after;
   }
   return totals;
+}
+
+// What stands in brackets behind the number of tensors that are kept: where to look, and how many
+// of them nobody asked to keep.
+std::string kept_note(const Totals& totals, bool verbose) {
+  std::string note =
+      totals.left_alone == 0 ? "" : count_text(totals.left_alone) + " of them by the default rule";
+  if (!verbose) note += note.empty() ? "-v lists them" : "; -v lists them";
+  return note.empty() ? "" : " (" + note + ")";
+}
+
+// How many rows of which tensors the rule's guard kept.
+std::string kept_rows_text(const PruneResult& result, uint64_t total, bool verbose) {
+  if (total == 0) return "";
+  std::string text =
+      "rows     " + count_text(total) + " kept whole: their norms are divided by, and 0/0 is NaN\n";
+  for (const TensorReport& report : result.tensors) {
+    if (!verbose || report.kept_rows == 0) continue;
+    text += "         " + count_text(report.kept_rows) + " of " + escape_name(report.tensor.name) +
+            "\n";
+  }
+  return text;
 }
 
 std::string summary(const PruneJob& job, const PruneResult& result, const RunFacts& facts,
@@ -72,7 +96,8 @@ std::string summary(const PruneJob& job, const PruneResult& result, const RunFac
   std::string text = tensor_table(job.settings, result, verbose);
   text += "\ntensors  " + count_text(totals.pruned) + " pruned, " +
           count_text(result.tensors.size() - totals.pruned) + " kept as they are" +
-          (verbose ? "" : " (-v lists them)") + "\n";
+          kept_note(totals, verbose) + "\n";
+  text += kept_rows_text(result, totals.kept_rows, verbose);
   text += "values   " + count_text(totals.values) + " in the pruned tensors\n";
   text += "zeros    " + count_text(totals.zeros_after) + " of them (" +
           share_text(totals.zeros_after, totals.values) + "), " + count_text(totals.zeros_before) +
@@ -109,7 +134,8 @@ Result<PruneJob> job_from(const Arguments& arguments) {
 // The library's message, and what the tool offers where it offers something.
 Status with_hint(const Status& status) {
   const char* hint =
-      status.code() == ErrorCode::kNanValue ? " (--nan keep ranks NaN last)"
+      status.code() == ErrorCode::kNanValue    ? " (--nan keep ranks NaN last)"
+      : status.code() == ErrorCode::kLeftAlone ? " (--force prunes it all the same)"
       : status.code() == ErrorCode::kAlreadyExists || status.code() == ErrorCode::kSameFile
           ? " (--overwrite replaces it)"
           : "";

@@ -144,6 +144,7 @@ Result<PruneSettings> settings_from(const SettingsFlags& flags) {
   PruneSettings settings;
   settings.include = flags.include;
   settings.exclude = flags.exclude;
+  settings.force = flags.force;
   WINNOW_ASSIGN_OR_RETURN(settings.config, config_from(flags));
   WINNOW_ASSIGN_OR_RETURN(const bool global, choice("--scope", flags.scope, "tensor", "global"));
   WINNOW_ASSIGN_OR_RETURN(const bool keep, choice("--nan", flags.nan, "error", "keep"));
@@ -157,6 +158,7 @@ Result<PruneSettings> settings_from(const SettingsFlags& flags) {
   }
   WINNOW_RETURN_IF_ERROR(check_patterns("--include", settings.include));
   WINNOW_RETURN_IF_ERROR(check_patterns("--exclude", settings.exclude));
+  WINNOW_RETURN_IF_ERROR(check_patterns("--force", settings.force));
   for (const LevelRule& rule : settings.levels) {
     WINNOW_RETURN_IF_ERROR(check_patterns("--level", {rule.pattern}));
   }

@@ -16,7 +16,14 @@ std::string summary(const VerifyJob& job, const VerifyResult& result, const RunF
                     bool verbose) {
   std::string text = "ok       " + shown(job.pruned) + " is " + shown(job.original) + ", pruned\n";
   text += "tensors  " + count_text(result.pruned_tensors) + " pruned, " +
-          count_text(result.tensors - result.pruned_tensors) + " equal byte for byte\n";
+          count_text(result.tensors - result.pruned_tensors) + " equal byte for byte" +
+          (result.left_alone == 0
+               ? ""
+               : " (" + count_text(result.left_alone) + " of them by the default rule)") +
+          "\n";
+  if (result.kept_rows > 0) {
+    text += "rows     " + count_text(result.kept_rows) + " kept whole, as their norms ask for\n";
+  }
   text += "values   " + count_text(result.dropped_values) + " of " + count_text(result.values) +
           " dropped and +0, " + count_text(result.values - result.dropped_values) +
           " equal bit for bit\n";
@@ -29,8 +36,13 @@ std::string summary(const VerifyJob& job, const VerifyResult& result, const RunF
   return text;
 }
 
-// The library's message; where the recorded settings are at fault, how to do without them.
+// The library's message; where the recorded settings are at fault, how to do without them. Flags
+// mean today's rule: they do not help with a file of another one.
 Status with_hint(const Status& status, bool flags_given) {
+  if (status.code() == ErrorCode::kOtherRule) {
+    return Status(status.code(), std::string(status.message()) +
+                                     " (verify it with the winnow that winnow.version names)");
+  }
   const bool settings =
       status.code() == ErrorCode::kInvalidArgument || status.code() == ErrorCode::kBadSettings;
   if (!settings || flags_given) return status;

@@ -32,7 +32,7 @@ PruneSettings make_settings(double level, std::pair<uint64_t, uint64_t> block,
                             std::optional<uint64_t> zeros,
                             std::optional<std::pair<uint64_t, uint64_t>> nm, bool l2, bool global,
                             bool keep_nan, std::vector<std::string> include,
-                            std::vector<std::string> exclude,
+                            std::vector<std::string> exclude, std::vector<std::string> force,
                             const std::vector<std::pair<std::string, double>>& levels) {
   PruneSettings settings{.config = {.sparsity_level = level,
                                     .sparse_block_shape = {block.first, block.second},
@@ -41,6 +41,7 @@ PruneSettings make_settings(double level, std::pair<uint64_t, uint64_t> block,
                          .scope = global ? Scope::kGlobal : Scope::kTensor,
                          .include = std::move(include),
                          .exclude = std::move(exclude),
+                         .force = std::move(force),
                          .nan = keep_nan ? NanPolicy::kKeep : NanPolicy::kError};
   if (nm) settings.config = nm_config(nm->first, nm->second, settings.config.norm);
   for (const auto& [pattern, rule] : levels) settings.levels.push_back({pattern, rule});
@@ -78,9 +79,12 @@ nb::dict report_dict(const TensorReport& report) {
   nb::dict result = tensor_dict(report.tensor);
   result["skipped"] =
       report.skipped ? nb::object(text(skip_reason_text(*report.skipped))) : nb::none();
+  result["reason"] =
+      report.skipped ? nb::object(text(skip_reason_code(*report.skipped))) : nb::none();
   result["sparsity_level"] = report.sparsity_level;
   result["blocks"] = report.blocks;
   result["selected_blocks"] = report.selected_blocks;
+  result["kept_rows"] = report.kept_rows;
   result["zeros_before"] = report.zeros_before;
   result["zeros_after"] = report.zeros_after;
   return result;
@@ -185,6 +189,8 @@ nb::dict verify(const nb::bytes& pruned, const nb::bytes& original, const PruneS
   result["settings"] = config_text(checked.settings);
   result["tensors"] = checked.tensors;
   result["pruned_tensors"] = checked.pruned_tensors;
+  result["left_alone"] = checked.left_alone;
+  result["kept_rows"] = checked.kept_rows;
   result["values"] = checked.values;
   result["dropped_values"] = checked.dropped_values;
   result["bytes"] = checked.bytes;
@@ -198,7 +204,7 @@ void bind_files(nb::module_& m) {
   nb::class_<PruneSettings>(m, "Settings", "Which values fall, checked.")
       .def(nb::new_(&make_settings), nb::kw_only(), "sparsity_level"_a, "block"_a,
            "zeros_per_block"_a.none(), "nm"_a.none(), "l2"_a, "global_scope"_a, "keep_nan"_a,
-           "include"_a, "exclude"_a, "levels"_a)
+           "include"_a, "exclude"_a, "force"_a, "levels"_a)
       .def_prop_ro("text", &config_text, "The settings as they stand in a file's metadata, JSON.");
   m.def("prune_file", &prune, "input"_a, "output"_a, "settings"_a, "overwrite"_a, "dry_run"_a,
         "threads"_a, "listener"_a.none(), "Prunes a file to another.");

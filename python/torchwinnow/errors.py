@@ -2,7 +2,8 @@
 
 | code                                   | exception                                                 |
 |----------------------------------------|-----------------------------------------------------------|
-| InvalidArgument, UnavailableLevel      | ValueError                                                |
+| InvalidArgument, UnavailableLevel,     | ValueError                                                |
+| LeftAlone                              |                                                           |
 | UnknownTensor                          | UnknownTensorError, a KeyError                            |
 | AlreadyExists, SameFile                | FileExistsError                                           |
 | CheckFailed                            | VerificationError, a WinnowError                          |
@@ -10,8 +11,9 @@
 | NotDurable, InputChanged, Busy,        | OSError                                                   |
 | UnsupportedFile                        |                                                           |
 | OutOfMemory                            | MemoryError                                               |
-| NanValue, BadSettings, and each way in | WinnowError, a ValueError                                 |
-| which a file can be malformed          |                                                           |
+| NanValue, BadSettings, OtherRule, and  | WinnowError, a ValueError                                 |
+| each way in which a file can be        |                                                           |
+| malformed                              |                                                           |
 
 An interrupted call raises what its signal raises: KeyboardInterrupt for Ctrl-C.
 """
@@ -43,6 +45,7 @@ class UnknownTensorError(KeyError):
 _KINDS: dict[str, type[Exception]] = {
     "InvalidArgument": ValueError,
     "UnavailableLevel": ValueError,
+    "LeftAlone": ValueError,
     "UnknownTensor": UnknownTensorError,
     "CheckFailed": VerificationError,
     "OutOfMemory": MemoryError,
@@ -59,6 +62,8 @@ _SYSTEM = {
 _HINTS = {
     "AlreadyExists": " (overwrite=True replaces it)",
     "SameFile": " (overwrite=True replaces it)",
+    "LeftAlone": " (force prunes it all the same)",
+    "OtherRule": " (verify it with the winnow that winnow.version names)",
     "NanValue": " (nan='keep' ranks NaN last)",
 }
 

@@ -15,12 +15,15 @@ defaults. Which values fall:
                      sparsity_level, block and zeros_per_block itself and excludes them
     scope            "tensor" or "global": spend the level on each tensor, or once on all ["tensor"]
     nan              "error" or "keep": stop at a NaN, or rank NaN above all numbers ["error"]
-    include          patterns: prune only what matches [every floating-point tensor of rank 2 or more]
-    exclude          patterns: never prune what matches; beats include
+    include          patterns: prune only what matches, within the default rule [all that it takes]
+    exclude          patterns: never prune what matches; beats include and force
+    force            patterns: prune what matches even where the default rule leaves it alone
     levels           {pattern: sparsity_level}: other levels for what matches; the first match wins
 
 A pattern is a shell glob, or a regular expression after "re:"; it matches the whole name. Tensors
-of F32, F64, F16 and BF16 are pruned, all others copied. Paths are str or os.PathLike.
+of F32, F64, F16 and BF16 are pruned, all others copied. So are those that the default rule leaves alone:
+vectors, scales of quantized weights, masks, tables of positions, ... (docs/selection.md); `skipped` of
+their reports says why. Paths are str or os.PathLike.
 
 How it runs:
 
@@ -57,9 +60,11 @@ class TensorReport:
     values: int  #: number of elements
     bytes: int  #: of data
     skipped: str | None  #: why it was copied as it is; None: it was pruned
+    reason: str | None  #: the same in one word that does not change: "excluded", "vector", ...
     sparsity_level: float  #: asked for; this and what follows is 0 where the tensor was skipped
     blocks: int
     selected_blocks: int
+    kept_rows: int  #: that would have fallen whole, and whose norms weight_norm divides by
     zeros_before: int  #: values that were 0
     zeros_after: int  #: values that are 0
 
@@ -80,6 +85,11 @@ class PruneReport:
     @property
     def pruned_tensors(self) -> int:
         return sum(tensor.skipped is None for tensor in self.tensors)
+
+    @property
+    def kept_rows(self) -> int:
+        """Rows of the pruned tensors that would have fallen whole, and were kept."""
+        return sum(tensor.kept_rows for tensor in self.tensors)
 
     @property
     def pruned_values(self) -> int:
@@ -153,6 +163,8 @@ class VerifyReport:
     settings: dict[str, Any]  #: those that the check was made with
     tensors: int
     pruned_tensors: int
+    left_alone: int  #: of the others, those that the default rule keeps out
+    kept_rows: int  #: of the pruned tensors: rows that would have fallen whole
     values: int  #: of the pruned tensors
     dropped_values: int  #: all +0.0 in the pruned file
     bytes: int  #: of data, compared
@@ -172,6 +184,7 @@ def prune_file(
     nan: str = "error",
     include: str | Iterable[str] | None = (),
     exclude: str | Iterable[str] | None = (),
+    force: str | Iterable[str] | None = (),
     levels: Mapping[str, float] | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -190,8 +203,8 @@ def prune_file(
         dst: where the result goes; may be left out of a dry run.
         overwrite: replace `dst` where it exists; it may be `src` itself.
         dry_run: read and compute everything, write nothing.
-        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, levels:
-            which values fall; see the module's text (`help(torchwinnow.files)`).
+        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, force,
+            levels: which values fall; see the module's text (`help(torchwinnow.files)`).
         threads, progress: how it runs; see there too.
 
     Returns:
@@ -200,13 +213,14 @@ def prune_file(
     Raises:
         TypeError, ValueError: for arguments without meaning, before any file is opened.
         UnknownTensorError (a KeyError): for a pattern that matches no tensor.
+        ValueError: for a pattern of include or levels all of whose tensors the default rule leaves alone.
         FileExistsError: where `dst` exists.
         OSError: FileNotFoundError, PermissionError and others, as the system says.
         WinnowError (a ValueError): for a malformed file, or a NaN.
         MemoryError, KeyboardInterrupt.
     """
     settings = _settings(
-        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, levels
+        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, force, levels
     )
     if dst is None and not dry_run:
         raise ValueError("dst: expected a path (or dry_run=True)")
@@ -223,7 +237,7 @@ def prune_file(
         **done,
     )
     if report.pruned_tensors == 0:
-        warnings.warn(f"{report.src}: no tensor was pruned", stacklevel=2)
+        warnings.warn(f"{report.src}: no tensor was pruned (`skipped` of its tensors says why)", stacklevel=2)
     return report
 
 
@@ -263,6 +277,7 @@ def verify_file(
     nan: str | None = None,
     include: str | Iterable[str] | None = (),
     exclude: str | Iterable[str] | None = (),
+    force: str | Iterable[str] | None = (),
     levels: Mapping[str, float] | None = None,
     threads: int | None = None,
     progress: bool | None = None,
@@ -273,8 +288,8 @@ def verify_file(
 
     Args:
         pruned, original: the two files.
-        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, levels: as of
-            prune_file. Where none is given, the settings that `pruned` records are used.
+        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, force, levels: as
+            of prune_file. Where none is given, the settings that `pruned` records are used.
         threads, progress: see the module's text (`help(torchwinnow.files)`).
 
     Returns:
@@ -283,12 +298,14 @@ def verify_file(
     Raises:
         VerificationError (a WinnowError): for the first difference, naming tensor, index and values.
         ValueError: where `pruned` records no settings and none are given.
+        WinnowError (a ValueError): where it records settings of another default rule.
         Otherwise as prune_file.
     """
     given = (sparsity_level, block, zeros_per_block, norm, nm, scope, nan, levels)
     include, exclude = _arguments.texts("include", include), _arguments.texts("exclude", exclude)
+    force = _arguments.texts("force", force)
     settings = None
-    if include or exclude or any(value is not None for value in given):
+    if include or exclude or force or any(value is not None for value in given):
         settings = _settings(
             sparsity_level,
             block,
@@ -299,6 +316,7 @@ def verify_file(
             "error" if nan is None else nan,
             include,
             exclude,
+            force,
             levels,
         )
     workers = _arguments.threads(threads)
@@ -321,6 +339,7 @@ def _settings(
     nan: Any,
     include: Any,
     exclude: Any,
+    force: Any,
     levels: Any,
 ) -> _core.Settings:
     """The settings that the arguments ask for, with the tool's defaults where they do not."""
@@ -346,6 +365,7 @@ def _settings(
         keep_nan=_arguments.choice("nan", nan, "error", "keep"),
         include=_arguments.texts("include", include),
         exclude=_arguments.texts("exclude", exclude),
+        force=_arguments.texts("force", force),
         levels=_levels(levels),
     )
 

@@ -16,6 +16,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "AlreadyExists";
     case ErrorCode::kSameFile:
       return "SameFile";
+    case ErrorCode::kLeftAlone:
+      return "LeftAlone";
     case ErrorCode::kCheckFailed:
       return "CheckFailed";
     case ErrorCode::kIoError:
@@ -36,6 +38,8 @@ std::string_view error_code_name(ErrorCode code) noexcept {
       return "NanValue";
     case ErrorCode::kBadSettings:
       return "BadSettings";
+    case ErrorCode::kOtherRule:
+      return "OtherRule";
     case ErrorCode::kFileTooShort:
       return "FileTooShort";
     case ErrorCode::kHeaderTooLarge:

@@ -104,7 +104,7 @@ Result<MaskStats> MaskMaker::mask_by_threshold(const PlanEntry& entry, std::span
   return selection.write_mask(0, view, mask, in_.threads);
 }
 
-Result<std::span<const uint8_t>> MaskMaker::mask(const PlanEntry& entry, MaskStats& stats) {
+Result<std::span<const uint8_t>> MaskMaker::mask(const PlanEntry& entry, GuardedStats& stats) {
   const std::span<uint8_t> mask(reinterpret_cast<uint8_t*>(mask_.data()), entry.shape.numel());
   const auto compute = [&]() -> Result<MaskStats> {
     if (!global_ && in_.road == MaskRoad::kThreshold) return mask_by_threshold(entry, mask);
@@ -114,7 +114,12 @@ Result<std::span<const uint8_t>> MaskMaker::mask(const PlanEntry& entry, MaskSta
   };
   const Result<MaskStats> result = compute();
   if (!result.ok()) return result.status().with_context(label(entry));
-  stats = *result;
+  stats = {*result, {}};
+  if (entry.guard) {
+    StageTimer timer(in_.seconds.mask);
+    stats.kept = keep_whole_slices(values_.data(), tensor_of(entry).dtype, mask, *entry.guard);
+    stats.mask.dropped_values -= stats.kept.values;
+  }
   return std::span<const uint8_t>(mask);
 }
 

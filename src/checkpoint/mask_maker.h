@@ -19,6 +19,12 @@ struct LoadedValues {
   uint64_t zeros = 0;
 };
 
+/// What a mask dropped, and what was kept of it by the plan entry's guard.
+struct GuardedStats {
+  MaskStats mask;  ///< dropped_values without those that were kept
+  KeptSlices kept;
+};
+
 /// How the mask of one tensor comes about; the roads lead to the same bytes. A global scope has but
 /// the second.
 enum class MaskRoad {
@@ -52,9 +58,9 @@ class MaskMaker {
   /// NanPolicy::kError.
   Result<LoadedValues> load(const PlanEntry& entry);
 
-  /// The mask of the values that were loaded last, which are those of `entry`; counts in `stats`.
-  /// It stays valid until the next call.
-  Result<std::span<const uint8_t>> mask(const PlanEntry& entry, MaskStats& stats);
+  /// The mask of the values that were loaded last, which are those of `entry`, under its guard;
+  /// counts in `stats`. It stays valid until the next call.
+  Result<std::span<const uint8_t>> mask(const PlanEntry& entry, GuardedStats& stats);
 
  private:
   Result<RawBuffer> allocate(const PlanEntry& entry, uint64_t bytes) const;

@@ -152,11 +152,12 @@ Status Pruner::run() {
 
 Status Pruner::prune_tensor(MaskMaker& maker, const PlanEntry& entry, TensorReport& report) {
   WINNOW_ASSIGN_OR_RETURN(const LoadedValues values, maker.load(entry));
-  MaskStats stats;
+  GuardedStats stats;
   WINNOW_ASSIGN_OR_RETURN(const std::span<const uint8_t> mask, maker.mask(entry, stats));
   report.sparsity_level = entry.config.sparsity_level;
-  report.blocks = stats.blocks;
-  report.selected_blocks = stats.selected_blocks;
+  report.blocks = stats.mask.blocks;
+  report.selected_blocks = stats.mask.selected_blocks;
+  report.kept_rows = stats.kept.slices;
   report.zeros_before = values.zeros;
   return apply_and_write(report.tensor, values.bytes, mask, report.zeros_after);
 }

@@ -6,6 +6,7 @@
 
 #include "base/status_macros.h"
 #include "winnow/base/checked.h"
+#include "winnow/core/default_selection.h"
 
 namespace winnow {
 namespace {
@@ -52,12 +53,14 @@ json to_json(const PruneSettings& settings) {
   }
   return {{"block", {config.sparse_block_shape.rows, config.sparse_block_shape.cols}},
           {"exclude", sorted_unique(settings.exclude)},
+          {"force", sorted_unique(settings.force)},
           {"include", sorted_unique(settings.include)},
           {"level", config.sparsity_level + 0.0},
           {"levels", std::move(rules)},
           {"nan", settings.nan == NanPolicy::kKeep ? "keep" : "error"},
           {"nm", nm ? json(*nm) : json(nullptr)},
           {"norm", config.norm == Norm::kL2 ? "l2" : "l1"},
+          {"rule", kDefaultRule},
           {"scope", settings.scope == Scope::kGlobal ? "global" : "tensor"},
           {"zeros_per_block", zeros ? json(*zeros) : json("all")}};
 }
@@ -70,6 +73,21 @@ class FieldReader {
   const Status& status() const { return status_; }
 
   double level() { return number(field("level"), "level"); }
+
+  // Ok, or kOtherRule. Older texts have neither rule nor force.
+  Status rule() {
+    const json& value = field("rule");
+    if (value == kDefaultRule) return Status();
+    const bool none = value.is_null() && field("force").is_null();
+    if (!none && !value.is_number_unsigned())
+      return bad_settings("field 'rule': expected a number");
+    return Status(ErrorCode::kOtherRule,
+                  "expected rule " + std::to_string(kDefaultRule) +
+                      " of the default selection, found " +
+                      (none ? "none: an older winnow recorded it, which pruned other tensors"
+                            : "rule " + std::to_string(value.get<uint64_t>()) +
+                                  ", under which other tensors are pruned"));
+  }
 
   uint64_t unsigned_field(const json& value, const char* name) {
     if (!value.is_number_unsigned()) fail(name, "a number of at least 0");
@@ -105,6 +123,11 @@ class FieldReader {
       if (value.is_string()) result.push_back(value.get<std::string>());
     }
     return result;
+  }
+
+  // The same, where older texts have none.
+  std::vector<std::string> optional_patterns(const char* name) {
+    return field(name).is_null() ? std::vector<std::string>() : patterns(name);
   }
 
   std::vector<LevelRule> levels() {
@@ -198,10 +221,12 @@ Result<PruneSettings> parse_config_text(std::string_view text) {
       .scope = reader.choice("scope", "tensor", "global") ? Scope::kGlobal : Scope::kTensor,
       .include = reader.patterns("include"),
       .exclude = reader.patterns("exclude"),
+      .force = reader.optional_patterns("force"),
       .levels = reader.levels(),
       .nan = reader.choice("nan", "error", "keep") ? NanPolicy::kKeep : NanPolicy::kError,
   };
   WINNOW_RETURN_IF_ERROR(reader.status());
+  WINNOW_RETURN_IF_ERROR(reader.rule());
   if (Status status = validate(settings); !status.ok()) {
     return bad_settings(std::string(status.message()));
   }

@@ -162,6 +162,7 @@ Status Verifier::run() {
     WINNOW_RETURN_IF_ERROR(entry.skipped ? check_copied_tensor(tensors[entry.tensor])
                                          : check_pruned_tensor(maker, entry));
     ++result_.tensors;
+    result_.left_alone += is_left_alone(entry.skipped);
   }
   WINNOW_RETURN_IF_ERROR(original_.check_unchanged());
   return pruned_.check_unchanged();
@@ -169,11 +170,12 @@ Status Verifier::run() {
 
 Status Verifier::check_pruned_tensor(MaskMaker& maker, const PlanEntry& entry) {
   WINNOW_ASSIGN_OR_RETURN(const LoadedValues values, maker.load(entry));
-  MaskStats stats;
+  GuardedStats stats;
   WINNOW_ASSIGN_OR_RETURN(const std::span<const uint8_t> mask, maker.mask(entry, stats));
   ++result_.pruned_tensors;
   result_.values += mask.size();
-  result_.dropped_values += stats.dropped_values;
+  result_.dropped_values += stats.mask.dropped_values;
+  result_.kept_rows += stats.kept.slices;
   return check_values(original_.header().tensors()[entry.tensor], values.bytes, mask);
 }
 

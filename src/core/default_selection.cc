@@ -46,7 +46,7 @@ constexpr Row kTable[] = {
     companion("scales", {"qweight", "weight", "codes"}),      // GPTQ, AWQ, MLX, AQLM, FLUTE
     companion("biases", {"weight"}),                          // MLX affine
     companion("qzeros", {"qweight"}),                         // GPTQ, AWQ: integers as a rule
-    companion("zeros", {"qweight", "weight"}),                //
+    companion("zeros", {"qweight"}),                          //
     companion("scale", {"W_q", "weight"}),                    // HQQ
     companion("zero", {"W_q"}),                               // HQQ
     companion("codebooks", {"codes"}),                        // AQLM
@@ -60,7 +60,7 @@ constexpr Row kTable[] = {
     companion("*_scales", {"*", "*_packed", "*_blocks"}),     // EETQ, gpt-oss
     companion("*_scale_inv", {"*"}),                          // FP8 by blocks
     companion("*_scale_2", {"*"}),                            // ModelOpt's NVFP4
-    companion("*_global_scale", {"*", "*_packed"}),           // compressed-tensors' NVFP4
+    companion("*_global_scale", {"*_packed"}),                // compressed-tensors' NVFP4
     companion("*_zero_point", {"*", "*_packed", "*_qdata"}),  // compressed-tensors, torchao
     companion("*._scale", {"*._data"}),                       // Quanto
     companion("*._shift", {"*._data"}),                       //
@@ -68,50 +68,50 @@ constexpr Row kTable[] = {
     // Magnitudes. One of them at 0 is a row at 0, whatever its direction.
     {"*_g", kMagnitude, Sizes::kAny, Beside::kRows, {"*_v"}},
     {"original0", kMagnitude, Sizes::kAny, Beside::kRows, {"original1"}},
-    {"*lora_magnitude_vector", kMagnitude},
-    {"*lora_magnitude_vector.weight", kMagnitude},
+    {"lora_magnitude_vector", kMagnitude},
+    {"lora_magnitude_vector.weight", kMagnitude},
     {"dora_scale", kMagnitude},
-    {"*ia3_l", kMagnitude},
-    {"*boft_s", kMagnitude},
+    {"ia3_l", kMagnitude},
+    {"boft_s", kMagnitude},
 
     // Masks, of attention and of torch.nn.utils.prune. A bias of GPT-2's is one by its shape.
     {"bias", kMask, Sizes::kSquares},
     {"mask", kMask},
     {"*_mask", kMask},
-    {"*attn_bias", kMask, Sizes::kSquares},
+    {"attn_bias", kMask, Sizes::kSquares},
     {"tril", kMask},
 
     // Positions and angles that a formula gives.
-    {"*cos_cached", kPositions},
-    {"*sin_cached", kPositions},
-    {"*cos_cache", kPositions},
+    {"cos_cached", kPositions},
+    {"sin_cached", kPositions},
+    {"cos_cache", kPositions},
     {"*sin_cache", kPositions},
-    {"*freqs_cis", kPositions},
-    {"*freqs_cos", kPositions},
-    {"*freqs_sin", kPositions},
+    {"freqs_cis", kPositions},
+    {"freqs_cos", kPositions},
+    {"freqs_sin", kPositions},
     {"*inv_freq", kPositions},
-    {"*rope.freqs", kPositions},
-    {"*rotary_emb.freqs", kPositions},
-    {"*position_ids", kPositions},
+    {"rope.freqs", kPositions},
+    {"rotary_emb.freqs", kPositions},
+    {"position_ids", kPositions},
     {"*attn.embed_positions", kPositions},                // GPT-J, CodeGen
-    {"*embed_positions.weights", kPositions},             // M2M100, XGLM, Speech2Text
+    {"embed_positions.weights", kPositions},              // M2M100, XGLM, Speech2Text
     {"pe", kPositions},                                   // the tutorial's sines and cosines
     {"positional_embedding", kPositions, Sizes::kPairs},  // SAM; CLIP's is trained and has rows
     {"positional_encoding_gaussian_matrix", kPositions},  // SAM's first name for it
     // VideoPrism; that of BLIP, which has no such neighbour, is trained.
     {"position_embedding", kPositions, Sizes::kAny, Beside::kAnything, {"cls_emb"}},
-    {"pos_idx_to_embed", kPositions},        // Florence 2
-    {"*relative_coords_table", kPositions},  // Swin V2
+    {"pos_idx_to_embed", kPositions},       // Florence 2
+    {"relative_coords_table", kPositions},  // Swin V2
     {"alibi", kPositions},
     {"alibi_slopes", kPositions},
 
     // What a normalization has measured; the vectors of spectral_norm's power iteration.
-    {"*running_mean", kStatistics},
-    {"*running_var", kStatistics},
+    {"running_mean", kStatistics},
+    {"running_var", kStatistics},
     {"norm_mean", kStatistics},  // RADIO: of its pixels
     {"norm_std", kStatistics},
-    {"*pixel_mean", kStatistics},
-    {"*pixel_std", kStatistics},
+    {"pixel_mean", kStatistics},
+    {"pixel_std", kStatistics},
     {"*_u", kStatistics, Sizes::kAny, Beside::kAnything, {"*_orig"}},
     {"*_v", kStatistics, Sizes::kAny, Beside::kAnything, {"*_orig"}},
     {"_u", kStatistics, Sizes::kAny, Beside::kAnything, {"_v"}},
@@ -131,29 +131,43 @@ constexpr Row kTable[] = {
     {"diagonal_decay", kConstant},
     {"weight_integer", kConstant, Sizes::kAny, Beside::kAnything, {"weight"}},  // I-BERT
     {"*dct.transform.transform.weights", kConstant},                            // CSATv2
-    {"*mel_scale.fb", kConstant},                                               // torchaudio
+    {"mel_scale.fb", kConstant},                                                // torchaudio
     {"featurizer.fb", kConstant},                                               // NeMo
     {"mel_filters", kConstant},
     {"mel_basis", kConstant},
+    {"dct_mat", kConstant},               // torchaudio's MFCC
+    {"forward_basis", kConstant},         // Tacotron 2, WaveGlow
+    {"inverse_basis", kConstant},         //
+    {"forward_basis_buffer", kConstant},  // Silero VAD
+    {"resample_filter", kConstant},       // StyleGAN 2 and 3, EDM
+    {"noise_const", kConstant},           //
+    {"blur.kernel", kConstant},           //
+    {"anchors", kConstant},               // YOLOv5
+    {"anchor_grid", kConstant},           //
     {"*.0.base", kConstant, Sizes::kAny, Beside::kAnything, {"*.original"}},  // torch's orthogonal
 
-    // Adapters' projections that are drawn once and never trained.
-    {"*vera_A", kFrozen},
-    {"*vera_B", kFrozen},
-    {"*randlora_A", kFrozen},
-    {"*randlora_B", kFrozen},
+    // Projections that are drawn once and never trained: of peft's adapters, and one more.
+    {"vera_A", kFrozen},
+    {"vera_B", kFrozen},
+    {"randlora_A", kFrozen},
+    {"randlora_B", kFrozen},
+    {"projection_matrix", kFrozen},  // Performer
 
+    // A zero of these is another value where they are used.
     {"*.original", kZeroIsNotZero, Sizes::kAny, Beside::kAnything, {"*.0.base"}},  // orthogonal
-    {"*vblora_logits_A", kZeroIsNotZero},
-    {"*vblora_logits_B", kZeroIsNotZero},
+    {"vblora_logits_A", kZeroIsNotZero},
+    {"vblora_logits_B", kZeroIsNotZero},
+    {"A_log", kZeroIsNotZero},       // Mamba's decays are exponentials, and the two below
+    {"log_A_real", kZeroIsNotZero},  // S4
+    {"time_decay", kZeroIsNotZero},  // RWKV
 
     // Biases of more than one row: of experts (gpt-oss), of attention heads.
     {"bias", kBias, Sizes::kMatrix},
     {"*_bias", kBias, Sizes::kMatrix},
     {"biases", kBias},
     {"*_biases", kBias},
-    {"*pos_bias_u", kBias},
-    {"*pos_bias_v", kBias},
+    {"pos_bias_u", kBias},
+    {"pos_bias_v", kBias},
 };
 
 // Tensors whose norm is divided by, and what stands beside them.
@@ -277,6 +291,8 @@ std::string_view left_alone_code(LeftAlone reason) noexcept {
   static_assert(std::size(kCodes) == static_cast<size_t>(kVector) + 1);
   return kCodes[static_cast<size_t>(reason)];
 }
+
+bool can_be_forced(LeftAlone reason) noexcept { return reason != kDType && reason != kEmpty; }
 
 std::vector<DefaultChoice> default_selection(std::span<const TensorFacts> tensors) {
   const Selection selection(tensors);

@@ -60,6 +60,12 @@ PruneSettings including(std::vector<std::string> patterns) {
   return settings;
 }
 
+PruneSettings forcing(std::vector<std::string> patterns) {
+  PruneSettings settings;
+  settings.force = std::move(patterns);
+  return settings;
+}
+
 TEST(MakePlan, FollowsTheOrderOfTheData) {
   const auto tensors = model();
   std::vector<std::string> names;
@@ -68,13 +74,13 @@ TEST(MakePlan, FollowsTheOrderOfTheData) {
 }
 
 TEST(MakePlan, PrunesFloatingPointTensorsOfTwoDimensionsByDefault) {
-  EXPECT_EQ(reasons({}),
-            (std::map<std::string, std::string>{{"bias", "fewer than 2 dimensions"},
-                                                {"emb.weight", ""},
-                                                {"half", ""},
-                                                {"ids", "dtype cannot be pruned"},
-                                                {"none", "no elements"},
-                                                {"scalar", "fewer than 2 dimensions"}}));
+  EXPECT_EQ(reasons({}), (std::map<std::string, std::string>{
+                             {"bias", "fewer than 2 dimensions larger than 1"},
+                             {"emb.weight", ""},
+                             {"half", ""},
+                             {"ids", "dtype cannot be pruned"},
+                             {"none", "no elements"},
+                             {"scalar", "fewer than 2 dimensions larger than 1"}}));
 }
 
 TEST(MakePlan, FoldsShapesIntoMatrices) {
@@ -84,21 +90,87 @@ TEST(MakePlan, FoldsShapesIntoMatrices) {
   }
 }
 
-TEST(MakePlan, IncludeSelectsAnyRankButNoOtherDtype) {
-  EXPECT_EQ(reasons(including({"bias", "scalar", "ids"})),
-            (std::map<std::string, std::string>{{"bias", ""},
-                                                {"emb.weight", "not included"},
+TEST(MakePlan, IncludeNarrowsWithinTheDefaultSelection) {
+  EXPECT_EQ(reasons(including({"[be]*", "ids"})),
+            (std::map<std::string, std::string>{{"bias", "fewer than 2 dimensions larger than 1"},
+                                                {"emb.weight", ""},
                                                 {"half", "not included"},
                                                 {"ids", "dtype cannot be pruned"},
                                                 {"none", "not included"},
+                                                {"scalar", "not included"}}));
+}
+
+TEST(MakePlan, ForceSelectsAnyRankButNoOtherDtype) {
+  EXPECT_EQ(reasons(forcing({"bias", "scalar", "ids", "none"})),
+            (std::map<std::string, std::string>{{"bias", ""},
+                                                {"emb.weight", ""},
+                                                {"half", ""},
+                                                {"ids", "dtype cannot be pruned"},
+                                                {"none", "no elements"},
                                                 {"scalar", ""}}));
 }
 
-TEST(MakePlan, ExcludeBeatsInclude) {
-  PruneSettings settings = including({"*"});
-  settings.exclude = {"emb*"};
-  EXPECT_EQ(reasons(settings)["emb.weight"], "excluded");
+TEST(MakePlan, WhatIsForcedIsIncluded) {
+  PruneSettings settings = forcing({"bias"});
+  settings.include = {"emb*"};
   EXPECT_EQ(reasons(settings)["bias"], "");
+  EXPECT_EQ(reasons(settings)["emb.weight"], "");
+  EXPECT_EQ(reasons(settings)["half"], "not included");
+}
+
+TEST(MakePlan, ExcludeBeatsIncludeAndForce) {
+  PruneSettings settings = including({"*"});
+  settings.exclude = {"emb*", "scalar"};
+  settings.force = {"bias", "scalar"};
+  EXPECT_EQ(reasons(settings)["emb.weight"], "excluded");
+  EXPECT_EQ(reasons(settings)["scalar"], "excluded");
+  EXPECT_EQ(reasons(settings)["bias"], "");
+}
+
+TEST(MakePlan, APatternThatTheRuleLeavesEmptyHandedIsAnError) {
+  const auto tensors = model();
+  const Status status = make_plan(tensors, including({"emb*", "[bis]*s"})).status();
+  EXPECT_EQ(status.code(), ErrorCode::kLeftAlone);
+  EXPECT_EQ(status.message(),
+            "include pattern '[bis]*s' matches only what the default selection leaves alone "
+            "('bias': fewer than 2 dimensions larger than 1)");
+  PruneSettings level;
+  level.levels = {{"*", 0.5}, {"bias", 0.25}};
+  EXPECT_EQ(make_plan(tensors, level).status().code(), ErrorCode::kLeftAlone);
+  EXPECT_THAT(std::string(make_plan(tensors, level).status().message()),
+              HasSubstr("level pattern 'bias' matches only what"));
+  level.force = {"bias"};
+  EXPECT_TRUE(make_plan(tensors, level).ok());
+  // Not where force takes one in, nor where nothing could.
+  PruneSettings forced = including({"bias"});
+  forced.force = {"bi*"};
+  EXPECT_TRUE(make_plan(tensors, forced).ok());
+  EXPECT_TRUE(make_plan(tensors, including({"ids", "none"})).ok());
+}
+
+TEST(MakePlan, GuardsRowsOfDirectionsUnlessForced) {
+  const std::vector<TensorInfo> tensors = {tensor("weight_g", DType::kF32, {4, 1, 1}, 0, 16),
+                                           tensor("weight_v", DType::kF32, {4, 2, 3}, 16, 112),
+                                           tensor("w", DType::kF32, {4, 2}, 112, 144)};
+  const std::vector<PlanEntry> plan = make_plan(tensors, {}).value();
+  EXPECT_EQ(plan[0].skipped, SkipReason(LeftAlone::kMagnitude));
+  EXPECT_EQ(plan[1].skipped, std::nullopt);
+  EXPECT_EQ(plan[1].guard, (SliceShape{1, 4, 6}));
+  EXPECT_EQ(plan[2].guard, std::nullopt);
+  const std::vector<PlanEntry> forced = make_plan(tensors, forcing({"weight_*"})).value();
+  EXPECT_EQ(forced[0].skipped, std::nullopt);
+  EXPECT_EQ(forced[1].guard, std::nullopt);
+}
+
+TEST(MakePlan, NamesReasonsForProgramsToo) {
+  EXPECT_EQ(skip_reason_code(PatternReason::kExcluded), "excluded");
+  EXPECT_EQ(skip_reason_code(PatternReason::kNotIncluded), "not_included");
+  EXPECT_EQ(skip_reason_code(LeftAlone::kMask), "mask");
+  EXPECT_TRUE(is_left_alone(LeftAlone::kMask));
+  EXPECT_FALSE(is_left_alone(LeftAlone::kDType));
+  EXPECT_FALSE(is_left_alone(LeftAlone::kEmpty));
+  EXPECT_FALSE(is_left_alone(PatternReason::kExcluded));
+  EXPECT_FALSE(is_left_alone(std::nullopt));
 }
 
 TEST(MakePlan, TheFirstLevelRuleThatMatchesWins) {
@@ -113,13 +185,33 @@ TEST(MakePlan, TheFirstLevelRuleThatMatchesWins) {
 TEST(MakePlan, APatternThatMatchesNothingNamesTheNearest) {
   const auto tensors = model();
   PruneSettings by_include = including({"*", "embb.weight"}), by_exclude, by_level;
+  const PruneSettings by_force = forcing({"embb.weight"});
   by_exclude.exclude = {"embb.weight"};
   by_level.levels = {{"embb.weight", 0.5}};
-  for (const PruneSettings& settings : {by_include, by_exclude, by_level}) {
+  for (const PruneSettings& settings : {by_include, by_exclude, by_force, by_level}) {
     const Status status = make_plan(tensors, settings).status();
     EXPECT_EQ(status.code(), ErrorCode::kUnknownTensor);
     EXPECT_THAT(std::string(status.message()), HasSubstr("nearest: 'emb.weight'"));
     EXPECT_THAT(std::string(status.message()), HasSubstr("'embb.weight'"));
+  }
+}
+
+// What a glob says of a name with brackets that was meant as it stands.
+std::string bracket_message(const std::string& pattern) {
+  const std::vector<TensorInfo> tensors = {tensor("blocks[0].w", DType::kF32, {2, 2}, 0, 16),
+                                           tensor("blocks[1].w", DType::kF32, {2, 2}, 16, 32)};
+  return std::string(make_plan(tensors, including({pattern})).status().message());
+}
+
+TEST(MakePlan, SaysHowToEscapeTheBracketsOfAName) {
+  EXPECT_EQ(bracket_message("blocks[0].w"),
+            "include pattern 'blocks[0].w': expected a match among 2 tensors, found none; "
+            "'[0]' is a pattern; escape it: 'blocks\\[0\\].w'");
+  EXPECT_THAT(bracket_message("blocks[1].*"), HasSubstr("escape it: 'blocks\\[1\\].*'"));
+  EXPECT_EQ(bracket_message("blocks\\[0\\].w"), "");
+  EXPECT_EQ(bracket_message("re:blocks\\[0\\].w"), "");
+  for (const char* other : {"blocks[2].w", "blokcs[0].w", "re:blocks[0].w", "blocks0.w"}) {
+    EXPECT_THAT(bracket_message(other), HasSubstr("nearest: 'blocks[")) << other;
   }
 }
 

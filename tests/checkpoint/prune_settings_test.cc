@@ -9,8 +9,8 @@ namespace {
 using ::testing::HasSubstr;
 
 const std::string kDefaults =
-    R"({"block":[1,4],"exclude":[],"include":[],"level":0.5,"levels":[],"nan":"error",)"
-    R"("nm":null,"norm":"l1","scope":"tensor","zeros_per_block":"all"})";
+    R"({"block":[1,4],"exclude":[],"force":[],"include":[],"level":0.5,"levels":[],"nan":"error",)"
+    R"("nm":null,"norm":"l1","rule":1,"scope":"tensor","zeros_per_block":"all"})";
 
 // The defaults' text with `from` replaced.
 std::string changed(const std::string& from, const std::string& to) {
@@ -28,6 +28,7 @@ PruneSettings everything() {
           .scope = Scope::kTensor,
           .include = {"a*", "re:\\d\"\n"},
           .exclude = {"\u00fc"},
+          .force = {"b", "c*"},
           .levels = {{"x=y", 1.0}, {"b", 0.30000000000000004}},
           .nan = NanPolicy::kKeep};
 }
@@ -43,6 +44,7 @@ TEST(ConfigText, ComesBackUnchanged) {
   EXPECT_EQ(back->config.norm, Norm::kL2);
   EXPECT_EQ(back->include, everything().include);
   EXPECT_EQ(back->exclude, everything().exclude);
+  EXPECT_EQ(back->force, everything().force);
   EXPECT_EQ(back->levels, everything().levels);
   EXPECT_EQ(back->nan, NanPolicy::kKeep);
   EXPECT_EQ(config_text(*back), config_text(everything()));
@@ -59,6 +61,9 @@ TEST(ConfigText, IsEqualForEqualWork) {
   PruneSettings a, b;
   a.include = {"x", "a", "x"};
   b.include = {"a", "x"};
+  EXPECT_EQ(config_text(a), config_text(b));
+  a.force = {"x", "a", "x"};
+  b.force = {"a", "x"};
   EXPECT_EQ(config_text(a), config_text(b));
   a = b = PruneSettings();
   a.config.sparsity_level = -0.0;
@@ -118,6 +123,14 @@ TEST(ParseConfigText, RejectsWhatIsNotCanonical) {
       changed("\"include\":[]", "\"include\":[7]"),
       changed("\"include\":[]", "\"include\":[\"b\",\"a\"]"),
       changed("\"include\":[]", "\"include\":{}"),
+      changed("\"force\":[]", "\"force\":7"),
+      changed("\"force\":[]", "\"force\":[\"b\",\"a\"]"),
+      changed("\"force\":[],", ""),
+      changed("\"rule\":1,", ""),
+      changed("\"rule\":1", "\"rule\":null"),
+      changed("\"rule\":1", "\"rule\":\"1\""),
+      changed("\"rule\":1", "\"rule\":-1"),
+      changed("\"rule\":1", "\"rule\":1.0"),
       changed("\"levels\":[]", "\"levels\":[[\"a\"]]"),
       changed("\"levels\":[]", "\"levels\":[[\"a\",2.0]]"),
       changed("\"levels\":[]", "\"levels\":[[\"a\",\"b\"]]"),
@@ -131,6 +144,22 @@ TEST(ParseConfigText, RejectsWhatIsNotCanonical) {
         << text.substr(0, 300);
   }
   EXPECT_TRUE(parse_config_text(kDefaults).ok());
+}
+
+TEST(ParseConfigText, RefusesAnotherRuleByItsNumber) {
+  const Status status = parse_config_text(changed("\"rule\":1", "\"rule\":2")).status();
+  EXPECT_EQ(status.code(), ErrorCode::kOtherRule);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("expected rule 1 of the default selection, found rule 2"));
+}
+
+TEST(ParseConfigText, RefusesTheTextOfAnOlderWinnow) {
+  const char* old =
+      R"({"block":[1,4],"exclude":[],"include":[],"level":0.5,"levels":[],"nan":"error",)"
+      R"("nm":null,"norm":"l1","scope":"tensor","zeros_per_block":"all"})";
+  const Status status = parse_config_text(old).status();
+  EXPECT_EQ(status.code(), ErrorCode::kOtherRule);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("found none: an older winnow recorded it"));
 }
 
 TEST(ParseConfigText, NamesTheFieldAtFault) {

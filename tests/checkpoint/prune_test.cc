@@ -37,9 +37,9 @@ std::vector<TestTensor> model() {
   return {{"ids", DType::kI64, {2}, bytes_of<int64_t>({7, -7})},
           f32("w", {2, 4}, {1, -2, 3, -4, 5, -6, 7, -8}),
           f32("bias", {3}, {0.5f, -0.0f, 0}),
-          {"d", DType::kF64, {1, 4}, bytes_of<double>({1, 2, 3, 4})},
-          {"h", DType::kF16, {1, 4}, bytes_of<uint16_t>({0x3c00, 0x0001, 0xbc00, 0x4000})},
-          {"b", DType::kBF16, {1, 4}, bytes_of<uint16_t>({0x3f80, 0x0001, 0xbf80, 0x4000})},
+          {"d", DType::kF64, {2, 2}, bytes_of<double>({1, 2, 3, 4})},
+          {"h", DType::kF16, {2, 2}, bytes_of<uint16_t>({0x3c00, 0x0001, 0xbc00, 0x4000})},
+          {"b", DType::kBF16, {2, 2}, bytes_of<uint16_t>({0x3f80, 0x0001, 0xbf80, 0x4000})},
           {"empty", DType::kF32, {0, 3}, ""}};
 }
 
@@ -120,13 +120,13 @@ TEST_F(PruneFile, ReportsWhatItDid) {
   EXPECT_EQ(w.selected_blocks, 4u);
   EXPECT_EQ(w.zeros_before, 0u);
   EXPECT_EQ(w.zeros_after, 4u);
-  EXPECT_EQ(result->tensors[2].skipped, SkipReason::kRank);
+  EXPECT_EQ(result->tensors[2].skipped, SkipReason(LeftAlone::kVector));
   EXPECT_EQ(result->input_bytes, std::filesystem::file_size(job_.input));
   EXPECT_EQ(result->output_bytes, std::filesystem::file_size(job_.output));
 }
 
 TEST_F(PruneFile, CountsZerosOfBothSignsBeforeAndAfter) {
-  write_input({f32("w", {1, 4}, {0.0f, -0.0f, 1, 2})});
+  write_input({f32("w", {2, 2}, {0.0f, -0.0f, 1, 2})});
   job_.settings.config.sparsity_level = 0.75;
   const Result<PruneResult> result = prune();
   EXPECT_EQ(result->tensors[0].zeros_before, 2u);
@@ -144,7 +144,7 @@ TEST_F(PruneFile, LevelRulesReplaceTheLevel) {
 
 TEST_F(PruneFile, AGlobalScopeSpendsOneBudgetInFileOrder) {
   // Twelve blocks, half of them fall: the five small ones, and of the equal ones the first.
-  write_input({f32("a", {1, 4}, {3, 9, 9, 9}), f32("b", {2, 4}, {1, 1, 1, 1, 1, 3, 3, 9})});
+  write_input({f32("a", {2, 2}, {3, 9, 9, 9}), f32("b", {2, 4}, {1, 1, 1, 1, 1, 3, 3, 9})});
   job_.settings.scope = Scope::kGlobal;
   const Result<PruneResult> result = prune();
   ASSERT_TRUE(result.ok()) << result.status().message();
@@ -153,9 +153,57 @@ TEST_F(PruneFile, AGlobalScopeSpendsOneBudgetInFileOrder) {
   EXPECT_EQ(result->tensors[0].selected_blocks + result->tensors[1].selected_blocks, 6u);
 }
 
+TEST_F(PruneFile, LeavesAloneWhatTheDefaultSelectionDoes) {
+  write_input({{"q.weight", DType::kI8, {2, 4}, std::string(8, '\1')},
+               f32("q.scales", {2, 2}, {1, 2, 3, 4}),
+               f32("attn.bias", {1, 1, 2, 2}, {1, 0, 1, 1}),
+               f32("gamma", {4, 1, 1}, {1, 2, 3, 4}),
+               f32("w", {2, 2}, {1, 2, 3, 4})});
+  const Result<PruneResult> result = prune();
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  for (const char* name : {"q.scales", "attn.bias", "gamma"}) {
+    EXPECT_EQ(data_of(job_.output, name), data_of(job_.input, name)) << name;
+  }
+  EXPECT_EQ(result->tensors[1].skipped, SkipReason(LeftAlone::kQuantized));
+  EXPECT_EQ(result->tensors[2].skipped, SkipReason(LeftAlone::kMask));
+  EXPECT_EQ(result->tensors[4].skipped, std::nullopt);
+}
+
+// The rows' norms are divided by. Of six rows the two small ones would fall whole.
+TEST_F(PruneFile, KeepsRowsOfADirectionThatWouldFallWhole) {
+  write_input({f32("weight_g", {6, 1}, {1, 1, 1, 1, 1, 1}),
+               f32("weight_v", {6, 2}, {5, 6, 1, 1, 4, 7, 8, 3, 2, 2, 3, 9})});
+  for (const Scope scope : {Scope::kTensor, Scope::kGlobal}) {
+    job_.settings.scope = scope;
+    job_.overwrite = true;
+    const Result<PruneResult> result = prune();
+    ASSERT_TRUE(result.ok()) << result.status().message();
+    EXPECT_EQ(values_of<float>(job_.output, "weight_v"),
+              (std::vector<float>{5, 6, 1, 1, 4, 7, 8, 0, 2, 2, 0, 9}));
+    const TensorReport& v = result->tensors[1];
+    EXPECT_EQ(v.kept_rows, 2u);
+    EXPECT_EQ(v.selected_blocks, 6u);
+    EXPECT_EQ(v.zeros_after, 2u);
+  }
+  job_.settings.force = {"weight_v"};
+  const Result<PruneResult> forced = prune();
+  EXPECT_EQ(values_of<float>(job_.output, "weight_v"),
+            (std::vector<float>{5, 6, 0, 0, 4, 7, 8, 0, 0, 0, 0, 9}));
+  EXPECT_EQ(forced->tensors[1].kept_rows, 0u);
+}
+
+TEST_F(PruneFile, AnIncludePatternForWhatIsLeftAloneIsAnError) {
+  write_input(model());
+  job_.settings.include = {"bias"};
+  expect_error(ErrorCode::kLeftAlone, "in: include pattern 'bias' matches only what the default");
+  job_.settings.force = {"bias"};
+  ASSERT_TRUE(prune().ok());
+  EXPECT_EQ(values_of<float>(job_.output, "bias"), (std::vector<float>{0.5f, 0, 0}));
+}
+
 TEST_F(PruneFile, ANanIsAnErrorThatNamesTheFirst) {
   write_input({f32("a", {2, 2}, {1, 2, 3, 4}), f32("w", {2, 1, 3}, {1, 2, 3, 4, kNan, kNan}),
-               f32("z", {1, 2}, {kNan, 1})});
+               f32("z", {2, 2}, {kNan, 1, 2, 3})});
   expect_error(ErrorCode::kNanValue, "in: tensor 'w' at [1, 0, 1]: expected a number, found NaN");
   job_.settings.scope = Scope::kGlobal;
   expect_error(ErrorCode::kNanValue, "'w' at [1, 0, 1]");
@@ -166,13 +214,13 @@ TEST_F(PruneFile, ANanIsAnErrorThatNamesTheFirst) {
 }
 
 TEST_F(PruneFile, ANanInATensorThatIsNotPrunedIsCarriedOver) {
-  write_input({f32("w", {1, 2}, {1, 2}), f32("bias", {1}, {kNan})});
+  write_input({f32("w", {2, 2}, {1, 2, 3, 4}), f32("bias", {1}, {kNan})});
   ASSERT_TRUE(prune().ok());
   EXPECT_EQ(data_of(job_.output, "bias"), data_of(job_.input, "bias"));
 }
 
 TEST_F(PruneFile, KeepRanksNanLast) {
-  write_input({f32("w", {1, 4}, {kNan, 1, 2, kNan})});
+  write_input({f32("w", {2, 2}, {kNan, 1, 2, kNan})});
   job_.settings.nan = NanPolicy::kKeep;
   ASSERT_TRUE(prune().ok());
   EXPECT_EQ(data_of(job_.output, "w"), bytes_of<float>({kNan, 0, 0, kNan}));

@@ -80,7 +80,7 @@ TEST_F(VerifyFile, AcceptsEveryKindOfSettings) {
     for (const double level : {0.0, 0.3, 1.0}) {
       settings_.scope = scope;
       settings_.config.sparsity_level = level;
-      settings_.include = {"*"};
+      settings_.force = {"*"};
       prune();
       EXPECT_TRUE(verify(std::nullopt).ok());
     }
@@ -183,6 +183,38 @@ TEST_F(VerifyFile, FindsViolationsPastTheFirstChunk) {
   expect_violation({f32("w", {600, 1000}, values)}, "at [599, 998]", {});
 }
 
+TEST_F(VerifyFile, KnowsTheRowsThatAreKeptWhole) {
+  const TestTensor g = f32("weight_g", {3, 1}, {1, 1, 1});
+  write_file(dir_.path("in"), image_of({g, f32("weight_v", {3, 2}, {1, 1, 3, 4, 2, 5})}));
+  prune();
+  const Result<VerifyResult> result = verify(std::nullopt);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->left_alone, 1u);
+  EXPECT_EQ(result->kept_rows, 1u);
+  EXPECT_EQ(result->dropped_values, 1u);
+  expect_violation({g, f32("weight_v", {3, 2}, {0, 0, 3, 4, 0, 5})},
+                   "'weight_v' at [0, 0]: expected the original's value 1", {});
+}
+
+TEST_F(VerifyFile, CountsWhatTheDefaultSelectionLeavesAlone) {
+  prune();
+  EXPECT_EQ(verify(std::nullopt)->left_alone, 1u);
+  settings_.exclude = {"bias"};
+  prune();
+  EXPECT_EQ(verify(std::nullopt)->left_alone, 0u);
+}
+
+// Checked against today's rule, its bytes would be called wrong.
+TEST_F(VerifyFile, RefusesAFileOfAnotherRule) {
+  std::string text = config_text(settings_);
+  text.replace(text.find("\"rule\":1"), 8, "\"rule\":9");
+  write_file(dir_.path("out"), image_of(pruned_, {{"format", "pt"}, {"winnow.config", text}}));
+  const Status status = verify(std::nullopt).status();
+  EXPECT_EQ(status.code(), ErrorCode::kOtherRule);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("found rule 9"));
+  EXPECT_TRUE(verify(settings_).ok());
+}
+
 TEST_F(VerifyFile, DoesNotTrustTheRecordedSettings) {
   for (const char* text : {"", "{}", "{\"level\":0.5}", "\xf0\x9f\x98\x80"}) {
     write_file(dir_.path("out"), image_of(pruned_, {{"format", "pt"}, {"winnow.config", text}}));
@@ -198,8 +230,8 @@ TEST_F(VerifyFile, DoesNotTrustTheRecordedSettings) {
 }
 
 TEST_F(VerifyFile, ANanInTheOriginalIsReportedAsSuch) {
-  write_file(dir_.path("in"), image_of({f32("w", {1, 2}, {std::nanf(""), 1})}));
-  write_file(dir_.path("out"), image_of({f32("w", {1, 2}, {std::nanf(""), 0})}));
+  write_file(dir_.path("in"), image_of({f32("w", {2, 2}, {std::nanf(""), 1, 2, 3})}));
+  write_file(dir_.path("out"), image_of({f32("w", {2, 2}, {std::nanf(""), 0, 0, 3})}));
   EXPECT_EQ(verify(settings_).status().code(), ErrorCode::kNanValue);
   settings_.nan = NanPolicy::kKeep;
   EXPECT_TRUE(verify(settings_).ok());

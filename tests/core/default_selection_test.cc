@@ -204,6 +204,10 @@ TEST(DefaultSelection, KnowsWeightNorm) {
                  {"conv.weight_v", F32, {32, 1, 7}, "guarded"}});
   expect_family({{"conv.parametrizations.weight.original0", F32, {32, 1, 1}, "magnitude"},
                  {"conv.parametrizations.weight.original1", F32, {32, 16, 7}, "guarded"}});
+  // Wav2Vec 2 scales the positions of its kernel.
+  expect_family(
+      {{"pos_conv_embed.conv.parametrizations.weight.original0", F32, {1, 1, 128}, "magnitude"},
+       {"pos_conv_embed.conv.parametrizations.weight.original1", F32, {768, 48, 128}, "guarded"}});
   expect_family({{"lstm.weight_ih_l0_g", F32, {64, 1}, "magnitude"},
                  {"lstm.weight_ih_l0_v", F32, {64, 16}, "guarded"},
                  {"lstm.weight_hh_l0", F32, {64, 16}, ""}});
@@ -332,11 +336,11 @@ TEST(DefaultSelection, LeavesPositionsAlone) {
   expect_alone("freqs_cos", {64, 16}, "positions");
   expect_alone("freqs_sin", {64, 16}, "positions");
   expect_alone("rotary_emb.inv_freq", {32}, "positions");
-  expect_alone("rotary_emb.inv_freq", {4, 32}, "positions");
+  expect_alone("rotary_emb.full_attention_inv_freq", {4, 32}, "positions");
   expect_alone("rope.freqs", {2, 32}, "positions");
   expect_alone("attn.rotary_emb.freqs", {2, 32}, "positions");
   expect_alone("embeddings.position_ids", {1, 512}, "positions");
-  expect_alone("h.0.attn.embed_positions", {64, 64}, "positions");
+  expect_alone("h.0.self_attn.embed_positions", {64, 64}, "positions");
   expect_alone("model.encoder.embed_positions.weights", {1026, 64}, "positions");
   expect_alone("pos_encoder.pe", {500, 1, 64}, "positions");
   expect_alone("shared_image_embedding.positional_embedding", {2, 128}, "positions");
@@ -381,8 +385,21 @@ TEST(DefaultSelection, LeavesCodebooksThatAreAveragesAlone) {
                  {at + "inited", F32, {1}, "vector"}});
   expect_family({{at + "embed_sum", F32, {2048, 256}, "codebook"},
                  {at + "cluster_usage", F32, {2048}, "codebook"}});
-  expect_alone("vq._codebook.embed", {1, 1024, 128}, "codebook");
+  expect_family({{"vq._codebook.embed", F32, {1, 1024, 128}, "codebook"},
+                 {"vq._codebook.embed_avg", F32, {1, 1024, 128}, "codebook"},
+                 {"vq._codebook.embed_sum", F32, {1, 1024, 128}, "codebook"},
+                 {"vq._codebook.cluster_size", F32, {1, 1024}, "codebook"},
+                 {"vq._codebook.cluster_usage", F32, {1, 1024}, "codebook"}});
   expect_alone("quantizers.0.codebook.weight", {1024, 8}, "");  // trained
+}
+
+TEST(DefaultSelection, LeavesAloneWhatZeroMeansAnotherValueOf) {
+  expect_family({{"backbone.layers.0.mixer.A_log", F32, {1536, 16}, "zero_is_not_zero"},
+                 {"backbone.layers.0.mixer.D", F32, {1536}, "vector"},
+                 {"backbone.layers.0.mixer.conv1d.weight", F32, {1536, 1, 4}, ""},
+                 {"backbone.layers.0.mixer.x_proj.weight", F32, {80, 1536}, ""}});
+  expect_alone("layers.0.kernel.log_A_real", {64, 32}, "zero_is_not_zero");
+  expect_alone("blocks.0.att.time_decay", {8, 64}, "zero_is_not_zero");
 }
 
 TEST(DefaultSelection, LeavesConstantsAlone) {
@@ -395,6 +412,16 @@ TEST(DefaultSelection, LeavesConstantsAlone) {
   expect_alone("preprocessor.featurizer.fb", {1, 80, 257}, "constant");
   expect_alone("mel_filters", {80, 201}, "constant");
   expect_alone("mel_basis", {80, 201}, "constant");
+  expect_alone("mfcc.dct_mat", {128, 40}, "constant");
+  expect_alone("stft.forward_basis", {1026, 1, 1024}, "constant");
+  expect_alone("stft.inverse_basis", {1026, 1, 1024}, "constant");
+  expect_alone("_model.stft.forward_basis_buffer", {258, 1, 256}, "constant");
+  expect_alone("synthesis.b64.conv0.resample_filter", {4, 4}, "constant");
+  expect_alone("synthesis.b64.conv0.noise_const", {64, 64}, "constant");
+  expect_alone("convs.0.conv.blur.kernel", {4, 4}, "constant");
+  expect_alone("model.24.anchors", {3, 3, 2}, "constant");
+  expect_alone("model.24.anchor_grid", {3, 1, 3, 1, 1, 2}, "constant");
+  expect_alone("attn.fast_attention.projection_matrix", {266, 64}, "frozen");
   expect_family({{"q.weight", F32, {64, 64}, ""}, {"q.weight_integer", F32, {64, 64}, "constant"}});
   expect_alone("weight_integer", {64, 64}, "");
 }
@@ -452,27 +479,62 @@ TEST(DefaultSelection, EveryReasonHasATextAndACodeOfItsOwn) {
 
 // The guard.
 
+template <typename T>
+KeptSlices keep(const std::vector<T>& values, DType dtype, std::vector<uint8_t>& mask,
+                const SliceShape& shape) {
+  return keep_whole_slices(values.data(), dtype, mask, shape);
+}
+
+// All values are 1.
+KeptSlices keep_ones(std::vector<uint8_t>& mask, const SliceShape& shape) {
+  return keep(std::vector<float>(mask.size(), 1.0f), F32, mask, shape);
+}
+
 TEST(KeepWholeSlices, KeepsRowsThatWouldFallWhole) {
   std::vector<uint8_t> mask = {0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1};
-  EXPECT_EQ(keep_whole_slices(mask, {1, 4, 3}), (KeptSlices{2, 6}));
+  EXPECT_EQ(keep_ones(mask, {1, 4, 3}), (KeptSlices{2, 6}));
   EXPECT_EQ(mask, (std::vector<uint8_t>{1, 1, 1, 0, 1, 0, 1, 1, 1, 1, 1, 1}));
 }
 
 TEST(KeepWholeSlices, KeepsSlicesOfAMiddleAndALastDimension) {
   std::vector<uint8_t> mask = {0, 0, 0, 1, 0, 0, 0, 0};  // [2, 2, 2]
-  EXPECT_EQ(keep_whole_slices(mask, {2, 2, 2}), (KeptSlices{1, 4}));
+  EXPECT_EQ(keep_ones(mask, {2, 2, 2}), (KeptSlices{1, 4}));
   EXPECT_EQ(mask, (std::vector<uint8_t>{1, 1, 0, 1, 1, 1, 0, 0}));
   mask = {0, 0, 0, 1, 0, 0, 0, 1};  // [4, 2]
-  EXPECT_EQ(keep_whole_slices(mask, {4, 2, 1}), (KeptSlices{1, 4}));
+  EXPECT_EQ(keep_ones(mask, {4, 2, 1}), (KeptSlices{1, 4}));
   EXPECT_EQ(mask, (std::vector<uint8_t>{1, 0, 1, 1, 1, 0, 1, 1}));
 }
 
 TEST(KeepWholeSlices, KeepsAllOrNothingOfOneSlice) {
   std::vector<uint8_t> none(6, 0), some = {0, 0, 0, 0, 0, 1};
-  EXPECT_EQ(keep_whole_slices(none, {1, 1, 6}), (KeptSlices{1, 6}));
+  EXPECT_EQ(keep_ones(none, {1, 1, 6}), (KeptSlices{1, 6}));
   EXPECT_EQ(none, std::vector<uint8_t>(6, 1));
-  EXPECT_EQ(keep_whole_slices(some, {1, 1, 6}), (KeptSlices{0, 0}));
+  EXPECT_EQ(keep_ones(some, {1, 1, 6}), (KeptSlices{0, 0}));
   EXPECT_EQ(some, (std::vector<uint8_t>{0, 0, 0, 0, 0, 1}));
+}
+
+// Blocks of 2 x 1 keep the 0 of row 0 for the 9 below it.
+TEST(KeepWholeSlices, KeepsRowsOfWhichZerosAloneAreLeft) {
+  std::vector<uint8_t> mask = {1, 0, 1, 0};
+  EXPECT_EQ(keep<float>({-0.0f, 1, 9, 1}, F32, mask, {1, 2, 2}), (KeptSlices{1, 1}));
+  EXPECT_EQ(mask, (std::vector<uint8_t>{1, 1, 1, 0}));
+}
+
+TEST(KeepWholeSlices, LeavesRowsAloneThatWereZeroBefore) {
+  std::vector<uint8_t> mask = {0, 0, 0, 0};
+  EXPECT_EQ(keep<float>({0, -0.0f, 1, 1}, F32, mask, {1, 2, 2}), (KeptSlices{1, 2}));
+  EXPECT_EQ(mask, (std::vector<uint8_t>{0, 0, 1, 1}));
+}
+
+TEST(KeepWholeSlices, KnowsZerosOfEveryType) {
+  const std::vector<uint8_t> before = {1, 0, 1, 0}, after = {1, 1, 1, 0};
+  std::vector<uint8_t> half = before, brain = before, two = before;
+  keep<uint16_t>({0x8000, 0x0001, 0x3c00, 0x3c00}, F16, half, {1, 2, 2});
+  keep<uint16_t>({0x8000, 0x8001, 0x3f80, 0x3f80}, BF16, brain, {1, 2, 2});
+  keep<double>({-0.0, 5e-324, 1, 1}, DType::kF64, two, {1, 2, 2});
+  EXPECT_EQ(half, after);
+  EXPECT_EQ(brain, after);
+  EXPECT_EQ(two, after);
 }
 
 }  // namespace

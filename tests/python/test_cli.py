@@ -75,6 +75,7 @@ def out(tmp_path):
     (["--level", "=0.5"], "--level"),
     (["--include", "re:("], "--include"),
     (["--exclude", ""], "--exclude"),
+    (["--force", "re:("], "--force"),
     (["-j", "0"], "--threads"),
     (["-j", "x"], "--threads"),
     (["-q", "-v"], "excludes"),
@@ -109,7 +110,7 @@ def test_version_and_help():
         for line in text.splitlines():
             assert len(line) <= 100
     for flag in ["-s,--sparsity-level", "--block", "--zeros-per-block", "--norm", "--nm", "--scope",
-                 "--include", "--exclude", "--level", "--nan", "-j,--threads", "--json",
+                 "--include", "--exclude", "--force", "--level", "--nan", "-j,--threads", "--json",
                  "--dry-run", "--overwrite", "-q,--quiet", "-v,--verbose", "--no-progress"]:
         assert flag in run("prune", "--help").stdout
 
@@ -127,7 +128,7 @@ def test_prune_prints_a_table_and_totals(model, out):
 def test_verbose_lists_what_is_skipped_and_why(model):
     text = run("prune", model, "--dry-run", "-v", "--exclude", "emb*").stdout
     assert re.search(r"^ids .* dtype cannot be pruned$", text, re.M)
-    assert re.search(r"^enc\.0\.bias .* fewer than 2 dimensions$", text, re.M)
+    assert re.search(r"^enc\.0\.bias .* fewer than 2 dimensions larger than 1$", text, re.M)
     assert re.search(r"^emb\.weight .* excluded$", text, re.M)
     assert "stages   open" in text
 
@@ -151,8 +152,10 @@ def test_prune_json(model, out):
     assert data["tensors"][0] == {
         "name": "emb.weight", "dtype": "F32", "shape": [50, 16], "values": 800, "bytes": 3200,
         "pruned": True, "sparsity_level": 0.5, "blocks": 800, "selected_blocks": 400,
-        "zeros_before": 0, "zeros_after": 400}
+        "kept_rows": 0, "zeros_before": 0, "zeros_after": 400}
     assert data["tensors"][4]["skipped"] == "dtype cannot be pruned"
+    assert data["tensors"][4]["reason"] == "dtype" and data["tensors"][2]["reason"] == "vector"
+    assert (data["totals"]["left_alone"], data["totals"]["kept_rows"]) == (1, 0)
     assert data["totals"]["pruned_values"] == 800 + 256 + 128
     assert data["totals"]["zeros_after"] == 400 + 128 + 64
     assert set(data["seconds"]) == {"open", "read", "select", "mask", "apply", "compare", "write",
@@ -217,8 +220,10 @@ def test_a_pattern_that_matches_nothing_names_the_nearest(model, out):
 
 @pytest.mark.parametrize("flags, pruned", [
     ([], {"emb.weight", "enc.0.weight", "enc.1.weight"}),
-    (["--include", "enc.*", "--include", "ids"], {"enc.0.weight", "enc.0.bias", "enc.1.weight"}),
-    (["--include", "*", "--exclude", "*weight"], {"enc.0.bias"}),
+    (["--include", "enc.*", "--include", "ids"], {"enc.0.weight", "enc.1.weight"}),
+    (["--include", "*", "--exclude", "*weight"], set()),
+    (["--force", "*", "--exclude", "*weight"], {"enc.0.bias"}),
+    (["--include", "emb*", "--force", "*bias"], {"emb.weight", "enc.0.bias"}),
     (["--include", "re:enc\\.[0-9]\\.weight"], {"enc.0.weight", "enc.1.weight"}),
     (["--include", "[e]mb*"], {"emb.weight"}),
     (["--exclude", "enc.?.weight"], {"emb.weight"}),
@@ -230,7 +235,7 @@ def test_patterns_choose_tensors(model, flags, pruned):
 
 def test_brackets_and_braces_reach_the_pattern_as_typed(tmp_path):
     path = tmp_path / "m"
-    path.write_bytes(files.image({n: np.ones((1, 4), np.float32) for n in ["a", "{}", "[a,b]"]}))
+    path.write_bytes(files.image({n: np.ones((2, 2), np.float32) for n in ["a", "{}", "[a,b]"]}))
     for pattern, name in [("{}", "{}"), ("[[]a,b]", "[a,b]"), ("[a]", "a")]:
         tensors = report("prune", path, "--dry-run", "--include", pattern)["tensors"]
         assert [t["name"] for t in tensors if t["pruned"]] == [name]
@@ -238,7 +243,7 @@ def test_brackets_and_braces_reach_the_pattern_as_typed(tmp_path):
 
 def test_level_splits_at_its_last_equals_sign(tmp_path):
     path = tmp_path / "m"
-    path.write_bytes(files.image({"a=b": np.ones((1, 4), np.float32)}))
+    path.write_bytes(files.image({"a=b": np.ones((2, 2), np.float32)}))
     tensors = report("prune", path, "--dry-run", "--level", "a=b=0.25")["tensors"]
     assert tensors[0]["sparsity_level"] == 0.25
 
@@ -258,8 +263,8 @@ def test_settings_are_recorded_and_metadata_kept(model, out, tmp_path):
     assert metadata["format"] == "pt"
     assert set(metadata) == {"format", "winnow.version", "winnow.config"}
     assert metadata["winnow.config"] == json.dumps({
-        "block": [1, 4], "exclude": ["emb*"], "include": [], "level": 1.0, "levels": [],
-        "nan": "error", "nm": "2:4", "norm": "l2", "scope": "tensor", "zeros_per_block": 2},
+        "block": [1, 4], "exclude": ["emb*"], "force": [], "include": [], "level": 1.0,
+        "levels": [], "nan": "error", "nm": "2:4", "norm": "l2", "rule": 1, "scope": "tensor", "zeros_per_block": 2},
         separators=(",", ":"))
     same = tmp_path / "same"
     run("prune", model, "-o", same, "-s", "1", "--zeros-per-block", 2, "--norm", "l2",
@@ -333,7 +338,7 @@ def test_malformed_files_are_bad_input(tmp_path):
 def test_typed_text_is_printed_on_one_line_without_escapes(tmp_path):
     path, out = tmp_path / "nn\n\x1b[31mx.safetensors", tmp_path / "out\x1b[2J\n"
     shown, shown_out = (str(p).replace("\x1b", "\\x1b").replace("\n", "\\x0a") for p in (path, out))
-    path.write_bytes(files.image({"w": np.array([[1, np.nan]], np.float32)}))
+    path.write_bytes(files.image({"w": np.array([[1, np.nan], [2, 3]], np.float32)}))
     message = fails(3, "prune", path, "-o", out)
     assert message.startswith(f"winnow: {shown}: tensor 'w' at [0, 1]: ")
     done = run("prune", path, "-o", out, "--nan", "keep")
@@ -398,6 +403,24 @@ def test_a_header_too_large_for_memory_names_its_file(tmp_path):
         limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
         message = fails(4, "inspect", path, "-j", 1, preexec_fn=limit)
         assert message == f"winnow: {path}: not enough memory for the header"
+
+
+def test_an_include_pattern_for_what_is_left_alone_names_the_reason_and_the_flag(model, out):
+    message = fails(2, "prune", model, "-o", out, "--include", "*.bias")
+    assert message.endswith(
+        "include pattern '*.bias' matches only what the default selection leaves alone "
+        "('enc.0.bias': fewer than 2 dimensions larger than 1) (--force prunes it all the same)")
+    assert not out.exists()
+    run("prune", model, "-o", out, "--force", "*.bias")
+
+
+def test_a_name_with_brackets_is_told_how_to_be_typed(tmp_path):
+    path = tmp_path / "m"
+    path.write_bytes(files.image({"blocks[0].w": np.ones((2, 2), np.float32)}))
+    message = fails(2, "prune", path, "--dry-run", "--include", "blocks[0].w")
+    assert message.endswith("; '[0]' is a pattern; escape it: 'blocks\\[0\\].w'")
+    escaped = message.split("'")[-2]
+    assert report("prune", path, "--dry-run", "--include", escaped)["totals"]["pruned_tensors"] == 1
 
 
 def test_nothing_pruned_is_worth_a_word(model):

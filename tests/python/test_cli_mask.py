@@ -73,7 +73,7 @@ def test_masks_equal_the_reference(dtype, kind, norm, tmp_path):
     names = [f"t{i}" for i in range(len(SHAPES))]
     arrays = [files.tensor(content, name) for name in names]
     for settings in SETTINGS:
-        run("prune", path, "-o", out, "--overwrite", "--include", "*",
+        run("prune", path, "-o", out, "--overwrite", "--force", "*",
             *flags(norm=norm, **settings))
         expected = [reference.mask(a, norm=norm, **settings) if a.size else np.ones(a.shape)
                     for a in arrays]
@@ -91,7 +91,7 @@ def test_a_global_scope_equals_the_reference(settings, kind, tmp_path):
     path.write_bytes(files.image(mixed))
     content = path.read_bytes()
     names = [n for n in mixed if files.tensor(content, n).size]
-    run("prune", path, "-o", out, "--include", "*", "--scope", "global", *flags(**settings))
+    run("prune", path, "-o", out, "--force", "*", "--scope", "global", *flags(**settings))
     expected = reference.masks([files.tensor(content, n) for n in names], **settings)
     check(content, out.read_bytes(), names, expected)
 

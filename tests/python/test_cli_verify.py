@@ -45,7 +45,7 @@ def test_accepts_what_prune_wrote(pair):
 
 
 @pytest.mark.parametrize("flags", [
-    ["--nm", "2:4"], ["--scope", "global", "-s", "0.3"], ["--include", "*", "--exclude", "ids"],
+    ["--nm", "2:4"], ["--scope", "global", "-s", "0.3"], ["--force", "*", "--exclude", "ids"],
     ["--level", "w=0.9", "--level", "*=0.1"], ["--norm", "l2", "--block", "4x4"],
     ["--zeros-per-block", "3"], ["--nan", "keep"], ["--include", "re:[wh]", "-s", "1"],
 ], ids=" ".join)
@@ -159,6 +159,21 @@ def test_recorded_settings_are_not_trusted(pair):
         out.write_bytes(rewritten(content, change))
         message = fails(3, "verify", out, "--against", path)
         assert "winnow.config" in message and "(give the flags" in message
+        run("verify", out, "--against", path, *SETTINGS)
+
+
+def test_a_file_of_another_rule_is_not_called_wrong(pair):
+    path, out, content = pair
+    config = files.parse(bytes(content))[0]["__metadata__"]["winnow.config"]
+    older = config.replace('"force":[],', "").replace('"rule":1,', "")
+    for text, found in [(config.replace('"rule":1', '"rule":2'), "found rule 2"),
+                        (older, "found none: an older winnow recorded it")]:
+        def change(header, text=text):
+            header["__metadata__"]["winnow.config"] = text
+            return header
+        out.write_bytes(rewritten(content, change))
+        message = fails(3, "verify", out, "--against", path)
+        assert found in message and message.endswith("the winnow that winnow.version names)")
         run("verify", out, "--against", path, *SETTINGS)
 
 

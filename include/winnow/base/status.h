@@ -28,6 +28,7 @@ enum class ErrorCode : uint16_t {
   kUnavailableLevel = 3,  ///< a SIMD level that this machine or build does not have
   kAlreadyExists = 4,     ///< an output that is there, and overwriting was not asked for
   kSameFile = 5,          ///< input and output are one file, and overwriting was not asked for
+  kLeftAlone = 6,         ///< a pattern for what the default selection leaves alone, without force
 
   // A check that was asked for did not hold (exit 1).
   kCheckFailed = 20,
@@ -44,6 +45,7 @@ enum class ErrorCode : uint16_t {
   // Input data that cannot be processed (exit 3).
   kNanValue = 60,     ///< a NaN under the policy "error"
   kBadSettings = 61,  ///< the settings in a file's metadata are not what winnow writes
+  kOtherRule = 62,    ///< they were recorded under another rule of the default selection
 
   // A malformed safetensors file (exit 3), in the order in which a reader meets them.
   kFileTooShort = 100,         ///< under 8 bytes: no header length

@@ -40,6 +40,9 @@ struct TensorReport {
   double sparsity_level = 0;          ///< asked for; with a global scope the budget's level
   uint64_t blocks = 0;
   uint64_t selected_blocks = 0;
+  /// Rows (slices) that would have fallen whole and were kept, because their norm is divided by:
+  /// see PlanEntry::guard. Their blocks count as selected nevertheless.
+  uint64_t kept_rows = 0;
   uint64_t zeros_before = 0;
   uint64_t zeros_after = 0;
 };
@@ -60,7 +63,7 @@ struct PruneResult {
 ///
 /// Memory: 1.5 times the largest pruned tensor plus 64 MiB, plus the header: 4 times its text, and
 /// some 300 bytes and the name for each of its tensors, for the plan and the report.
-/// Errors: those of the settings (kInvalidArgument, kUnknownTensor), of the output (kAlreadyExists,
+/// Errors: those of the settings (see make_plan), of the output (kAlreadyExists,
 /// kSameFile, kUnsupportedFile, kBusy), of the header (from 100 on), kNanValue for the first NaN in
 /// file order under NanPolicy::kError, kInputChanged, kIoError, kOutOfMemory, kInterrupted.
 /// kNotDurable alone means that the output is in place.

@@ -37,9 +37,13 @@ struct LevelRule {
 struct PruneSettings {
   DataNormConfig config = {};
   Scope scope = Scope::kTensor;
-  /// Patterns (see tensor_patterns.h). Empty: every floating-point tensor of rank 2 or more.
+  /// Patterns (see tensor_patterns.h) that narrow the default selection (default_selection.h).
+  /// Empty: all that it takes.
   std::vector<std::string> include = {};
-  std::vector<std::string> exclude = {};  ///< beats include
+  std::vector<std::string> exclude = {};  ///< beats include and force
+  /// Patterns for tensors that are pruned whatever the default selection says, and without its
+  /// guard of rows. They count as included. Types that cannot be pruned stay as they are.
+  std::vector<std::string> force = {};
   std::vector<LevelRule> levels = {};  ///< in place of config.sparsity_level; the first match wins
   NanPolicy nan = NanPolicy::kError;
 };
@@ -54,16 +58,19 @@ std::optional<std::string> nm_text(const PruneSettings& settings);
 
 /// The settings as compact JSON with sorted keys and every default spelled out:
 ///
-///     {"block":[1,4],"exclude":[],"include":[],"level":0.8,"levels":[["emb*",0.9]],"nan":"error",
-///      "nm":null,"norm":"l1","scope":"tensor","zeros_per_block":"all"}
+///     {"block":[1,4],"exclude":[],"force":[],"include":[],"level":0.8,"levels":[["emb*",0.9]],
+///      "nan":"error","nm":null,"norm":"l1","rule":1,"scope":"tensor","zeros_per_block":"all"}
 ///
-/// (on one line). Settings that do the same work give the same text: include and exclude are sorted
-/// and free of duplicates, zeros_per_block of a whole block is "all", nm follows from the others.
+/// (on one line). Settings that do the same work give the same text: include, exclude and force are
+/// sorted and free of duplicates, zeros_per_block of a whole block is "all", nm follows from the
+/// others. "rule" is kDefaultRule: what include leaves out depends on it.
 /// Precondition: validate(settings) is ok and all patterns are UTF-8.
 std::string config_text(const PruneSettings& settings);
 
 /// The settings of a text that config_text wrote. The text is not trusted: anything but the exact
-/// canonical form of valid settings is kBadSettings. Texts over 1 MiB are refused unread.
+/// canonical form of valid settings is kBadSettings. Settings that were recorded under another rule
+/// of the default selection, or before there was one, are kOtherRule: they would be checked against
+/// masks of other tensors. Texts over 1 MiB are refused unread.
 Result<PruneSettings> parse_config_text(std::string_view text);
 
 }  // namespace winnow

@@ -26,6 +26,8 @@ struct VerifyResult {
   PruneSettings settings;  ///< those that the check was made with
   uint64_t tensors = 0;
   uint64_t pruned_tensors = 0;
+  uint64_t left_alone = 0;      ///< of the others, those that the default selection keeps out
+  uint64_t kept_rows = 0;       ///< of the pruned tensors: see TensorReport::kept_rows
   uint64_t values = 0;          ///< of the pruned tensors
   uint64_t dropped_values = 0;  ///< all +0.0 in the pruned file
   uint64_t bytes = 0;           ///< of data, pruned or not, compared
@@ -42,8 +44,8 @@ struct VerifyResult {
 /// prune_file asks compute_mask. A global scope has one road only, and so both take it.
 ///
 /// Memory: as prune_file. Errors: kCheckFailed for the first violation, naming the tensor, the
-/// index, what was expected and what was found; kInvalidArgument where the settings cannot be read
-/// from the pruned file; else as prune_file.
+/// index, what was expected and what was found; kInvalidArgument, kBadSettings and kOtherRule where
+/// the settings cannot be read from the pruned file; else as prune_file.
 Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& threads,
                                  Progress& progress);
 

@@ -49,6 +49,9 @@ std::string_view left_alone_text(LeftAlone reason) noexcept;
 /// The same for a program, one lower-case word: "vector". These words do not change.
 std::string_view left_alone_code(LeftAlone reason) noexcept;
 
+/// Whether a user may have such a tensor pruned all the same: not for kDType and kEmpty.
+bool can_be_forced(LeftAlone reason) noexcept;
+
 /// What the rule looks at. Name and shape stay the caller's.
 struct TensorFacts {
   std::string_view name;
@@ -88,8 +91,13 @@ struct KeptSlices {
   bool operator==(const KeptSlices&) const = default;
 };
 
-/// Sets every slice of `mask` that is all 0 to all 1 and leaves the others as they are.
-/// @param mask one byte a value, 1 = kept; its size is outer * slices * inner.
-KeptSlices keep_whole_slices(std::span<uint8_t> mask, const SliceShape& shape) noexcept;
+/// Keeps whole every slice that `mask` would make 0: where all of its values that are kept are 0,
+/// and one that falls is not, its bytes become 1. All others stay. The values are looked at because
+/// blocks of several rows can keep a zero of one row for the sake of another row's value.
+/// @param values mask.size() elements of `dtype`, any alignment; not modified.
+/// @param mask   one byte a value, 1 = kept; its size is outer * slices * inner.
+/// Precondition: is_prunable(dtype).
+KeptSlices keep_whole_slices(const void* values, DType dtype, std::span<uint8_t> mask,
+                             const SliceShape& shape) noexcept;
 
 }  // namespace winnow

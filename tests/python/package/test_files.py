@@ -53,8 +53,9 @@ SETTINGS = [
     (dict(nm=(1, 4), norm="L2"), ["--nm", "1:4", "--norm", "l2"]),
     (dict(scope="global", sparsity_level=0.9), ["--scope", "global", "-s", "0.9"]),
     (dict(include=["emb.*"], exclude="*items"), ["--include", "emb.*", "--exclude", "*items"]),
-    (dict(include="bias", levels={"b*": 0.25, "*": 1}),
-     ["--include", "bias", "--level", "b*=0.25", "--level", "*=1"]),
+    (dict(force="bias", levels={"b*": 0.25, "*": 1}),
+     ["--force", "bias", "--level", "b*=0.25", "--level", "*=1"]),
+    (dict(include="emb.*", force=["b*"]), ["--include", "emb.*", "--force", "b*"]),
     (dict(nan="keep"), ["--nan", "keep"]),
 ]
 
@@ -80,6 +81,7 @@ def test_prune_file_is_winnow_prune(model, tmp_path, settings, flags):
     assert report.pruned_values == totals["pruned_values"]
     assert report.zeros_before == totals["zeros_before"]
     assert report.zeros_after == totals["zeros_after"]
+    assert report.kept_rows == totals["kept_rows"]
 
     checked = torchwinnow.verify_file(ours, model)
     assert checked == dataclasses.replace(
@@ -88,9 +90,10 @@ def test_prune_file_is_winnow_prune(model, tmp_path, settings, flags):
     expected = tool_json("verify", ours, "--against", model)
     assert checked.settings == expected["settings"]
     totals = expected["totals"]
-    assert (checked.tensors, checked.pruned_tensors, checked.values, checked.dropped_values,
-            checked.bytes) == (totals["tensors"], totals["pruned_tensors"],
-                               totals["pruned_values"], totals["dropped_values"], totals["bytes"])
+    assert (checked.tensors, checked.pruned_tensors, checked.left_alone, checked.kept_rows,
+            checked.values, checked.dropped_values, checked.bytes) == (
+        totals["tensors"], totals["pruned_tensors"], totals["left_alone"], totals["kept_rows"],
+        totals["pruned_values"], totals["dropped_values"], totals["bytes"])
 
 
 def test_masks_of_files_are_those_of_arrays(model, tmp_path):
@@ -144,7 +147,7 @@ def test_a_path_with_a_nul_names_no_other_file(model, tmp_path):
 
 
 def test_no_pattern_may_be_none(model):
-    none = torchwinnow.prune_file(model, dry_run=True, include=None, exclude=None)
+    none = torchwinnow.prune_file(model, dry_run=True, include=None, exclude=None, force=None)
     assert none.tensors == torchwinnow.prune_file(model, dry_run=True).tensors
 
 
@@ -188,6 +191,9 @@ def test_nothing_to_prune_is_warned_of(model, tmp_path):
         (dict(levels=["*"]), TypeError, "levels"),
         (dict(include="re:("), ValueError, "re:"),
         (dict(include=[1]), TypeError, "include"),
+        (dict(force=[1]), TypeError, "force"),
+        (dict(force="nothing*"), torchwinnow.UnknownTensorError, "nothing"),
+        (dict(include="bias"), ValueError, "larger than 1.*force prunes it all the same"),
         (dict(include="nothing*"), torchwinnow.UnknownTensorError, "nothing"),
         (dict(include="emb.user"), KeyError, "emb.users"),
         (dict(threads=0), ValueError, "threads"),
@@ -200,9 +206,29 @@ def test_errors_of_arguments(model, tmp_path, settings, error, message):
         torchwinnow.prune_file(model, tmp_path / "out", **settings)
     assert not isinstance(caught.value, (RuntimeError, torchwinnow.WinnowError))
     assert not (tmp_path / "out").exists()
-    if "threads" not in settings and "include" not in settings:
+    if not {"threads", "include", "force"} & set(settings):
         with pytest.raises(error, match=message):
             torchwinnow.verify_file(model, model, **settings)
+
+
+def test_rows_of_weight_norm_are_kept_and_reported(tmp_path):
+    direction = numpy.random.default_rng(3).standard_normal((8, 4)).astype(numpy.float32)
+    direction[:2] *= 1e-3
+    save_file({"weight_g": numpy.ones((8, 1), numpy.float32), "weight_v": direction}, tmp_path / "in")
+    report = torchwinnow.prune_file(tmp_path / "in", tmp_path / "out", block=(1, 1))
+    assert report.kept_rows == 2
+    assert [tensor.reason for tensor in report.tensors] == ["magnitude", None]
+    checked = torchwinnow.verify_file(tmp_path / "out", tmp_path / "in")
+    assert (checked.kept_rows, checked.left_alone) == (2, 1)
+
+
+def test_a_file_of_another_rule_is_not_called_wrong(model, tmp_path):
+    torchwinnow.prune_file(model, tmp_path / "out")
+    content = (tmp_path / "out").read_bytes().replace(b'\\"rule\\":1', b'\\"rule\\":2')
+    (tmp_path / "other").write_bytes(content)
+    with pytest.raises(torchwinnow.WinnowError, match="found rule 2.*winnow.version names") as caught:
+        torchwinnow.verify_file(tmp_path / "other", model)
+    assert caught.value.code == "OtherRule"
 
 
 def test_errors_of_the_system(model, tmp_path):
@@ -238,7 +264,7 @@ def test_malformed_files_have_a_code(tmp_path):
 
 
 def test_a_nan_is_named(tmp_path):
-    save_file({"w": numpy.array([[1, numpy.nan]], numpy.float32)}, tmp_path / "in")
+    save_file({"w": numpy.array([[1, numpy.nan], [2, 3]], numpy.float32)}, tmp_path / "in")
     with pytest.raises(torchwinnow.WinnowError, match="nan='keep'") as caught:
         torchwinnow.prune_file(tmp_path / "in", tmp_path / "out")
     assert caught.value.code == "NanValue"

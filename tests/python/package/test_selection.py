@@ -117,3 +117,38 @@ def test_importing_it_imports_no_torch():
     script = ("import sys, torchwinnow; torchwinnow.left_alone({}); "
               "assert not {'torch', 'numpy'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_rule_is_that_of_files(tmp_path):
+    from safetensors.torch import save_file
+
+    state = {name: tensor.contiguous() for name, tensor in Experts().state_dict().items()}
+    save_file(state, tmp_path / "in.safetensors")
+    report = torchwinnow.prune_file(tmp_path / "in.safetensors", dry_run=True)
+    assert {t.name: t.skipped for t in report.tensors if t.skipped} == left_alone(state)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated", "ignore:.*spectral_norm.*deprecated")
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+@pytest.mark.parametrize("level", [0.5, 0.9, 1])
+@pytest.mark.parametrize("norm", [
+    parametrizations.weight_norm, nn.utils.weight_norm,
+    parametrizations.spectral_norm, nn.utils.spectral_norm], ids=lambda f: f"{f.__module__}.{f.__name__}")
+def test_pruned_files_of_normalized_layers_give_numbers(norm, level, scope, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    def model():
+        torch.manual_seed(0)
+        layers = [nn.Conv1d(32, 32, 7, padding=3, groups=32), nn.Conv1d(32, 16, 1),
+                  nn.ConvTranspose1d(16, 8, 3)]
+        dims = [{"dim": d} for d in (0, 1, 1)] if norm.__name__ == "weight_norm" else [{}] * 3
+        return nn.Sequential(*(norm(layer, **dim) for layer, dim in zip(layers, dims)))
+
+    save_file({k: v.contiguous() for k, v in model().state_dict().items()}, tmp_path / "in")
+    report = torchwinnow.prune_file(tmp_path / "in", tmp_path / "out", sparsity_level=level, scope=scope)
+    assert report.zeros_after > 0 or level == 1
+    torchwinnow.verify_file(tmp_path / "out", tmp_path / "in")
+    pruned = model()
+    pruned.load_state_dict(load_file(tmp_path / "out"))
+    for mode in (pruned.eval, pruned.train):
+        assert mode()(torch.randn(2, 32, 50)).isfinite().all()
