@@ -61,7 +61,7 @@ class TrainingAwareDataSparsity(Callback):
     it starts anew; a checkpoint that is given decides alone.
 
     The log gets "sparsity" (in the progress bar too) and "sparsity/LAYER" whenever masks advance;
-    "sparsity_NAME" for a callback with a name, "sparsity_2" for the second one of a trainer.
+    "sparsity_NAME" of a callback with a name, "sparsity_2" of a trainer's second one.
 
     Differs from torch.ao: as PostTrainingDataSparsity; `sparsified` is sparse after on_train_end;
     it resumes, and a second fit goes on.
@@ -258,9 +258,7 @@ class TrainingAwareDataSparsity(Callback):
         """
         self._require_started("get_mask")
         if fqn not in self._weights:
-            raise ValueError(
-                f"'{fqn}' is not sparsified; attached are {few([*self._weights], 20)}"
-            )
+            raise ValueError(f"'{fqn}' is not sparsified; attached are {few([*self._weights], 20)}")
         return self.data_sparsifier.get_mask(valid_name(fqn))
 
     def mask_copy_(self, copy: nn.Module | Mapping[str, Tensor]) -> None:
@@ -352,9 +350,7 @@ class TrainingAwareDataSparsity(Callback):
 
     def _require_started(self, hook: str) -> None:
         if self.data_sparsifier is None:
-            raise RuntimeError(
-                f"{hook} was called before on_train_start, which makes the sparsifier"
-            )
+            raise RuntimeError(f"{hook} was called before on_train_start makes the sparsifier")
 
     def _look_around(self, trainer: Any) -> None:
         """What the trainer has beside this callback, and what to warn of."""

@@ -17,6 +17,10 @@ def pl(request):
     return pytest.importorskip(request.param)
 
 
+# For what does not depend on which Lightning it is.
+once = pytest.mark.parametrize("pl", PACKAGES[:1], indirect=True)
+
+
 class Net(nn.Module):
     def __init__(self):
         super().__init__()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
-from lightning_runs import fit, held, make_module, pl, zeros  # noqa: F401
+from lightning_runs import fit, held, make_module, once, pl, zeros  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings("ignore", "always:.*has tensors of the sparsified")
 
@@ -77,6 +77,7 @@ def test_averages_are_sparse_in_any_order(pl, tmp_path, kind, interval, first):
     assert torch.equal(average_of(average), module.net.table.weight)
 
 
+@once
 @pytest.mark.parametrize("first", [True, False], ids=["before", "behind"])
 def test_kept_values_are_the_averages(pl, tmp_path, first):
     """Masks that drop nothing new after the averaging began leave it as it would be without them."""
@@ -110,6 +111,7 @@ def test_the_epoch_of_batch_norms_statistics_changes_no_mask(pl, tmp_path, first
     assert sparsity.data_scheduler.last_epoch == (6 if interval == "epoch" else 12)
 
 
+@once
 def test_an_average_in_the_module_is_sparse(pl, tmp_path):
     module = make_module(pl)
     module.smooth = AveragedModel(module.net, multi_avg_fn=None, avg_fn=get_ema_avg_fn(0.9))
@@ -149,6 +151,7 @@ def own_average(pl, kind, name):
     return Own()
 
 
+@once
 @pytest.mark.parametrize("first", [True, False], ids=["before", "behind"])
 @pytest.mark.parametrize("kind", ["dict", "list", "object"])
 def test_an_average_of_the_users_own_is_known_by_its_name(pl, tmp_path, recwarn, kind, first):
@@ -158,6 +161,7 @@ def test_an_average_of_the_users_own_is_known_by_its_name(pl, tmp_path, recwarn,
     assert not [each for each in recwarn if "no mask is held there" in str(each.message)]
 
 
+@once
 @pytest.mark.parametrize("first", [True, False], ids=["before", "behind"])
 def test_another_copy_is_named_and_left_as_it_is(pl, tmp_path, recwarn, first):
     class Teacher(pl.Callback):
@@ -172,6 +176,7 @@ def test_another_copy_is_named_and_left_as_it_is(pl, tmp_path, recwarn, first):
     assert {text.partition(" ")[0] for text in texts} == {"Teacher.model", "Teacher.first"}
 
 
+@once
 @pytest.mark.parametrize("first", [True, False], ids=["before", "behind"])
 def test_the_model_is_sparse_whatever_was_put_into_it_last(pl, tmp_path, recwarn, first):
     module, sparsity, _ = run(pl, tmp_path, [own_average(pl, "list", "numbers")], first)
@@ -179,6 +184,7 @@ def test_the_model_is_sparse_whatever_was_put_into_it_last(pl, tmp_path, recwarn
     assert any("Own.numbers" in str(each.message) for each in recwarn)
 
 
+@once
 def test_a_copy_can_be_masked_by_hand(pl, tmp_path):
     module, sparsity = make_module(pl), held(model="net")
     mine = copy.deepcopy(module.net)
@@ -194,6 +200,7 @@ def test_a_copy_can_be_masked_by_hand(pl, tmp_path):
         sparsity.mask_copy_(whole)
 
 
+@once
 def test_a_checkpoint_from_between_two_callbacks_is_sparse(pl, tmp_path):
     """It is saved after the optimizer's step and before masks are held again."""
     path = tmp_path / "between.ckpt"

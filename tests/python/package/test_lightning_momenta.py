@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_runs import callbacks, fit, pl  # noqa: F401
+from lightning_runs import callbacks, fit, once, pl  # noqa: F401
 from torchwinnow.data_scheduler import LinearDataScheduler
 from torchwinnow.data_sparsifier import DataNormSparsifier
 
-pytestmark = pytest.mark.filterwarnings("ignore", "always:.* in \\w+ (cannot be|is not) masked")
+pytestmark = [pytest.mark.filterwarnings("ignore", "always:.* in \\w+ (cannot be|is not) masked"), once]
 
 
 def bag_module(pl, make_optimizer, sparse=False):

@@ -1,5 +1,6 @@
 """Checkpoints of Lightning, second fits and several callbacks in one trainer."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from lightning_runs import callbacks, fit, held, make_module, pl, zeros  # noqa: F401
+from lightning_runs import callbacks, fit, held, make_module, once, pl, zeros  # noqa: F401
 from sparsifiers import FirstRow
 from torchwinnow.data_scheduler import CubicDataScheduler, StepDataScheduler
 from torchwinnow.data_sparsifier import DataNormSparsifier
@@ -116,6 +117,7 @@ def test_a_second_fit_goes_on(pl, tmp_path, same_trainer, interval):
         assert (callback.get_mask("table.weight") <= mask).all()
 
 
+@once
 def test_two_fits_are_one_long_one(pl, tmp_path):
     """As far as the optimizer, which Lightning makes anew, has no memory."""
     def plain(parameters, **_):
@@ -163,6 +165,7 @@ def test_a_fit_after_an_interrupted_one_goes_on(pl, tmp_path, error, same_traine
     assert callback.data_scheduler.last_epoch == 6
 
 
+@once
 def test_another_model_starts_anew(pl, tmp_path):
     callback = held(model="net")
     fit(pl, make_module(pl), callback, 5, tmp_path)
@@ -175,6 +178,7 @@ def test_another_model_starts_anew(pl, tmp_path):
     assert callback.data_scheduler.last_epoch == 2
 
 
+@once
 def test_a_copy_of_the_pruned_model_goes_on(pl, tmp_path):
     module, callback, loaded = make_module(pl), held(model="net"), make_module(pl)
     fit(pl, module, callback, 5, tmp_path)
@@ -183,6 +187,7 @@ def test_a_copy_of_the_pruned_model_goes_on(pl, tmp_path):
     assert callback.data_scheduler.last_epoch == 6 and zeros(loaded.net.table.weight) == 0.75
 
 
+@once
 def test_a_model_that_was_made_dense_again_starts_anew_with_a_warning(pl, tmp_path):
     module, callback = make_module(pl), held(model="net")
     first = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -193,6 +198,7 @@ def test_a_model_that_was_made_dense_again_starts_anew_with_a_warning(pl, tmp_pa
     assert callback.data_scheduler.last_epoch == 2
 
 
+@once
 def test_a_second_fit_of_a_masked_copy_goes_on(pl, tmp_path):
     module, other = make_module(pl, "model"), make_module(pl, "model")
     callback = callbacks.TrainingAwareDataSparsity(
@@ -257,18 +263,19 @@ def test_callbacks_of_equal_settings_are_told_apart_by_filter_or_name(pl, tmp_pa
     assert named[1].data_scheduler.last_epoch == 4
 
 
-def test_a_key_is_the_same_in_every_process(tmp_path):
-    program = tmp_path / "keys.py"
-    program.write_text(
+def test_a_key_is_the_same_in_every_process(tmp_path, monkeypatch):
+    (tmp_path / "keyed.py").write_text(
         "from functools import partial\n"
         "from torchwinnow import DataNormSparsifier, LambdaDataScheduler\n"
         "from torchwinnow.lightning import TrainingAwareDataSparsity\n"
         "def share(epoch, most): return most\n"
-        "print(TrainingAwareDataSparsity(DataNormSparsifier, {'sparsity_level': 0.5}, LambdaDataScheduler,\n"
-        "    {'factor': partial(share, most=0.5)}, filter=lambda name, _: 'table' in name).state_key)\n")
-    keys = {subprocess.run([sys.executable, program], capture_output=True, text=True, check=True,
-                           env={**os.environ, "PYTHONHASHSEED": seed}).stdout for seed in "12"}
-    assert len(keys) == 1 and "'settings': '" in keys.pop()
+        "KEY = TrainingAwareDataSparsity(DataNormSparsifier, {'sparsity_level': 0.5}, LambdaDataScheduler,\n"
+        "    {'factor': partial(share, most=0.5)}, filter=lambda name, _: 'table' in name).state_key\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    key = importlib.import_module("keyed").KEY
+    other = subprocess.run([sys.executable, "-c", "print(__import__('keyed').KEY)"], capture_output=True, text=True,
+                           check=True, cwd=tmp_path, env={**os.environ, "PYTHONHASHSEED": "1"})
+    assert key == other.stdout.strip() and "'settings': '" in key
 
 
 def rename_states(path, *keys):

@@ -5,7 +5,7 @@ import types
 import pytest
 import torch
 
-from lightning_runs import callbacks, fit, held, make_module, pl  # noqa: F401
+from lightning_runs import callbacks, fit, held, make_module, once, pl  # noqa: F401
 from torchwinnow.data_scheduler import CubicDataScheduler, LinearDataScheduler, StepDataScheduler
 from torchwinnow.data_sparsifier import DataNormSparsifier
 
@@ -35,6 +35,7 @@ def test_a_run_that_ends_before_its_schedule_is_named(pl, tmp_path, recwarn):
     assert not said(recwarn)
 
 
+@once
 def test_what_is_told_comes_true(pl, tmp_path, recwarn):
     """The level in the text is the one that the run ends with; 8 batches an epoch."""
     for options, run in [({}, {"epochs": 3}), ({"interval": "step", "frequency": 3}, {"epochs": 3}),
@@ -49,6 +50,7 @@ def test_what_is_told_comes_true(pl, tmp_path, recwarn):
         assert f"only {level:.4g}, not 0.8" in text, (options, run)
 
 
+@once
 def test_a_resumed_run_counts_what_is_left(pl, tmp_path, recwarn):
     callback = linear(4)
     trainer = fit(pl, make_module(pl), callback, 3, tmp_path)
@@ -66,6 +68,7 @@ def test_no_end_is_no_warning(recwarn):
         assert not said(recwarn)
 
 
+@once
 def test_a_flat_end_and_schedules_without_an_end_are_no_warning(pl, tmp_path, recwarn):
     fit(pl, make_module(pl), held(model="net", **{}), 4, tmp_path)
     cubic = callbacks.TrainingAwareDataSparsity(
@@ -77,6 +80,7 @@ def test_a_flat_end_and_schedules_without_an_end_are_no_warning(pl, tmp_path, re
     assert not said(recwarn)
 
 
+@once
 def test_a_schedule_that_starts_below_what_is_pruned_is_named(pl, tmp_path):
     """A new process that trains a pruned model some more, without the checkpoint."""
     module = make_module(pl)
@@ -85,6 +89,7 @@ def test_a_schedule_that_starts_below_what_is_pruned_is_named(pl, tmp_path):
         fit(pl, module, held(model="net"), 1, tmp_path)
 
 
+@once
 def test_zeros_of_new_weights_and_of_a_schedule_that_goes_on_are_no_warning(pl, tmp_path, recwarn):
     module = make_module(pl)
     with torch.no_grad():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_runs import callbacks, fit, make_module, pl, zeros  # noqa: F401
+from lightning_runs import callbacks, fit, make_module, once, pl, zeros  # noqa: F401
 from torchwinnow.data_scheduler import CubicDataScheduler
 from torchwinnow.data_sparsifier import DataNormSparsifier
 
@@ -62,6 +62,7 @@ def test_without_a_filter_one_warning_names_what_the_rule_leaves_alone(pl, tmp_p
     assert "table" not in text and len(text) < 600
 
 
+@once
 def test_a_filter_that_takes_directions_of_weight_norm_is_warned_of(pl, tmp_path, recwarn):
     fit(pl, normed(pl), training(filter=lambda _, parameter: parameter.dim() > 1), 1, tmp_path)
     (text,) = said(recwarn)
