@@ -185,9 +185,8 @@ TEST(TextWithMetadata, AddsNoneWhereThereIsNothingToSay) {
 
 TEST(TextWithMetadata, WritesNoNullBack) {
   const SafetensorsHeader h = parsed(R"({ "__metadata__" : null , )" + kA + "}", 4);
-  EXPECT_EQ(h.text_with_metadata({{"k", "v"}})
-                .find(R"({ "__metadata__" : {"k":"v"} , )" + kA + "}"),
-            0u);
+  EXPECT_EQ(
+      h.text_with_metadata({{"k", "v"}}).find(R"({ "__metadata__" : {"k":"v"} , )" + kA + "}"), 0u);
   EXPECT_EQ(h.text_with_metadata({}).find(R"({ "__metadata__" : {} , )" + kA + "}"), 0u);
   EXPECT_EQ(parsed(R"({"__metadata__":null})", 0).text_with_metadata({}),
             R"({"__metadata__":{}}     )");
