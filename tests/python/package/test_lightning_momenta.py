@@ -1,5 +1,7 @@
 """What optimizers keep of the weights: momenta of all kinds, and copies of the weights."""
 
+from collections import defaultdict
+
 import pytest
 import torch
 from torch import nn
@@ -148,10 +150,10 @@ def test_schedule_free_weights_are_sparse_in_both_modes(pl, tmp_path, recwarn):
 
 
 class Lookahead:
-    """Of the kind that wraps an optimizer and has its slow weights in lists or in the inner state."""
+    """Of the kind that wraps an optimizer and has its slow weights in lists or in a state."""
 
     def __init__(self, inner, listed):
-        self.optimizer, self.param_groups, self.state = inner, inner.param_groups, inner.state
+        self.optimizer, self.param_groups, self.state = inner, inner.param_groups, defaultdict(dict)
         self.listed = listed
         self.slow_weights = [[each.detach().clone() for each in group["params"]] for group in self.param_groups]
         if not listed:

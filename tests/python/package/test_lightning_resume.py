@@ -138,13 +138,14 @@ def test_a_fit_after_an_interrupted_one_goes_on(pl, tmp_path, error, same_traine
     class Stop(pl.Callback):
         stopped = False
 
-        def on_before_zero_grad(self, trainer, *_):
+        def on_train_batch_end(self, trainer, *_):
+            """After the optimizer's step and before masks are held."""
             if trainer.global_step == 20 and not self.stopped:
                 self.stopped = True
                 raise error
 
     module, callback = make_module(pl), held(model="net")
-    trainer = pl.Trainer(max_epochs=6, callbacks=[callback, Stop()], accelerator="cpu", logger=False,
+    trainer = pl.Trainer(max_epochs=6, callbacks=[Stop(), callback], accelerator="cpu", logger=False,
                          enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False)
     with pytest.raises((error, SystemExit)):
         trainer.fit(module)
@@ -172,6 +173,10 @@ def test_another_model_starts_anew(pl, tmp_path):
     other = make_module(pl)
     fit(pl, other, callback, 2, tmp_path)
     assert callback.data_scheduler.last_epoch == 2 and 0 < zeros(other.net.table.weight) < 0.75
+    first = held(model="net")  # whose only mask, of level 0, drops nothing
+    fit(pl, make_module(pl), first, 1, tmp_path)
+    fit(pl, make_module(pl), first, 1, tmp_path)
+    assert first.data_scheduler.last_epoch == 1
     smaller = make_module(pl)
     smaller.net.hidden = torch.nn.Linear(8, 8, bias=False)
     fit(pl, smaller, callback, 2, tmp_path)

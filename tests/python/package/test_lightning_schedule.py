@@ -70,13 +70,14 @@ def test_no_end_is_no_warning(recwarn):
 
 @once
 def test_a_flat_end_and_schedules_without_an_end_are_no_warning(pl, tmp_path, recwarn):
-    fit(pl, make_module(pl), held(model="net", **{}), 4, tmp_path)
+    fit(pl, make_module(pl), held(model="net"), 4, tmp_path)
     cubic = callbacks.TrainingAwareDataSparsity(
         DataNormSparsifier, {"sparsity_level": 0.8}, CubicDataScheduler, {"end_step": 5}, model="net")
     fit(pl, make_module(pl), cubic, 5, tmp_path)  # 0.8 * (1 - 0.2 ** 3)
     stairs = callbacks.TrainingAwareDataSparsity(
         DataNormSparsifier, {"sparsity_level": 0.8}, StepDataScheduler, {"gamma": 0.5}, model="net")
     fit(pl, make_module(pl), stairs, 2, tmp_path)
+    fit(pl, make_module(pl), linear(20), 2, tmp_path, fast_dev_run=True)
     assert not said(recwarn)
 
 
