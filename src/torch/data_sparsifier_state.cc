@@ -38,9 +38,9 @@ at::Tensor fitting_mask(const at::Tensor& mask, const at::Tensor& data) {
 
 /// What a state_dict holds of one name besides its mask.
 NamedValues without_mask(const NamedValues& values) {
-  NamedValues rest = values.deep_copy();
-  erase_mask(rest);
-  return rest;
+  NamedValues rest = values;
+  erase_mask(rest);  // before the copy: masks are large
+  return rest.deep_copy();
 }
 
 NamedValues mask_values(const at::Tensor& mask, std::optional<MaskFormat> format) {
