@@ -63,20 +63,6 @@ def own_mask(mask: Tensor) -> Tensor:
         return mask.detach().clone()
 
 
-def with_own_mask(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config`, with a copy of its mask."""
-    config = dict(config)
-    if isinstance(config.get("mask"), Tensor):
-        config["mask"] = config["mask"].detach().clone()
-    return config
-
-
-def given_mask(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
-    """Of the configuration, or a copy of that of the defaults, or None."""
-    mask = config.get("mask")
-    return with_own_mask(defaults).get("mask") if mask is None else mask
-
-
 class MasksBefore:
     """What a state holds of some names before a step, to be put back where it fails."""
 

@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from .._upstream import register_as_upstream
 from . import _container as containers
 from . import _state
+from ._config import copied, given_mask, with_own_mask
 from ._data import SUPPORTED_TYPES, check_name, checked_weight, weight_in
-from ._masks import MasksBefore, given_mask, ones_for, own_mask, own_memory, with_own_mask
+from ._masks import MasksBefore, ones_for, own_mask, own_memory
 from ._squash import write_masks
 from ._ties import Ties
 from .fake_sparsity import FakeSparsity
@@ -97,8 +98,6 @@ class BaseDataSparsifier(abc.ABC):
             config: all of data_groups[name]
         """
 
-    # ---- what a subclass may check
-
     def _check_data(self, name: str, weight: Tensor) -> None:
         """Raises where this sparsifier cannot work on `weight`."""
 
@@ -154,9 +153,10 @@ class BaseDataSparsifier(abc.ABC):
             )
         self._check_config(config)
         self._check_data(name, weight)
-        group = copy.deepcopy(self.data_groups[name] if is_there else self.defaults)
+        group = copied(self.data_groups[name] if is_there else self.defaults)
         group.update(config)
-        self._check_group(name, group)
+        if config:
+            self._check_group(name, group)
         make = group.get("parametrization", FakeSparsity)
         keeps = is_there and reuse_mask
         mask = self._kept_mask(name, weight) if keeps else self._given_mask(name, config)
@@ -196,9 +196,6 @@ class BaseDataSparsifier(abc.ABC):
         Schedules skip the name from then on. ValueError "data with specified name does not exist".
         """
         self._check_known(name)
-        self._forget(name)
-
-    def _forget(self, name: str) -> None:
         containers.remove(self._container, name)
         self._ties.untie(name, self.state.pop(name)["mask"])
         del self.data_groups[name]
@@ -255,8 +252,10 @@ class BaseDataSparsifier(abc.ABC):
         try:
             # In inference mode new masks could not be used in a later training step.
             with torch.inference_mode(False), torch.no_grad():
+                masked, slot_of = containers.masked_lists(self._container), containers.slot_of
                 for name in self.data_groups:
-                    self._check_masked(name)
+                    if slot_of(name) not in masked:
+                        self._check_masked(name)
                 self._ties.check_modules(self._container)
                 self._update_masks()
         finally:

@@ -199,11 +199,7 @@ def _write_masks(
         return
     fresh = []
     for i, mask in enumerate(masks):
-        if (
-            mask.dtype is not torch.int8
-            or not mask.is_contiguous()
-            or mask.device != data[i].device
-        ):
+        if mask.dtype is not torch.int8 or not mask.is_contiguous():
             masks[i] = torch.empty(mask.shape, dtype=torch.int8, device=data[i].device)
             fresh.append((mask, masks[i]))
     _ops.compute_masks_(

@@ -142,7 +142,6 @@ def _tables(
     }
 
 
-@torch.inference_mode(False)
 @torch.no_grad()
 def post_training_sparse_quantize(
     model: nn.Module,

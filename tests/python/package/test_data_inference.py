@@ -61,6 +61,9 @@ def test_what_was_added_and_loaded_in_inference_mode_is_trained_outside(cls):
     sparsifier = cls()
     with torch.inference_mode():
         sparsifier.add_data("w", weight)
+        sparsifier.get_mask("w")
+    sparsifier.step()
+    with torch.inference_mode():
         sparsifier.step()
         loaded = cls()
         loaded.load_state_dict(sparsifier.state_dict())
@@ -80,6 +83,8 @@ def test_a_state_of_inference_mode_is_saved_and_loaded_outside():
         sparsifier = DataNormSparsifier([("w", torch.randn(4, 4))])
         sparsifier.step()
         state = sparsifier.state_dict()
+    assert not any(each.is_inference() for each in state["_container"].values())
+    assert not state["state"]["w"]["mask"].is_inference()
     torch.save(state, file)
     file.seek(0)
     loaded = DataNormSparsifier()

@@ -92,7 +92,7 @@ def test_some_values_survive_a_hundred_replacements():
     sparsifier = DataNormSparsifier(sparsity_level=0.5)
     for i in range(100):
         if i > 0:
-            sparsifier._forget("x")
+            sparsifier.remove_data("x")
         sparsifier.add_data("x", torch.randn(20, 20))
         sparsifier.step()
         assert sparsifier.get_mask("x").float().mean() == 0.5

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import sys
 import weakref
 from contextlib import nullcontext
 
@@ -11,7 +12,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from sparsifiers import BelowThreshold, Doubled, FirstRow, counting, embeddings, parameters, tensors
-from torchwinnow.data_sparsifier import BaseDataSparsifier, DataNormSparsifier, FakeSparsity
+from torchwinnow.data_sparsifier import BaseDataSparsifier, DataNormSparsifier, FakeSparsity, _squash
 
 KINDS = [tensors, parameters, embeddings]
 REPLACING = "ignore:Replacing existing data"
@@ -97,6 +98,13 @@ def test_a_replaced_name_moves_to_the_end():
     with pytest.warns(UserWarning, match="Replacing existing data of the same name"):
         sparsifier.add_data("x", torch.zeros(2, 2))
     assert list(sparsifier.data_groups) == list(sparsifier.state) == ["y", "x"]
+    slots = [f"parametrizations.{name}.original" for name in "yx"]
+    assert list(sparsifier._container.state_dict()) == slots
+    with pytest.warns(UserWarning, match="Replacing"):
+        sparsifier.add_data("y", torch.ones(3, 3), reuse_mask=False)
+    assert sparsifier._container.parametrizations.y[0].mask is sparsifier.get_mask("y")
+    sparsifier.step()
+    assert sparsifier.get_data("y", return_original=False).sum() == 6
 
 
 def test_reads_of_parameters_have_the_mask_as_gradient():
@@ -446,3 +454,43 @@ def test_own_classes_refuse_what_torch_does_not_multiply(dtype):
         with pytest.raises(ValueError, match=f"torch does not multiply data of torch.{dtype}"):
             sparsifier.add_data("x", data, **config)
     assert not sparsifier.state
+
+
+def calls_of(function):
+    """How many calls `function` makes, of Python and C."""
+    count = 0
+
+    def profile(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.filterwarnings(REPLACING)
+def test_a_call_costs_the_same_however_many_names_there_are(monkeypatch):
+    monkeypatch.setattr(_squash, "_protected", list)  # as long as the process has mappings
+    costs = []
+    for names in (20, 1000):
+        sparsifier = DataNormSparsifier([(f"d{i}", counting(2, 2)) for i in range(names)])
+        given = torch.ones(2, 2)
+        calls = {
+            "replace": lambda s=sparsifier: s.add_data("d7", counting(2, 2)),
+            "replace by a mask": lambda s=sparsifier, mask=given: s.add_data(
+                "d8", counting(2, 2), reuse_mask=False, mask=mask),
+            "squash": lambda s=sparsifier: s.squash_mask(names=["d9"]),
+            "replace squashed": lambda s=sparsifier: s.add_data("d9", counting(2, 2)),
+            "remove": lambda s=sparsifier: s.remove_data("d11"),
+            "add": lambda s=sparsifier: s.add_data("new", counting(2, 2)),
+        }
+        for call in calls.values():  # what is done once in a process
+            call()
+        sparsifier.remove_data("new")
+        sparsifier.add_data("d11", counting(2, 2))
+        costs.append({name: calls_of(call) for name, call in calls.items()})
+    assert costs[0] == costs[1] and costs[0]["replace"] < 80
