@@ -48,7 +48,7 @@ Result<std::vector<PlanEntry>> make_plan(std::span<const TensorInfo> tensors,
       entry.config.sparsity_level = selector.level(index, settings.config.sparsity_level);
       entry.guard = selector.guard(index);
     }
-    plan.push_back(std::move(entry));
+    plan.push_back(entry);
   }
   return plan;
 }
