@@ -195,13 +195,8 @@ def _apply_mask_lazy(data: torch.Tensor, mask: torch.Tensor) -> None:
     data.detach().masked_fill_(mask == 0, 0)
 
 
-def _refuse_complex(data: torch.Tensor, *_arguments: Any) -> None:
-    _check_dtype("data", data)
-
-
-for _name, _kernel in (("prune_", _prune_lazy), ("apply_mask_", _apply_mask_lazy)):
-    _registrations.impl(_name, _kernel, "Negative")
-    _registrations.impl(_name, _refuse_complex, "Conjugate")
+_registrations.impl("prune_", _prune_lazy, "Negative")
+_registrations.impl("apply_mask_", _apply_mask_lazy, "Negative")
 
 
 # --- What other modules call ----------------------------------------------------------------------
@@ -274,7 +269,7 @@ def compute_masks_(
         return
     _check_dtypes(data)
     # What the kernel for ADInplaceOrView does, without handing a thousand tensors to Python and back.
-    torch.autograd.graph.increment_version([each for each in masks if not each.is_inference()])
+    torch.autograd.graph.increment_version(masks)
     with torch._C._AutoDispatchBelowADInplaceOrView():
         torch.ops.winnow.compute_masks_(*arguments)
 
@@ -296,7 +291,7 @@ def apply_mask_(data: torch.Tensor, mask: torch.Tensor) -> None:
     _check_dtype("data", data)
     if mask.dtype is not torch.int8:
         mask = mask.ne(0).to(torch.int8)
-    torch.ops.winnow.apply_mask_(data, mask.resolve_neg().contiguous())
+    torch.ops.winnow.apply_mask_(data, mask.contiguous())
 
 
 def quantize_rows(

@@ -23,9 +23,9 @@ before it and the final one from it on. A base that is an integer (zeros_per_blo
 the nearest one, halves away from 0. Nothing is clamped.
 
 Data without such a number are refused at construction: TypeError naming them. Options out of their
-range are ValueErrors naming the field; levels outside [0, 1] are warned of. Data that are added later
-are left alone, names that are gone are skipped. To go on from a checkpoint, construct the sparsifier and the scheduler as before,
-then load the state of both, the sparsifier's first.
+range are ValueErrors naming the field; levels outside [0, 1] are warned of. Data that are added
+later are left alone, names that are gone are skipped. To go on from a checkpoint, construct the
+sparsifier and the scheduler as before, then load the state of both, the sparsifier's first.
 """
 
 from __future__ import annotations

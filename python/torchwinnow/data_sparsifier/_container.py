@@ -132,9 +132,9 @@ def put(container: nn.Module, name: str, weight: Tensor, mask: Tensor, make: Any
         if _rebind(container, name, weight, mask):
             return
     links = checked_links(make, weight, mask)
+    _invert(links, weight)  # the last that can fail: weights that cannot be written to
     if has(container, name):
         remove(container, name)
-    _invert(links, weight)
     insert(container, name, weight, links)
 
 

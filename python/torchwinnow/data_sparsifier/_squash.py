@@ -7,6 +7,7 @@ of one buffer, an array of NumPy, other processes. Everything is checked before 
 from __future__ import annotations
 
 import bisect
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from .fake_sparsity import FakeSparsity, check_shape
 
 _PIECE = 1 << 20  # values
 _MAPS = Path("/proc/self/maps")
+_READ_ONLY = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) .-", re.MULTILINE)
 
 
 def write_masks(container: nn.Module, names: Sequence[str]) -> None:
@@ -129,16 +131,10 @@ def _check_places(name: str, original: Tensor) -> None:
 def _protected() -> list[tuple[int, int]]:
     """Ranges of addresses that this process may not write to, in order; none where unknown."""
     try:
-        lines = _MAPS.read_text().splitlines()
+        text = _MAPS.read_bytes()
     except OSError:
         return []
-    ranges = []
-    for line in lines:
-        addresses, rights = line.split(maxsplit=2)[:2]
-        if "w" not in rights:
-            first, last = addresses.split("-")
-            ranges.append((int(first, 16), int(last, 16)))
-    return ranges
+    return [(int(first, 16), int(last, 16)) for first, last in _READ_ONLY.findall(text)]
 
 
 def _check_protection(originals: dict[str, Tensor]) -> None:

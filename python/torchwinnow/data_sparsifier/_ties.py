@@ -58,4 +58,8 @@ class Ties:
 
 
 def _has(module: nn.Module, tensor: Tensor) -> bool:
-    return any(each is tensor for each in (*module.parameters(), *module.buffers()))
+    """Among its tensors, or the memory of one: `module.weight = nn.Parameter(module.weight.data)`."""
+    return any(
+        each is tensor or (each.data_ptr() == tensor.data_ptr() != 0 and each.shape == tensor.shape)
+        for each in (*module.parameters(), *module.buffers())
+    )

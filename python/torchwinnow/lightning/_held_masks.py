@@ -69,15 +69,12 @@ def _length(value: Any) -> int:
     return len(value) if isinstance(value, (list, tuple)) else -1
 
 
-def _state_of(optimizer: Any, listed: Mapping[Tensor, Any], weight: Tensor) -> dict[str, Tensor]:
+def _state_of(optimizer: Any, listed: Mapping[Tensor, Any], weight: Tensor) -> Mapping[str, Any]:
     """What an optimizer keeps for a weight, by key; nothing before its first step."""
     state = getattr(optimizer, "state", {}).get(weight, {})
-    entries = {**state, **listed.get(weight, {})} if isinstance(state, Mapping) else {}
-    return {
-        key: value
-        for key, value in entries.items()
-        if isinstance(value, Tensor) and value is not weight
-    }
+    if weight in listed:
+        state = {**state, **listed[weight]}
+    return state if isinstance(state, Mapping) else {}
 
 
 def _apply_to_sparse(momentum: Tensor, mask: Tensor) -> None:
@@ -130,6 +127,7 @@ class HeldMasks:
         """
         self._sparsifier, self._names, self._weights = sparsifier, names, weights
         self._keys = frozenset(keys)
+        self._scales: set[Any] = set()  # keys that were seen, and only scale a step
         self._warned: set[tuple[str, str]] = set()
 
     def check(self, model: nn.Module) -> None:
@@ -160,8 +158,10 @@ class HeldMasks:
                     self._apply_to_state(optimizer, fqn, key, value, mask)
 
     def _apply_to_state(
-        self, optimizer: Any, fqn: str, key: str, value: Tensor, mask: Tensor
+        self, optimizer: Any, fqn: str, key: str, value: Any, mask: Tensor
     ) -> None:
+        if key in self._scales or not isinstance(value, Tensor) or value is self._weights[fqn]:
+            return
         if key in self._keys:
             reason = mask_tensor_(value, mask)
             if reason is not None:
@@ -169,7 +169,9 @@ class HeldMasks:
                     fqn, key, f"cannot be masked, since it is {reason}, and dropped values may come "
                     "back from it; leave it out of momentum_keys where that is meant", optimizer
                 )
-        elif value.shape == mask.shape and mask.dim() > 0 and not _SCALES.search(key):
+        elif _SCALES.search(str(key)):
+            self._scales.add(key)
+        elif value.shape == mask.shape and mask.dim() > 0:
             self._warn(
                 fqn, key, f"is not masked; if it is a momentum or a copy of the weights, add {key!r} "
                 "to momentum_keys, since dropped values come back from it", optimizer

@@ -115,18 +115,20 @@ def test_a_weight_that_was_replaced_can_be_let_go():
 
 
 def test_weights_that_are_still_in_use_go_on():
-    tables = [nn.Embedding(16, 8) for _ in range(4)]
+    tables = [nn.Embedding(16, 8) for _ in range(5)]
     sparsifier = FirstRow([(f"t{i}", table) for i, table in enumerate(tables)])
     prune.identity(tables[0], "weight")
     parametrize.register_parametrization(tables[1], "weight", FakeSparsity(torch.ones(16, 8)))
     tables[2].double().load_state_dict({"weight": torch.ones(16, 8)})
+    tables[3].weight = nn.Parameter(tables[3].weight.data)
     copied = copy.deepcopy(sparsifier)
-    assigned(tables[3])
+    assigned(tables[4])
     copied.step()  # a copy has tables of its own
     tables.pop()
     gc.collect()  # nobody has the last module any more
     sparsifier.step()
     sparsifier.squash_mask()
+    assert tables[3].weight[0].eq(0).all()
     sparsifier.load_state_dict(sparsifier.state_dict())
     FirstRow([("new", tables[0].weight_orig)]).step()
 

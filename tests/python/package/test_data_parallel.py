@@ -205,6 +205,15 @@ def test_an_inverse_is_written_into_the_data_once():
     assert accumulator(weight) is node and weight.data_ptr() == place
 
 
+@pytest.mark.filterwarnings(REPLACING)
+def test_an_inverse_that_cannot_be_written_leaves_the_old_data():
+    weight, sparsifier = torch.ones(2, 2), FirstRow()
+    sparsifier.add_data("x", weight, parametrization=Signed)
+    with pytest.raises(RuntimeError, match="single memory location"):
+        sparsifier.add_data("x", torch.ones(1, 2).expand(2, 2))
+    assert sparsifier.get_data("x") is weight and weight.eq(-1).all()
+
+
 class InTwo(Signed):
     def forward(self, x, y):
         return x + y

@@ -78,6 +78,7 @@ def group(sparsifier, name):
             for key, value in sparsifier.data_groups[name].items()}
 
 
+@pytest.mark.filterwarnings("ignore:'extra' is no value")
 def test_configurations():
     case = config_case("defaults_and_override")
     sparsifier = DataNormSparsifier(sparsity_level=0.7)
@@ -95,7 +96,7 @@ def test_configurations():
     assert (first.state["x"]["step_count"], first.data_groups["x"]) == (3, case["group"])
 
 
-@pytest.mark.filterwarnings("ignore:Replacing existing data")
+@pytest.mark.filterwarnings("ignore:Replacing existing data", "ignore:'extra' is no value")
 def test_replacements():
     case = config_case("replace_keeps_old_config_and_mask")
     sparsifier = DataNormSparsifier(sparsity_level=0.7)

@@ -97,3 +97,17 @@ def test_what_is_left_out_is_not_named_again_at_every_epoch(pl, tmp_path, recwar
         DataNormSparsifier, {}, CubicDataScheduler, {"end_step": 2})
     fit(pl, module, callback, 3, tmp_path)
     assert len([each for each in recwarn if "'out.bias' is a Packed" in str(each.message)]) == 1
+
+
+def test_a_sharded_parameter_is_named(tmp_path, recwarn):
+    distributed = pytest.importorskip("torch.distributed.tensor")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        mesh = torch.distributed.init_device_mesh("cpu", (1,))
+        module = nn.Module()
+        module.model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+        module.model[0].weight = nn.Parameter(distributed.distribute_tensor(torch.ones(4, 4), mesh))
+        assert attached(module) == ["1_weight"]
+        assert [each for each in recwarn if "'0.weight' is a DTensor" in str(each.message)]
+    finally:
+        torch.distributed.destroy_process_group()

@@ -461,3 +461,13 @@ def test_levels_that_are_no_shares_are_warned_of(make, level, text):
         assert seen[0].filename == __file__
     with pytest.raises(TypeError, match="found the string '0.5'"):
         torchwinnow.prune_(make((4, 4)), "0.5")
+
+
+def test_masks_of_inference_mode_are_written_in_any_mode():
+    data = torch.randn(4, 8, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        mask, view = torch.ones(4, 8, dtype=torch.int8), data.clone()
+    for mode in (False, True):
+        with torch.inference_mode(mode):
+            _ops.compute_masks_([mask], [view], [0.5], [1, 4], [-1], "L1")
+        assert torch.equal(mask, torchwinnow.compute_mask(data))

@@ -11,7 +11,7 @@ from torch.ao.nn import quantized
 from torchwinnow.data_sparsifier import BaseDataSparsifier, DataNormSparsifier
 from torchwinnow.data_sparsifier.quantization_utils import post_training_sparse_quantize
 
-pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:TypedStorage")
 SINGLE = {"sparsity_level": 0.8, "sparse_block_shape": (1, 1)}
 
 
