@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cstdio>
+#include <set>
+#include <string_view>
 
 #include "base/status_macros.h"
 #include "commands.h"
@@ -83,11 +85,27 @@ std::string dtype_table(const Inspection& inspection) {
   return table.text();
 }
 
-std::string summary(const std::string& path, const Inspection& inspection, bool stats) {
-  std::string text = tensor_table(inspection, stats) + "\n" + dtype_table(inspection) + "\n";
+// What the metadata say, and of aliases what that means.
+std::string metadata_text(const Inspection& inspection) {
+  std::set<std::string_view> aliases;
+  std::string alias_lines;
+  for (const InspectedTensor& entry : inspection.tensors) {
+    for (const std::string& alias : entry.aliases) {
+      aliases.insert(alias);
+      alias_lines += "alias     " + alias_text(alias, entry.tensor) + "\n";
+    }
+  }
+  std::string text;
   for (const auto& [key, value] : inspection.metadata) {
+    if (aliases.contains(key)) continue;
     text += "metadata  " + escape_name(key) + " = " + escape_name(value) + "\n";
   }
+  return text + alias_lines;
+}
+
+std::string summary(const std::string& path, const Inspection& inspection, bool stats) {
+  std::string text = tensor_table(inspection, stats) + "\n" + dtype_table(inspection) + "\n";
+  text += metadata_text(inspection);
   text += "file      " + shown(path) + ": " +
           bytes_text(static_cast<double>(inspection.file_bytes)) + ", " +
           count_text(inspection.tensors.size()) + " tensors, header of " +

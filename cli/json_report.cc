@@ -61,6 +61,13 @@ json tensor_json(const TensorInfo& tensor) {
           {"bytes", tensor.bytes()}};
 }
 
+// The same with the tensor's other names, where it has any.
+json tensor_json(const TensorInfo& tensor, const std::vector<std::string>& aliases) {
+  json object = tensor_json(tensor);
+  if (!aliases.empty()) object["aliases"] = aliases;
+  return object;
+}
+
 // JSON has no infinity: the text "Infinity" or "-Infinity" stands for it.
 json number_json(double value) {
   if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
@@ -68,7 +75,7 @@ json number_json(double value) {
 }
 
 json inspected_json(const InspectedTensor& entry) {
-  json object = tensor_json(entry.tensor);
+  json object = tensor_json(entry.tensor, entry.aliases);
   object["data_offsets"] = {entry.tensor.begin, entry.tensor.end};
   if (!entry.stats) return object;
   const ValueStats& stats = *entry.stats;
@@ -79,7 +86,7 @@ json inspected_json(const InspectedTensor& entry) {
 }
 
 json report_json(const TensorReport& report) {
-  json object = tensor_json(report.tensor);
+  json object = tensor_json(report.tensor, report.aliases);
   object["pruned"] = !report.skipped;
   if (report.skipped) {
     object["skipped"] = skip_reason_text(*report.skipped);

@@ -49,6 +49,17 @@ std::string tensor_table(const PruneSettings& settings, const PruneResult& resul
   return table.text();
 }
 
+// "aliases  lm_head.weight is stored as emb.weight", a line for each.
+std::string aliases_text(const PruneResult& result) {
+  std::string text;
+  for (const TensorReport& report : result.tensors) {
+    for (const std::string& alias : report.aliases) {
+      text += (text.empty() ? "aliases  " : "         ") + alias_text(alias, report.tensor) + "\n";
+    }
+  }
+  return text;
+}
+
 struct Totals {
   uint64_t pruned = 0, left_alone = 0, kept_rows = 0, values = 0, zeros_before = 0, zeros_after = 0;
 };
@@ -104,6 +115,7 @@ std::string summary(const PruneJob& job, const PruneResult& result, const RunFac
   text += "\ntensors  " + count_text(totals.pruned) + " pruned, " +
           count_text(result.tensors.size() - totals.pruned) + " kept as they are" +
           kept_note(totals, verbose) + "\n";
+  if (verbose) text += aliases_text(result);
   text += kept_rows_text(result, totals.kept_rows, verbose);
   text += "values   " + count_text(totals.values) + " in the pruned tensors\n";
   text += "zeros    " + count_text(totals.zeros_after) + " of them (" +

@@ -4,6 +4,8 @@
 #include <iterator>
 #include <utility>
 
+#include "winnow/io/escape_name.h"
+
 namespace winnow::cli {
 namespace {
 
@@ -48,6 +50,10 @@ std::string stages_text(const StageSeconds& seconds) {
     text += (text.empty() ? "" : ", ") + std::string(name) + " " + seconds_text(value);
   }
   return text;
+}
+
+std::string alias_text(const std::string& alias, const TensorInfo& tensor) {
+  return escape_name(alias) + " is stored as " + escape_name(tensor.name);
 }
 
 std::string shape_text(const std::vector<uint64_t>& shape) {

@@ -1,4 +1,4 @@
-// Numbers as people read them.
+// Numbers and names as people read them.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "winnow/checkpoint/progress.h"
+#include "winnow/io/safetensors.h"
 
 namespace winnow::cli {
 
@@ -23,6 +24,9 @@ std::string seconds_text(double seconds);
 
 /// The stages that took time: "open 0.00 s, read 0.06 s".
 std::string stages_text(const StageSeconds& seconds);
+
+/// "lm_head.weight is stored as emb.weight".
+std::string alias_text(const std::string& alias, const TensorInfo& tensor);
 
 /// "30522 x 384"; "scalar" for no dimensions.
 std::string shape_text(const std::vector<uint64_t>& shape);

@@ -63,20 +63,23 @@ nb::dict seconds_dict(const StageSeconds& seconds) {
   return result;
 }
 
-nb::dict tensor_dict(const TensorInfo& tensor) {
+nb::dict tensor_dict(const TensorInfo& tensor, const std::vector<std::string>& aliases) {
   nb::list shape;
   for (const uint64_t size : tensor.shape) shape.append(size);
+  nb::list names;
+  for (const std::string& alias : aliases) names.append(text(alias));
   nb::dict result;
   result["name"] = text(tensor.name);
   result["dtype"] = text(dtype_name(tensor.dtype));
   result["shape"] = nb::tuple(shape);
   result["values"] = tensor.numel();
   result["bytes"] = tensor.bytes();
+  result["aliases"] = nb::tuple(names);
   return result;
 }
 
 nb::dict report_dict(const TensorReport& report) {
-  nb::dict result = tensor_dict(report.tensor);
+  nb::dict result = tensor_dict(report.tensor, report.aliases);
   result["skipped"] =
       report.skipped ? nb::object(text(skip_reason_text(*report.skipped))) : nb::none();
   result["reason"] =
@@ -103,7 +106,7 @@ nb::object stats_object(const std::optional<ValueStats>& stats) {
 }
 
 nb::dict inspected_dict(const InspectedTensor& entry) {
-  nb::dict result = tensor_dict(entry.tensor);
+  nb::dict result = tensor_dict(entry.tensor, entry.aliases);
   result["data_offsets"] = nb::make_tuple(entry.tensor.begin, entry.tensor.end);
   result["stats"] = stats_object(entry.stats);
   return result;

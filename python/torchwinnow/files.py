@@ -20,7 +20,8 @@ defaults. Which values fall:
     force            patterns: prune what matches even where the default rule leaves it alone
     levels           {pattern: sparsity_level}: other levels for what matches; the first match wins
 
-A pattern is a shell glob, or a regular expression after "re:"; it matches the whole name. Tensors
+A pattern is a shell glob, or a regular expression after "re:"; it matches the whole name, or one that
+save_model of safetensors noted in the metadata for a weight tied to the tensor (`aliases`). Tensors
 of F32, F64, F16 and BF16 are pruned, all others copied. So are those that the default rule leaves alone:
 vectors, scales of quantized weights, masks, tables of positions, ... (docs/selection.md); `skipped` of
 their reports says why. Paths are str or os.PathLike.
@@ -67,6 +68,7 @@ class TensorReport:
     kept_rows: int  #: that would have fallen whole, and whose norms weight_norm divides by
     zeros_before: int  #: values that were 0
     zeros_after: int  #: values that are 0
+    aliases: tuple[str, ...] = ()  #: its other names, such as those of weights tied to it
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class InspectedTensor:
     bytes: int  #: of data
     data_offsets: tuple[int, int]  #: first byte and the one behind the last, in the data
     stats: ValueStats | None  #: where asked for, of F32, F64, F16 and BF16
+    aliases: tuple[str, ...] = ()  #: its other names, such as those of weights tied to it
 
 
 @dataclass(frozen=True)

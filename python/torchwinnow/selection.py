@@ -61,14 +61,14 @@ def left_alone(model_or_tensors: Tensors) -> dict[str, str]:
     Returns:
         Names, as `named_parameters` gives them, or the mapping's; and for each a line such as
         "fewer than 2 dimensions larger than 1". Lazy parameters that have no shape yet are not judged.
+        A tensor that has several names, as tied ones have, is left alone if one of them asks for it.
 
     Raises:
         TypeError: for anything else, and for values without shape and dtype.
     """
     judged, beside = _parts(model_or_tensors)
-    tensors = {**beside, **judged}
-    reasons = _reasons(tensors.items())
-    return {name: reason for name, reason in zip(tensors, reasons) if reason and name in judged}
+    refused = _refused({**judged, **beside})
+    return {name: refused[name] for name in judged if name in refused}
 
 
 def default_filter(model: Tensors) -> Callable[[str, Tensor], bool]:
@@ -85,7 +85,7 @@ def default_filter(model: Tensors) -> Callable[[str, Tensor], bool]:
     """
     judged, beside = _parts(model)
     known = {*judged, *beside}
-    refused = left_alone(model)
+    refused = _refused({**judged, **beside})
 
     def takes(name: str, tensor: Tensor) -> bool:
         if name in known:
@@ -112,6 +112,17 @@ def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         if name not in judged and not _is_lazy(tensor)
     }
     return judged, beside
+
+
+def _refused(tensors: dict[str, Any]) -> dict[str, str]:
+    """The reason of each tensor that is left alone: its own name's, or that of another name of it."""
+    reasons = dict(zip(tensors, _reasons(tensors.items())))
+    of_any_name: dict[int, str] = {}
+    for name, tensor in tensors.items():
+        if reason := reasons[name]:
+            of_any_name.setdefault(id(tensor), reason)
+    found = {name: reasons[name] or of_any_name.get(id(tensor)) for name, tensor in tensors.items()}
+    return {name: reason for name, reason in found.items() if reason}
 
 
 def _is_lazy(tensor: Any) -> bool:

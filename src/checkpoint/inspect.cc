@@ -6,6 +6,7 @@
 
 #include "base/status_macros.h"
 #include "checkpoint/chunks.h"
+#include "checkpoint/tensor_names.h"
 
 namespace winnow {
 namespace {
@@ -99,8 +100,11 @@ Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, P
     inspection.header_bytes = header.text().size();
     inspection.metadata = header.metadata();
     inspection.tensors.reserve(header.tensors().size());
-    for (const TensorInfo& tensor : header.tensors()) {
-      inspection.tensors.push_back({.tensor = tensor, .stats = std::nullopt});
+    const std::vector<TensorAlias> aliases = tensor_aliases(header.tensors(), header.metadata());
+    const TensorNames names(header.tensors(), aliases);
+    for (size_t i = 0; i < header.tensors().size(); ++i) {
+      inspection.tensors.push_back(
+          {.tensor = header.tensors()[i], .aliases = names.aliases_of(i), .stats = std::nullopt});
     }
     inspection.dtypes = totals_by_dtype(header.tensors());
     open.reset();

@@ -7,6 +7,7 @@
 
 #include "base/status_macros.h"
 #include "checkpoint/mask_maker.h"
+#include "checkpoint/tensor_names.h"
 #include "checkpoint/value_scan.h"
 #include "winnow/base/version.h"
 #include "winnow/core/values.h"
@@ -80,7 +81,13 @@ class Pruner {
  public:
   Pruner(const PruneJob& job, const SafetensorsFile& file, ParallelFor& threads, Progress& progress,
          PruneResult& result)
-      : job_(job), file_(file), threads_(threads), progress_(progress), result_(result) {}
+      : job_(job),
+        file_(file),
+        threads_(threads),
+        progress_(progress),
+        result_(result),
+        aliases_(tensor_aliases(file.header().tensors(), file.header().metadata())),
+        names_(file.header().tensors(), aliases_) {}
 
   // Makes the plan and claims the output.
   Status prepare(Env& env);
@@ -89,6 +96,7 @@ class Pruner {
 
  private:
   Status claim_output(Env& env);
+  TensorReport report_of(const PlanEntry& entry) const;
   Status prune_tensor(MaskMaker& maker, const PlanEntry& entry, TensorReport& report);
   Status copy_tensor(const TensorInfo& tensor);
   Status apply_and_write(const TensorInfo& tensor, std::span<std::byte> values,
@@ -101,6 +109,8 @@ class Pruner {
   ParallelFor& threads_;
   Progress& progress_;
   PruneResult& result_;
+  std::vector<TensorAlias> aliases_;
+  TensorNames names_;
   std::vector<PlanEntry> plan_;
   std::optional<SafetensorsWriter> writer_;  // none in a dry run
   RawBuffer copy_buffer_;
@@ -108,7 +118,8 @@ class Pruner {
 };
 
 Status Pruner::prepare(Env& env) {
-  Result<std::vector<PlanEntry>> plan = make_plan(file_.header().tensors(), job_.settings);
+  Result<std::vector<PlanEntry>> plan =
+      make_plan(file_.header().tensors(), job_.settings, aliases_);
   if (!plan.ok()) return in_file(job_.input, plan.status());
   plan_ = std::move(*plan);
   WINNOW_ASSIGN_OR_RETURN(copy_buffer_, RawBuffer::allocate(kChunkBytes));
@@ -146,7 +157,7 @@ Status Pruner::run() {
   progress_.begin("prune", writer_ ? 2 * data_bytes_ : data_bytes_);  // read, and written
   result_.tensors.reserve(plan_.size());
   for (const PlanEntry& entry : plan_) {
-    TensorReport report{.tensor = file_.header().tensors()[entry.tensor], .skipped = entry.skipped};
+    TensorReport report = report_of(entry);
     if (entry.skipped) {
       WINNOW_RETURN_IF_ERROR(copy_tensor(report.tensor));
     } else {
@@ -155,6 +166,12 @@ Status Pruner::run() {
     result_.tensors.push_back(std::move(report));
   }
   return finish();
+}
+
+TensorReport Pruner::report_of(const PlanEntry& entry) const {
+  return {.tensor = file_.header().tensors()[entry.tensor],
+          .aliases = names_.aliases_of(entry.tensor),
+          .skipped = entry.skipped};
 }
 
 Status Pruner::prune_tensor(MaskMaker& maker, const PlanEntry& entry, TensorReport& report) {

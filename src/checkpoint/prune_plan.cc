@@ -6,6 +6,7 @@
 
 #include "base/status_macros.h"
 #include "checkpoint/tensor_selector.h"
+#include "winnow/io/escape_name.h"
 
 namespace winnow {
 
@@ -26,10 +27,28 @@ bool is_left_alone(const std::optional<SkipReason>& reason) noexcept {
   return rule != nullptr && can_be_forced(*rule);
 }
 
+namespace {
+
+Status check_aliases(std::span<const TensorInfo> tensors, std::span<const TensorAlias> aliases) {
+  for (const TensorAlias& alias : aliases) {
+    if (alias.tensor < tensors.size()) continue;
+    return Status(ErrorCode::kInvalidArgument,
+                  "alias '" + escape_name(alias.name) + "': expected one of " +
+                      std::to_string(tensors.size()) + " tensors, found index " +
+                      std::to_string(alias.tensor));
+  }
+  return Status();
+}
+
+}  // namespace
+
 Result<std::vector<PlanEntry>> make_plan(std::span<const TensorInfo> tensors,
-                                         const PruneSettings& settings) {
+                                         const PruneSettings& settings,
+                                         std::span<const TensorAlias> aliases) {
   WINNOW_RETURN_IF_ERROR(validate(settings));
-  WINNOW_ASSIGN_OR_RETURN(const TensorSelector selector, TensorSelector::create(tensors, settings));
+  WINNOW_RETURN_IF_ERROR(check_aliases(tensors, aliases));
+  WINNOW_ASSIGN_OR_RETURN(const TensorSelector selector,
+                          TensorSelector::create(tensors, settings, aliases));
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {

@@ -12,25 +12,19 @@ namespace {
 constexpr size_t kShownNames = 3;     // in the message for a pattern that matches nothing
 constexpr size_t kMaxShownName = 80;  // bytes of such a name
 
-std::vector<DefaultChoice> choices_of(std::span<const TensorInfo> tensors) {
-  std::vector<TensorFacts> facts;
-  facts.reserve(tensors.size());
-  for (const TensorInfo& tensor : tensors) {
-    facts.push_back({tensor.name, tensor.dtype, tensor.shape});
-  }
-  return default_selection(facts);
+using Names = std::span<const std::string_view>;
+
+bool matches_any(const Pattern& pattern, Names names) {
+  return std::any_of(names.begin(), names.end(),
+                     [&](std::string_view name) { return pattern.matches(name); });
 }
 
-std::optional<size_t> first_match(const std::vector<Pattern>& patterns, std::string_view name) {
+// The first pattern that matches one of the names.
+std::optional<size_t> first_match(const std::vector<Pattern>& patterns, Names names) {
   for (size_t i = 0; i < patterns.size(); ++i) {
-    if (patterns[i].matches(name)) return i;
+    if (matches_any(patterns[i], names)) return i;
   }
   return std::nullopt;
-}
-
-bool matches_any(const Pattern& pattern, std::span<const TensorInfo> tensors) {
-  return std::any_of(tensors.begin(), tensors.end(),
-                     [&](const TensorInfo& tensor) { return pattern.matches(tensor.name); });
 }
 
 std::string label(const Pattern& pattern, std::string_view kind) {
@@ -55,39 +49,55 @@ std::string with_plain_brackets(const std::string& glob) {
 }
 
 // What to say where a glob matches nothing because its brackets were meant as a part of the name.
-std::string bracket_hint(const Pattern& pattern, std::span<const TensorInfo> tensors) {
+std::string bracket_hint(const Pattern& pattern, Names names) {
   const std::string bracket = bracket_of(pattern.text());
   if (pattern.text().starts_with("re:") || bracket.empty()) return "";
   const std::string plain = with_plain_brackets(pattern.text());
   const Result<Pattern> meant = Pattern::compile(plain);
-  if (!meant.ok() || !matches_any(*meant, tensors)) return "";
+  if (!meant.ok() || !matches_any(*meant, names)) return "";
   // As it is to be typed: escape_path would double the backslashes.
   if (escape_path(pattern.text()) != pattern.text()) return "";
   return "; '" + bracket + "' is a pattern; escape it: '" + plain + "'";
 }
 
-Status unknown_tensor(const Pattern& pattern, std::span<const TensorInfo> tensors,
-                      std::string_view kind) {
-  std::string message = label(pattern, kind) + ": expected a match among " +
-                        std::to_string(tensors.size()) + " tensors, found none";
-  const std::string hint = bracket_hint(pattern, tensors);
-  if (!hint.empty()) return Status(ErrorCode::kUnknownTensor, message + hint);
-  const char* separator = "; nearest: '";
-  for (const std::string& name : nearest_names(pattern, tensors, kShownNames)) {
-    message += separator + escape_name(name).substr(0, kMaxShownName) + "'";
-    separator = ", '";
-  }
-  return Status(ErrorCode::kUnknownTensor, std::move(message));
-}
-
 }  // namespace
 
-TensorSelector::TensorSelector(std::span<const TensorInfo> tensors)
-    : tensors_(tensors), choices_(choices_of(tensors)) {}
+TensorSelector::TensorSelector(std::span<const TensorInfo> tensors,
+                               std::span<const TensorAlias> aliases)
+    : tensors_(tensors),
+      aliases_(aliases),
+      names_(tensors, aliases),
+      judgements_(judge(tensors, names_)) {}
+
+// Every name is judged by the dtype and shape that are stored; aliases also stand beside others, as
+// the codes of a scale do.
+std::vector<TensorSelector::Judgement> TensorSelector::judge(std::span<const TensorInfo> tensors,
+                                                             const TensorNames& names) {
+  std::vector<TensorFacts> facts;
+  facts.reserve(names.all().size());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    for (const std::string_view name : names.of(i)) {
+      facts.push_back({name, tensors[i].dtype, tensors[i].shape});
+    }
+  }
+  const std::vector<DefaultChoice> choices = default_selection(facts);
+  std::vector<Judgement> judgements;
+  judgements.reserve(tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    size_t chosen = names.begin(i);
+    for (size_t at = chosen; at < names.end(i) && !choices[chosen].in_file; ++at) {
+      const bool guarded = choices[at].guard && !choices[chosen].guard;
+      if (choices[at].in_file || guarded) chosen = at;
+    }
+    judgements.push_back({choices[chosen], facts[chosen].name});
+  }
+  return judgements;
+}
 
 Result<TensorSelector> TensorSelector::create(std::span<const TensorInfo> tensors,
-                                              const PruneSettings& settings) {
-  TensorSelector selector(tensors);
+                                              const PruneSettings& settings,
+                                              std::span<const TensorAlias> aliases) {
+  TensorSelector selector(tensors, aliases);
   WINNOW_ASSIGN_OR_RETURN(selector.include_, selector.compile(settings.include, "include"));
   WINNOW_ASSIGN_OR_RETURN(selector.exclude_, selector.compile(settings.exclude, "exclude"));
   WINNOW_ASSIGN_OR_RETURN(selector.force_, selector.compile(settings.force, "force"));
@@ -102,12 +112,30 @@ Result<TensorSelector> TensorSelector::create(std::span<const TensorInfo> tensor
   return selector;
 }
 
+Status TensorSelector::unknown_tensor(const Pattern& pattern, std::string_view kind) const {
+  std::string message = label(pattern, kind) + ": expected a match among " +
+                        std::to_string(tensors_.size()) + " tensors";
+  if (!aliases_.empty()) {
+    message +=
+        " and " + std::to_string(aliases_.size()) + (aliases_.size() == 1 ? " alias" : " aliases");
+  }
+  message += ", found none";
+  const std::string hint = bracket_hint(pattern, names_.all());
+  if (!hint.empty()) return Status(ErrorCode::kUnknownTensor, message + hint);
+  const char* separator = "; nearest: '";
+  for (const std::string& name : nearest_names(pattern, tensors_, kShownNames, aliases_)) {
+    message += separator + escape_name(name).substr(0, kMaxShownName) + "'";
+    separator = ", '";
+  }
+  return Status(ErrorCode::kUnknownTensor, std::move(message));
+}
+
 Result<std::vector<Pattern>> TensorSelector::compile(const std::vector<std::string>& texts,
                                                      std::string_view kind) const {
   std::vector<Pattern> patterns;
   for (const std::string& text : texts) {
     WINNOW_ASSIGN_OR_RETURN(Pattern pattern, Pattern::compile(text));
-    if (!matches_any(pattern, tensors_)) return unknown_tensor(pattern, tensors_, kind);
+    if (!matches_any(pattern, names_.all())) return unknown_tensor(pattern, kind);
     patterns.push_back(std::move(pattern));
   }
   return patterns;
@@ -118,49 +146,54 @@ Result<std::vector<Pattern>> TensorSelector::compile(const std::vector<std::stri
 Status TensorSelector::check_in_vain(const std::vector<Pattern>& patterns,
                                      std::string_view kind) const {
   for (const Pattern& pattern : patterns) {
-    const TensorInfo* example = nullptr;
-    LeftAlone reason = {};
+    std::optional<size_t> example;
     bool in_vain = true;
-    for (size_t i = 0; i < tensors_.size() && in_vain; ++i) {
-      if (!pattern.matches(tensors_[i].name)) continue;
-      const std::optional<LeftAlone>& rule = choices_[i].in_file;
+    for (size_t i = 0; i < names_.tensors() && in_vain; ++i) {
+      if (!matches_any(pattern, names_.of(i))) continue;
+      const std::optional<LeftAlone>& rule = judgements_[i].choice.in_file;
       in_vain = rule && !(can_be_forced(*rule) && forced(i));
-      if (!in_vain || example != nullptr || !can_be_forced(*rule)) continue;
-      example = &tensors_[i];
-      reason = *rule;
+      if (in_vain && !example && can_be_forced(*rule)) example = i;
     }
-    if (!in_vain || example == nullptr) continue;
+    if (!in_vain || !example) continue;
     return Status(ErrorCode::kLeftAlone,
-                  label(pattern, kind) +
-                      " matches only what the default selection leaves alone ('" +
-                      escape_name(example->name).substr(0, kMaxShownName) +
-                      "': " + std::string(left_alone_text(reason)) + ")");
+                  label(pattern, kind) + " matches only what the default selection leaves alone (" +
+                      example_text(*example) + ")");
   }
   return Status();
 }
 
+std::string TensorSelector::example_text(size_t index) const {
+  const auto quoted = [](std::string_view name) {
+    return "'" + escape_name(name).substr(0, kMaxShownName) + "'";
+  };
+  const auto& [choice, judged] = judgements_[index];
+  const std::string_view own = names_.of(index).front();
+  return quoted(judged) + (judged == own ? "" : ", stored as " + quoted(own)) + ": " +
+         std::string(left_alone_text(*choice.in_file));
+}
+
 bool TensorSelector::forced(size_t index) const {
-  return first_match(force_, tensors_[index].name).has_value();
+  return first_match(force_, names_.of(index)).has_value();
 }
 
 std::optional<SkipReason> TensorSelector::skip_reason(size_t index) const {
-  const std::string_view name = tensors_[index].name;
-  if (first_match(exclude_, name)) return PatternReason::kExcluded;
+  const Names names = names_.of(index);
+  if (first_match(exclude_, names)) return PatternReason::kExcluded;
   const bool force = forced(index);
-  if (!include_.empty() && !force && !first_match(include_, name)) {
+  if (!include_.empty() && !force && !first_match(include_, names)) {
     return PatternReason::kNotIncluded;
   }
-  const std::optional<LeftAlone>& rule = choices_[index].in_file;
+  const std::optional<LeftAlone>& rule = judgements_[index].choice.in_file;
   if (!rule || (force && can_be_forced(*rule))) return std::nullopt;
   return *rule;
 }
 
 std::optional<SliceShape> TensorSelector::guard(size_t index) const {
-  return forced(index) ? std::nullopt : choices_[index].guard;
+  return forced(index) ? std::nullopt : judgements_[index].choice.guard;
 }
 
 double TensorSelector::level(size_t index, double otherwise) const {
-  const std::optional<size_t> rule = first_match(level_patterns_, tensors_[index].name);
+  const std::optional<size_t> rule = first_match(level_patterns_, names_.of(index));
   return rule ? levels_[*rule] : otherwise;
 }
 

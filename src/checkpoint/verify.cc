@@ -144,7 +144,8 @@ Status Verifier::run() {
       in_file(job_.pruned, check_same_tensors(tensors, pruned_.header().tensors())));
   WINNOW_RETURN_IF_ERROR(in_file(
       job_.pruned, check_metadata(original_.header().metadata(), pruned_.header().metadata())));
-  Result<std::vector<PlanEntry>> plan = make_plan(tensors, result_.settings);
+  Result<std::vector<PlanEntry>> plan =
+      make_plan(tensors, result_.settings, tensor_aliases(tensors, original_.header().metadata()));
   if (!plan.ok()) return in_file(job_.original, plan.status());
   WINNOW_ASSIGN_OR_RETURN(original_chunk_, RawBuffer::allocate(kChunkBytes));
   WINNOW_ASSIGN_OR_RETURN(pruned_chunk_, RawBuffer::allocate(kChunkBytes));

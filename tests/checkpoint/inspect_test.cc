@@ -56,6 +56,18 @@ TEST_F(InspectFile, ListsTheHeader) {
   EXPECT_EQ(found.dtypes[1].dtype, DType::kI64);
 }
 
+TEST_F(InspectFile, ListsFurtherNamesBesideTheTensorThatIsStored) {
+  write_file(dir_.path("in"), image_of({f32("emb", {1}, {1}), f32("w", {1}, {1})},
+                                       {{"lm_head", "emb"}, {"format", "pt"}}));
+  SerialFor serial;
+  Progress progress;
+  const Inspection found =
+      inspect_file(Env::posix(), dir_.path("in"), false, serial, progress).value();
+  EXPECT_EQ(found.tensors[0].aliases, std::vector<std::string>{"lm_head"});
+  EXPECT_TRUE(found.tensors[1].aliases.empty());
+  EXPECT_EQ(found.metadata.size(), 2u);
+}
+
 TEST_F(InspectFile, SummarisesValues) {
   const Inspection found = inspect({f32("a", {7}, {0.0f, -0.0f, -3, 1, kNan, kInf, -kInf}),
                                     f32("nan", {2}, {kNan, kNan}),

@@ -169,6 +169,21 @@ TEST_F(PruneFile, LeavesAloneWhatTheDefaultSelectionDoes) {
   EXPECT_EQ(result->tensors[4].skipped, std::nullopt);
 }
 
+TEST_F(PruneFile, APatternForATiedNameFindsWhatIsStored) {
+  write_file(job_.input,
+             image_of({f32("emb", {2, 2}, {1, 2, 3, 4}), f32("w", {2, 2}, {1, 2, 3, 4})},
+                      {{"lm_head", "emb"}, {"decoder", "emb"}}));
+  job_.settings.exclude = {"lm_*"};
+  const Result<PruneResult> result = prune();
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->tensors[0].skipped, SkipReason(PatternReason::kExcluded));
+  EXPECT_EQ(result->tensors[0].aliases, (std::vector<std::string>{"lm_head", "decoder"}));
+  EXPECT_EQ(data_of(job_.output, "emb"), data_of(job_.input, "emb"));
+  EXPECT_EQ(result->tensors[1].skipped, std::nullopt);
+  EXPECT_TRUE(result->tensors[1].aliases.empty());
+  EXPECT_EQ(metadata_of(job_.output, "lm_head"), "emb");
+}
+
 // The rows' norms are divided by. Of six rows the two small ones would fall whole.
 TEST_F(PruneFile, KeepsRowsOfADirectionThatWouldFallWhole) {
   write_input({f32("weight_g", {6, 1}, {1, 1, 1, 1, 1, 1}),

@@ -122,6 +122,13 @@ TEST(NearestNames, PutsTheMisspeltNameFirst) {
   EXPECT_THAT(nearest_names(*plain, tensors, 2), ElementsAre("pooler.weight", "ids"));
 }
 
+TEST(NearestNames, LooksAtAliasesToo) {
+  const std::vector<TensorInfo> tensors(5000, TensorInfo{"emb.weight", DType::kF32, {}, 0, 4});
+  const TensorAlias alias{"lm_head.weight", 0};
+  const Result<Pattern> pattern = Pattern::compile("lmhead.weight");
+  EXPECT_THAT(nearest_names(*pattern, tensors, 1, {&alias, 1}), ElementsAre("lm_head.weight"));
+}
+
 TEST(NearestNames, CopesWithNoNamesAndWithHugeOnes) {
   const Result<Pattern> pattern = Pattern::compile(std::string(1000, 'x'));
   EXPECT_THAT(nearest_names(*pattern, {}, 3), SizeIs(0));

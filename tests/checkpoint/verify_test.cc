@@ -88,6 +88,24 @@ TEST_F(VerifyFile, AcceptsEveryKindOfSettings) {
 }
 
 // prune_file computes the masks of single tensors without a search over passes.
+TEST_F(VerifyFile, PatternsForTiedNamesMeanTheSameAsInPrune) {
+  write_file(dir_.path("in"), image_of({f32("emb", {2, 2}, {1, 2, 3, 4}), model_[0]},
+                                       {{"lm_head", "emb"}, {"rope.inv_freq", "w"}}));
+  settings_.exclude = {"lm_head"};
+  settings_.force = {"rope*"};
+  ASSERT_NO_FATAL_FAILURE(prune());
+  for (const auto& settings : {std::optional<PruneSettings>(), std::optional(settings_)}) {
+    const Result<VerifyResult> result = verify(settings);
+    ASSERT_TRUE(result.ok()) << result.status().message();
+    EXPECT_EQ(result->pruned_tensors, 1u);
+    EXPECT_EQ(result->dropped_values, 4u);
+    EXPECT_EQ(result->left_alone, 0u);
+  }
+  settings_.force = {};
+  ASSERT_NO_FATAL_FAILURE(prune());
+  EXPECT_EQ(verify({}).value().left_alone, 1u);
+}
+
 TEST_F(VerifyFile, TakesAnotherRoadToTheMasksThanPrune) {
   const PruneJob job{.input = dir_.path("in"), .output = dir_.path("out"), .settings = settings_};
   SerialFor serial;

@@ -9,6 +9,7 @@
 #include "winnow/base/parallel_for.h"
 #include "winnow/base/status.h"
 #include "winnow/checkpoint/progress.h"
+#include "winnow/checkpoint/tensor_aliases.h"
 #include "winnow/core/values.h"
 #include "winnow/io/env.h"
 #include "winnow/io/safetensors.h"
@@ -18,7 +19,8 @@ namespace winnow {
 /// One tensor, and the figures of its values where they were asked for.
 struct InspectedTensor {
   TensorInfo tensor;
-  std::optional<ValueStats> stats;  ///< only of dtypes that can be pruned
+  std::vector<std::string> aliases = {};  ///< its other names: see tensor_aliases
+  std::optional<ValueStats> stats;        ///< only of dtypes that can be pruned
 };
 
 /// Sums over all tensors of one dtype.

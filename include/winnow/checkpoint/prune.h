@@ -40,8 +40,9 @@ struct PruneJob {
 /// What happened to one tensor.
 struct TensorReport {
   TensorInfo tensor;
-  std::optional<SkipReason> skipped;  ///< set: copied untouched; the counts below are 0
-  double sparsity_level = 0;          ///< asked for; with a global scope the budget's level
+  std::vector<std::string> aliases = {};  ///< its other names: see tensor_aliases
+  std::optional<SkipReason> skipped;      ///< set: copied untouched; the counts below are 0
+  double sparsity_level = 0;              ///< asked for; with a global scope the budget's level
   uint64_t blocks = 0;
   uint64_t selected_blocks = 0;
   /// Rows (slices) that would have fallen whole and were kept, because their norm is divided by:
@@ -70,7 +71,7 @@ struct PruneResult {
 /// nothing else is left. The input is checked for changes before the output appears.
 ///
 /// Memory: 1.5 times the largest pruned tensor plus 64 MiB, plus the header: 4 times its text, and
-/// some 300 bytes and the name for each of its tensors, for the plan and the report.
+/// some 300 bytes and the name for each of its tensors and aliases, for the plan and the report.
 /// Errors: those of the settings (see make_plan), of the output (kAlreadyExists,
 /// kSameFile, kNamedByHash, kUnsupportedFile, kBusy), of the header (from 100 on), kNanValue for
 /// the first NaN in file order under NanPolicy::kError, kInputChanged, kIoError, kOutOfMemory,

@@ -11,6 +11,7 @@
 
 #include "winnow/base/status.h"
 #include "winnow/checkpoint/prune_settings.h"
+#include "winnow/checkpoint/tensor_aliases.h"
 #include "winnow/core/data_norm.h"
 #include "winnow/core/default_selection.h"
 #include "winnow/core/matrix_view.h"
@@ -55,11 +56,16 @@ struct PlanEntry {
 ///     left alone by the default rule  -> skipped
 ///     otherwise                       -> pruned, under the rule's guard
 ///
-/// Of several level rules that match a tensor the first wins.
-/// Errors: kInvalidArgument for settings or patterns without meaning; kUnknownTensor for a pattern
-/// that matches no name, with the nearest names; kLeftAlone for an include or level pattern all of
-/// whose tensors are left alone by the rule, with a reason; kShapeOverflow.
+/// Of several level rules that match a tensor the first wins. A pattern matches a tensor if it
+/// matches its own name or one of its aliases. The default rule judges all of a tensor's names, and
+/// leaves it alone if it would leave one; an alias is taken to have the tensor's shape.
+/// @param aliases see tensor_aliases.
+/// Errors: kInvalidArgument for settings or patterns without meaning and for an alias of none of
+/// the tensors; kUnknownTensor for a pattern that matches no name, with the nearest names;
+/// kLeftAlone for an include or level pattern all of whose tensors are left alone by the rule, with
+/// a reason; kShapeOverflow.
 Result<std::vector<PlanEntry>> make_plan(std::span<const TensorInfo> tensors,
-                                         const PruneSettings& settings);
+                                         const PruneSettings& settings,
+                                         std::span<const TensorAlias> aliases = {});
 
 }  // namespace winnow

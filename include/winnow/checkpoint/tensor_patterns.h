@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "winnow/base/status.h"
+#include "winnow/checkpoint/tensor_aliases.h"
 #include "winnow/io/safetensors.h"
 
 namespace winnow {
@@ -49,10 +50,10 @@ class Pattern {
   std::shared_ptr<const Matcher> matcher_;
 };
 
-/// The names of `tensors` that come nearest to what `pattern` would match, best first, at most
-/// `limit`. Nearness is the edit distance in bytes, where wildcards match for free. Cost is
-/// bounded: of long names and long lists only the beginning is looked at.
+/// The names of `tensors` and `aliases` that come nearest to what `pattern` would match, best
+/// first, at most `limit`. Nearness is the edit distance in bytes, where wildcards match for free.
+/// Cost is bounded: of long names and long lists only the beginning is looked at.
 std::vector<std::string> nearest_names(const Pattern& pattern, std::span<const TensorInfo> tensors,
-                                       size_t limit);
+                                       size_t limit, std::span<const TensorAlias> aliases = {});
 
 }  // namespace winnow

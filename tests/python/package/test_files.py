@@ -114,9 +114,23 @@ def test_inspect_file_is_winnow_inspect(model, stats):
     assert found.metadata == expected["metadata"] == {"format": "np"}
     assert {k: dataclasses.asdict(v) for k, v in found.dtypes.items()} == expected["dtypes"]
     for tensor, other in zip(found.tensors, expected["tensors"], strict=True):
-        fields = {k: v for k, v in dataclasses.asdict(tensor).items() if v is not None}
+        fields = {k: v for k, v in dataclasses.asdict(tensor).items() if v not in (None, ())}
         fields |= {"shape": list(tensor.shape), "data_offsets": list(tensor.data_offsets)}
         assert fields == other
+
+
+def test_reports_list_the_names_of_tied_weights(tmp_path):
+    path = tmp_path / "tied"
+    tensors = {"emb": numpy.ones((4, 4), numpy.float32), "fc": numpy.ones((4, 4), numpy.float32)}
+    save_file(tensors, path, metadata={"lm_head": "emb", "decoder": "emb", "format": "np"})
+    report = torchwinnow.prune_file(path, dry_run=True, exclude="lm_*")
+    names = {"emb": {"lm_head", "decoder"}, "fc": set()}
+    assert {t.name: set(t.aliases) for t in report.tensors} == names
+    assert {t.name: t.reason for t in report.tensors} == {"emb": "excluded", "fc": None}
+    assert {t.name: set(t.aliases) for t in torchwinnow.inspect_file(path).tensors} == names
+    assert all(isinstance(t.aliases, tuple) for t in report.tensors)
+    with pytest.raises(torchwinnow.UnknownTensorError, match="2 tensors and 2 aliases.*'lm_head'"):
+        torchwinnow.prune_file(path, dry_run=True, include="lmhead")
 
 
 def test_a_dry_run_writes_nothing(model, tmp_path):

@@ -45,6 +45,31 @@ def test_other_parametrizations_are_judged_by_their_buffers():
         "0.parametrizations.weight.original": "its zeros are no zeros of the weight"}
 
 
+class TiedToAMask(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(8, 8)
+        self.head = nn.Linear(8, 8, bias=False)
+        self.head.weight = self.emb.weight
+        self.fc = nn.Linear(8, 8, bias=False)
+
+    def tie(self, name):
+        self.register_buffer(name, self.emb.weight)
+        return self
+
+
+def test_a_tied_parameter_is_left_alone_if_one_of_its_names_is():
+    assert left_alone(TiedToAMask()) == {}
+    model = TiedToAMask().tie("attn_mask")
+    assert left_alone(model) == {"emb.weight": "a mask"}
+    takes = default_filter(model)
+    weight = model.emb.weight
+    assert [takes(name, weight) for name in ("emb.weight", "head.weight", "attn_mask")] == [False] * 3
+    assert takes("fc.weight", model.fc.weight)
+    tensors = {"emb": weight, "tril": weight, "fc": model.fc.weight}
+    assert left_alone(tensors) == {"emb": "a mask", "tril": "a mask"}
+
+
 class Experts(nn.Module):
     def __init__(self):
         super().__init__()
@@ -63,7 +88,8 @@ def test_tied_parameters_stand_beside_others_too():
     tied = nn.ModuleDict({"a": nn.ParameterDict({"weight_v": nn.Parameter(torch.ones(4, 4))}),
                           "b": nn.ParameterDict({"weight_g": nn.Parameter(torch.ones(4, 1))})})
     tied["b"].weight_v = tied["a"].weight_v
-    assert left_alone(tied) == {"b.weight_g": MAGNITUDE}
+    # b's rows would become NaN, by whatever name the direction is listed.
+    assert left_alone(tied) == {"a.weight_v": DIRECTION, "b.weight_g": MAGNITUDE}
 
 
 def test_a_mapping_of_tensors_or_arrays_is_judged_whole():
