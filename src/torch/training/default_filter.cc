@@ -32,14 +32,14 @@ class ModelFacts {
     }
   }
 
-  /// Of the parameters, which come first. One that is left alone under one of its names is so under
-  /// all of them.
+  /// Of the parameters, which come first. One that is left alone under one of its names, that of a
+  /// buffer perhaps, is so under all of them.
   std::vector<LeftAloneParameter> left_alone() const {
     const std::vector<DefaultChoice> choices = default_selection(facts_);
     std::unordered_map<const at::TensorImpl*, LeftAlone> reasons;
-    for (size_t i = 0; i < parameters_.size(); ++i) {
+    for (size_t i = 0; i < choices.size(); ++i) {
       const auto& reason = choices[i].in_training;
-      if (reason) reasons.emplace(parameters_[i].value().unsafeGetTensorImpl(), *reason);
+      if (reason) reasons.emplace(tensor(i).unsafeGetTensorImpl(), *reason);
     }
     std::vector<LeftAloneParameter> left;
     for (const auto& item : parameters_) {
@@ -51,6 +51,11 @@ class ModelFacts {
   }
 
  private:
+  const at::Tensor& tensor(size_t i) const {
+    return i < parameters_.size() ? parameters_[i].value()
+                                  : buffers_[i - parameters_.size()].value();
+  }
+
   const torch::OrderedDict<std::string, at::Tensor> parameters_, buffers_;
   std::vector<std::vector<uint64_t>> shapes_;
   std::vector<TensorFacts> facts_;
