@@ -18,6 +18,7 @@
 // Source: torch.ao.pruning BaseDataScheduler; torch/schedules.h has schedules that are ready made.
 #pragma once
 
+#include <c10/util/Exception.h>  // before the next, which uses it
 #include <torch/ordered_dict.h>
 
 #include <cstdint>

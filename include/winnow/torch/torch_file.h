@@ -10,6 +10,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
+#include <c10/util/Exception.h>  // before the next, which uses it
 #include <torch/ordered_dict.h>
 
 #include <string>
