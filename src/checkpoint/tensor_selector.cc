@@ -107,6 +107,9 @@ Result<TensorSelector> TensorSelector::create(std::span<const TensorInfo> tensor
     selector.levels_.push_back(rule.sparsity_level);
   }
   WINNOW_ASSIGN_OR_RETURN(selector.level_patterns_, selector.compile(patterns, "level"));
+  for (size_t i = 0; i < selector.names_.tensors(); ++i) {
+    selector.forced_.push_back(first_match(selector.force_, selector.names_.of(i)).has_value());
+  }
   WINNOW_RETURN_IF_ERROR(selector.check_in_vain(selector.include_, "include"));
   WINNOW_RETURN_IF_ERROR(selector.check_in_vain(selector.level_patterns_, "level"));
   return selector;
@@ -151,7 +154,7 @@ Status TensorSelector::check_in_vain(const std::vector<Pattern>& patterns,
     for (size_t i = 0; i < names_.tensors() && in_vain; ++i) {
       if (!matches_any(pattern, names_.of(i))) continue;
       const std::optional<LeftAlone>& rule = judgements_[i].choice.in_file;
-      in_vain = rule && !(can_be_forced(*rule) && forced(i));
+      in_vain = rule && !(can_be_forced(*rule) && forced_[i]);
       if (in_vain && !example && can_be_forced(*rule)) example = i;
     }
     if (!in_vain || !example) continue;
@@ -172,14 +175,10 @@ std::string TensorSelector::example_text(size_t index) const {
          std::string(left_alone_text(*choice.in_file));
 }
 
-bool TensorSelector::forced(size_t index) const {
-  return first_match(force_, names_.of(index)).has_value();
-}
-
 std::optional<SkipReason> TensorSelector::skip_reason(size_t index) const {
   const Names names = names_.of(index);
   if (first_match(exclude_, names)) return PatternReason::kExcluded;
-  const bool force = forced(index);
+  const bool force = forced_[index];
   if (!include_.empty() && !force && !first_match(include_, names)) {
     return PatternReason::kNotIncluded;
   }
@@ -189,7 +188,7 @@ std::optional<SkipReason> TensorSelector::skip_reason(size_t index) const {
 }
 
 std::optional<SliceShape> TensorSelector::guard(size_t index) const {
-  return forced(index) ? std::nullopt : judgements_[index].choice.guard;
+  return forced_[index] ? std::nullopt : judgements_[index].choice.guard;
 }
 
 double TensorSelector::level(size_t index, double otherwise) const {

@@ -51,13 +51,13 @@ class TensorSelector {
   Status check_in_vain(const std::vector<Pattern>& patterns, std::string_view kind) const;
   // The example of a message: the name by which the rule judges the tensor, and its own.
   std::string example_text(size_t index) const;
-  bool forced(size_t index) const;
 
   std::span<const TensorInfo> tensors_;
   std::span<const TensorAlias> aliases_;
   TensorNames names_;
   std::vector<Judgement> judgements_;
   std::vector<Pattern> include_, exclude_, force_, level_patterns_;
+  std::vector<bool> forced_;  // of each tensor: asked once, since settings come out of files too
   std::vector<double> levels_;
 };
 

@@ -62,7 +62,8 @@ std::optional<SliceShape> rows_of(std::span<const uint64_t> shape,
 
 NamedShapes::NamedShapes(std::span<const TensorFacts> tensors) {
   tensors_.reserve(tensors.size());
-  for (const TensorFacts& tensor : tensors) tensors_.emplace(tensor.name, &tensor);
+  for (const TensorFacts& tensor : tensors) tensors_.push_back(&tensor);
+  std::ranges::stable_sort(tensors_, {}, &TensorFacts::name);
 }
 
 const TensorFacts* NamedShapes::sibling(std::string_view name, std::string_view end,
@@ -70,8 +71,9 @@ const TensorFacts* NamedShapes::sibling(std::string_view name, std::string_view 
   if (!ends_as(name, end)) return nullptr;
   std::string wanted(name.substr(0, name.size() - plain(end).size()));
   wanted += plain(other);
-  const auto found = tensors_.find(wanted);
-  return found == tensors_.end() ? nullptr : found->second;
+  const auto found =
+      std::ranges::lower_bound(tensors_, std::string_view(wanted), {}, &TensorFacts::name);
+  return found == tensors_.end() || (*found)->name != wanted ? nullptr : *found;
 }
 
 }  // namespace winnow

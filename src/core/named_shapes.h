@@ -5,7 +5,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
-#include <unordered_map>
+#include <vector>
 
 #include "winnow/core/default_selection.h"
 
@@ -33,7 +33,8 @@ std::optional<SliceShape> rows_of(std::span<const uint64_t> shape,
 /// All of a tensor as one slice.
 SliceShape whole(std::span<const uint64_t> shape) noexcept;
 
-/// Tensors by name. The names and shapes stay the caller's.
+/// Tensors by name. The names and shapes stay the caller's. Sorted, not hashed: names come out of
+/// files, and a file could have all of them in one bucket.
 class NamedShapes {
  public:
   explicit NamedShapes(std::span<const TensorFacts> tensors);
@@ -44,7 +45,7 @@ class NamedShapes {
                              std::string_view other) const;
 
  private:
-  std::unordered_map<std::string_view, const TensorFacts*> tensors_;
+  std::vector<const TensorFacts*> tensors_;  // in the order of their names
 };
 
 }  // namespace winnow

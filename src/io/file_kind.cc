@@ -75,14 +75,6 @@ bool is_printable(std::string_view text) noexcept {
       text, [](char c) { return (c >= ' ' && c <= '~') || c == '\t' || c == '\n' || c == '\r'; });
 }
 
-// A length that is allowed, and the brace of the header behind it. What is wrong with such a file,
-// the reader says better.
-bool is_safetensors(std::string_view front) noexcept {
-  constexpr size_t kLengthBytes = 8;
-  const size_t begin = front.find_first_not_of(" \t\r\n", kLengthBytes);
-  return begin != front.npos && front[begin] == '{' && front.substr(4, 4) == "\0\0\0\0"sv;
-}
-
 Found plain_text(std::string_view text) {
   constexpr size_t kShown = 40;
   const std::string_view line = text.substr(0, std::min(text.find_first_of("\r\n"), kShown));
@@ -113,6 +105,14 @@ Found find_kind(std::string_view front) {
 }
 
 }  // namespace
+
+// What is wrong with such a file, the reader says better.
+bool is_safetensors(std::string_view front) noexcept {
+  constexpr size_t kLengthBytes = 8;
+  const size_t begin = front.find_first_not_of(" \t\r\n", kLengthBytes);
+  return begin != front.npos && front[begin] == '{' &&
+         front.substr(4, 4) == std::string_view("\0\0\0\0", 4);
+}
 
 std::string file_kind_message(std::span<const std::byte> bytes, std::string_view expected) {
   if (bytes.empty()) return concat("the file is empty, no ", expected);

@@ -178,7 +178,10 @@ Status check_front(const SizedFile& file) {
   if (front.starts_with("PK\x03\x04")) return {};
   const bool is_tar =
       front.size() > kTarMagicAt && front.compare(kTarMagicAt, kTarMagic.size(), kTarMagic) == 0;
-  if (front.starts_with('\x80') || is_tar) {
+  // The length of a safetensors header may begin with a pickle's first byte.
+  const bool is_pickle =
+      front.starts_with('\x80') && front.size() > 1 && front[1] >= 1 && front[1] <= 5;
+  if ((is_pickle && !is_safetensors(front)) || is_tar) {
     return {ErrorCode::kLegacyArchive,
             "this was saved in the format before torch 1.6; save it again with "
             "torch.save(torch.load(path, weights_only=True), path)"};

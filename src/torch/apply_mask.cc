@@ -1,6 +1,5 @@
 #include "torch/apply_mask.h"
 
-#include <ATen/MemoryOverlap.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/eq.h>
 #include <c10/util/Exception.h>
@@ -9,6 +8,7 @@
 
 #include "torch/dtype_map.h"
 #include "torch/mask_checks.h"
+#include "torch/parametrization_access.h"
 #include "torch/version_counter.h"
 #include "winnow/core/values.h"
 #include "winnow/torch/tensor_mask.h"
@@ -18,7 +18,7 @@ namespace {
 
 void check(const at::Tensor& data, const at::Tensor& mask) {
   check_mask_data(data);
-  TORCH_CHECK_VALUE(at::has_internal_overlap(data) != at::MemOverlap::Yes,
+  TORCH_CHECK_VALUE(has_a_place_for_each(data),
                     "data: expected each value in a place of its own, found strides ",
                     data.strides(), " for sizes ", data.sizes());
   TORCH_CHECK_VALUE(mask.defined() && mask.layout() == at::kStrided && !mask.is_quantized(),
@@ -33,12 +33,6 @@ void check(const at::Tensor& data, const at::Tensor& mask) {
 
 bool is_plain_memory(const at::Tensor& tensor) {
   return tensor.is_cpu() && tensor.is_contiguous() && !tensor.is_neg() && !tensor._is_zerotensor();
-}
-
-/// Whether the mask is dropped exactly where its byte is 0.
-bool has_mask_bytes(const at::Tensor& mask) {
-  const at::ScalarType type = mask.scalar_type();
-  return type == at::kChar || type == at::kByte || type == at::kBool;
 }
 
 /// Mask bytes that are still in the L1 cache when the last of several tensors reads them.
@@ -57,6 +51,11 @@ void apply_bytes(std::span<const at::Tensor> tensors, std::span<const uint8_t> m
 }
 
 }  // namespace
+
+bool has_mask_bytes(const at::Tensor& mask) noexcept {
+  const at::ScalarType type = mask.scalar_type();
+  return type == at::kChar || type == at::kByte || type == at::kBool;
+}
 
 void apply_mask_to_all(std::span<const at::Tensor> tensors, const at::Tensor& mask) {
   for (const at::Tensor& tensor : tensors) check(tensor, mask);

@@ -14,4 +14,7 @@ namespace winnow {
 /// mask is read from memory once and nothing is allocated.
 void apply_mask_to_all(std::span<const at::Tensor> tensors, const at::Tensor& mask);
 
+/// Whether a value of the mask is dropped exactly where its byte is 0.
+bool has_mask_bytes(const at::Tensor& mask) noexcept;
+
 }  // namespace winnow

@@ -112,6 +112,8 @@ ScheduleValues BaseDataScheduler::scheduled_values() {
     TORCH_CHECK_VALUE(sparsifier_->contains(item.key()), class_name(typeid(*this)),
                       " schedules the data '", item.key(), "', which the sparsifier does not have");
     sparsifier_->impl_->check_value(schedule_param_, item.value());
+    sparsifier_->impl_->check_set(item.key(), schedule_param_, item.value(),
+                                  sparsifier_->data_group(item.key()));
   }
   return values;
 }

@@ -41,11 +41,6 @@ at::Tensor ones_for(const at::Tensor& weight) {
   return at::ones({}, weight.options().dtype(type).requires_grad(false)).expand(weight.sizes());
 }
 
-bool is_one_value(const at::Tensor& mask) {
-  return mask.layout() == at::kStrided && mask.numel() > 1 &&
-         std::ranges::all_of(mask.strides(), [](int64_t stride) { return stride == 0; });
-}
-
 /// The mask that a configuration brings, or ones.
 at::Tensor mask_in(const NamedValues& config, const at::Tensor& weight) {
   return config.contains("mask") ? config.get<at::Tensor>("mask") : ones_for(weight);
@@ -71,6 +66,11 @@ void warn_if_misspelt(const std::string& key, const NamedValues& declared) {
 }
 
 }  // namespace
+
+bool is_one_value(const at::Tensor& mask) {
+  return mask.layout() == at::kStrided && mask.numel() > 1 &&
+         std::ranges::all_of(mask.strides(), [](int64_t stride) { return stride == 0; });
+}
 
 void check_data_name(const std::string& name) {
   WINNOW_CHECK_KEY(!name.empty(), "the name of data can't be empty");
@@ -272,8 +272,9 @@ void BaseDataSparsifier::step() {
 }
 
 void BaseDataSparsifier::update_masks() {
-  // By name and with a copy, because update_mask may add and replace data.
+  // By name and with a copy, because update_mask may add, replace and remove data.
   for (const std::string& name : names()) {
+    if (!contains(name)) continue;  // an earlier call removed it
     const NamedValues config = impl_->entry(name).group;
     update_mask(name, get_data(name), config);
   }
@@ -312,6 +313,7 @@ void BaseDataSparsifier::squash_mask(const std::vector<std::string>& names,
     check_link(entry->tensor, *(*entry->chain)[0]);
     check_can_be_written(entry->tensor, "'" + name + "'");
   }
+  impl_->structure_changed();  // also where a link of the user's own throws below
   for (const std::string& name : names) {
     DataEntry& entry = impl_->entry(name);
     // Read now: an earlier name may stand for the same tensor.
@@ -319,7 +321,6 @@ void BaseDataSparsifier::squash_mask(const std::vector<std::string>& names,
     entry.chain.reset();
     entry.place = impl_->next_place++;
   }
-  impl_->structure_changed();
 }
 
 std::vector<std::string> BaseDataSparsifier::names() const { return impl_->entries.names(); }

@@ -117,6 +117,9 @@ struct BaseDataSparsifier::Impl {
   mutable std::shared_ptr<const torch::nn::Module> container_;
 };
 
+/// Whether `mask` is one value of memory that is shown at every place, as the first masks are.
+bool is_one_value(const at::Tensor& mask);
+
 /// KeyError unless `name` can be a name of data.
 void check_data_name(const std::string& name);
 

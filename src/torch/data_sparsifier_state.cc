@@ -81,6 +81,12 @@ std::pair<const at::Tensor*, bool> stored_tensor(const std::string& name,
   return {original, true};
 }
 
+/// Ones that are one value stay so.
+at::Tensor copy_of_mask(const at::Tensor& mask) {
+  if (!is_one_value(mask)) return mask.detach().clone();
+  return mask.as_strided({}, {}).detach().clone().expand(mask.sizes());
+}
+
 /// Whether the two name different types of parametrization.
 bool changes_link(const NamedValues& from, const NamedValues& to) {
   const c10::IValue *a = from.find("parametrization"), *b = to.find("parametrization");
@@ -130,10 +136,11 @@ BaseDataSparsifier::Impl::Impl(const Impl& other)
   const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
   const TensorDict container = other.container_state();
+  const std::shared_lock reading(other.mask_mutex);
   for (const auto& [name, from] : other.entries) {
     DataEntry copy;
     copy.tensor = from.tensor.detach().clone().set_requires_grad(from.tensor.requires_grad());
-    copy.mask = other.own_mask(from).detach().clone();
+    copy.mask = copy_of_mask(from.mask);
     copy.group = from.group.deep_copy();
     copy.state = from.state.deep_copy();
     copy.as_parameter = from.as_parameter;
@@ -177,9 +184,10 @@ TensorDict BaseDataSparsifier::Impl::container_state() const {
 DataSparsifierState BaseDataSparsifier::Impl::state_dict(
     bool clone, std::optional<MaskFormat> mask_format) const {
   at::NoGradGuard no_grad;
+  const std::shared_lock reading(mask_mutex);
   DataSparsifierState dict;
   for (const auto& [name, entry] : entries) {
-    NamedValues values = mask_values(own_mask(entry), mask_format);
+    NamedValues values = mask_values(entry.mask, mask_format);
     check_no_mask_names(name, entry.state);
     values.update(entry.state.deep_copy());
     dict.state.insert(name, std::move(values));

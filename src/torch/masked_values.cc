@@ -13,22 +13,6 @@
 namespace winnow {
 namespace {
 
-/// Whether no two elements lie in one place. May say no of strides that interleave without meeting,
-/// which neither views nor slices of a tensor have.
-bool has_a_place_for_each(const at::Tensor& tensor) {
-  std::vector<std::pair<int64_t, int64_t>> dims;  // stride, last index
-  for (int64_t d = 0; d < tensor.dim(); ++d) {
-    if (tensor.size(d) > 1) dims.emplace_back(tensor.stride(d), tensor.size(d) - 1);
-  }
-  std::ranges::sort(dims);
-  int64_t reach = 0;  // of all dimensions with smaller strides
-  for (const auto& [stride, last] : dims) {
-    if (stride <= reach) return false;
-    reach += stride * last;
-  }
-  return true;
-}
-
 constexpr int64_t kPieceValues = int64_t{1} << 17;
 
 /// tensor *= mask. LibTorch makes a copy of a mask in the tensor's dtype, so large ones go by
@@ -59,6 +43,21 @@ const at::Tensor* only_mask(const ParametrizationList& chain) {
 }
 
 }  // namespace
+
+bool has_a_place_for_each(const at::Tensor& tensor) {
+  if (tensor.numel() == 0) return true;
+  std::vector<std::pair<int64_t, int64_t>> dims;  // stride, last index
+  for (int64_t d = 0; d < tensor.dim(); ++d) {
+    if (tensor.size(d) > 1) dims.emplace_back(tensor.stride(d), tensor.size(d) - 1);
+  }
+  std::ranges::sort(dims);
+  int64_t reach = 0;  // of all dimensions with smaller strides
+  for (const auto& [stride, last] : dims) {
+    if (stride <= reach) return false;
+    reach += stride * last;
+  }
+  return true;
+}
 
 void check_can_be_written(const at::Tensor& tensor, const std::string& what) {
   TORCH_CHECK_VALUE(!tensor._is_zerotensor(), what,

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <utility>
 
 #include "torch/check.h"
 
@@ -45,27 +46,65 @@ std::string tensor_text(const at::Tensor& tensor) {
   return c10::str("tensor(", tensor.sizes(), ", ", tensor.scalar_type(), ")");
 }
 
-std::string element_text(const c10::IValue& value) {
-  return value.isString() ? "'" + value.toStringRef() + "'" : to_text(value);
-}
+constexpr size_t kMaxText = size_t{1} << 20;
 
-std::string joined(c10::ArrayRef<c10::IValue> values) {
-  std::string text;
-  for (const c10::IValue& value : values) {
-    if (!text.empty()) text += ", ";
-    text += element_text(value);
+/// Writes values as text until there is enough of it: a few bytes of a file can share lists in such
+/// a way that their text is without end.
+class TextWriter {
+ public:
+  std::string take() {
+    if (text_.size() > kMaxText) text_ += "...";
+    return std::move(text_);
   }
-  return text;
-}
 
-std::string dict_text(const c10::Dict<c10::IValue, c10::IValue>& dict) {
-  std::string text;
-  for (const auto& item : dict) {
-    if (!text.empty()) text += ", ";
-    text += element_text(item.key()) + ": " + element_text(item.value());
+  void value(const c10::IValue& value) {
+    if (value.isTuple()) {
+      const auto& elements = value.toTupleRef().elements();
+      list("(", elements, elements.size() == 1 ? ",)" : ")");
+    } else if (value.isList()) {
+      list("[", value.toListRef(), "]");
+    } else if (value.isGenericDict()) {
+      dict(value.toGenericDict());
+    } else {
+      text_ += to_text(value);
+    }
   }
-  return "{" + text + "}";
-}
+
+ private:
+  void element(const c10::IValue& item) {
+    if (item.isString()) {
+      text_ += "'" + item.toStringRef() + "'";
+    } else {
+      value(item);
+    }
+  }
+
+  void list(const char* open, c10::ArrayRef<c10::IValue> items, const char* close) {
+    text_ += open;
+    const char* separator = "";
+    for (const c10::IValue& item : items) {
+      if (text_.size() > kMaxText) return;
+      text_ += std::exchange(separator, ", ");
+      element(item);
+    }
+    text_ += close;
+  }
+
+  void dict(const c10::Dict<c10::IValue, c10::IValue>& items) {
+    text_ += "{";
+    const char* separator = "";
+    for (const auto& item : items) {
+      if (text_.size() > kMaxText) return;
+      text_ += std::exchange(separator, ", ");
+      element(item.key());
+      text_ += ": ";
+      element(item.value());
+    }
+    text_ += "}";
+  }
+
+  std::string text_;
+};
 
 [[noreturn]] void refuse_type(std::string_view name, const char* wanted, const c10::IValue& value) {
   TORCH_CHECK_TYPE(false, "'", name, "' must be ", wanted, ", got ", value.tagKind(), " ",
@@ -163,12 +202,11 @@ std::string to_text(const c10::IValue& value) {
   if (value.isDouble()) return number_text(value.toDouble());
   if (value.isString()) return value.toStringRef();
   if (value.isTensor()) return tensor_text(value.toTensor());
-  if (value.isTuple()) {
-    const auto& elements = value.toTupleRef().elements();
-    return "(" + joined(elements) + (elements.size() == 1 ? ",)" : ")");
+  if (value.isTuple() || value.isList() || value.isGenericDict()) {
+    TextWriter writer;
+    writer.value(value);
+    return writer.take();
   }
-  if (value.isList()) return "[" + joined(value.toListRef()) + "]";
-  if (value.isGenericDict()) return dict_text(value.toGenericDict());
   return "<" + value.tagKind() + ">";
 }
 

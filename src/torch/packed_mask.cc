@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "torch/apply_mask.h"
 #include "torch/dtype_map.h"
 #include "torch/tensor_bytes.h"
 #include "winnow/base/dtype.h"
@@ -97,8 +98,12 @@ at::Tensor unpacked_mask(const std::string& name, const NamedValues& values, int
 
 bool can_unpack_into(const std::string& name, const NamedValues& values, const at::Tensor& mask) {
   if (!values.contains(kBits)) return false;
+  TORCH_CHECK(!values.contains("mask"), "Error loading ", name,
+              ": it has both a packed mask and a 'mask'");
   const PackedForm form = checked_form(name, values, mask.numel());
-  return mask.is_cpu() && mask.is_contiguous() && mask.element_size() == 1 && !mask.is_neg() &&
+  const auto bits = values.get<at::Tensor>(kBits);
+  return bits.is_cpu() && bits.is_contiguous() && has_mask_bytes(mask) && mask.is_cpu() &&
+         mask.is_contiguous() && mask.element_size() == 1 && !mask.is_neg() &&
          mask.scalar_type() == form.type && mask.sizes() == at::IntArrayRef(form.sizes);
 }
 

@@ -53,6 +53,10 @@ void check_evaluation(const at::Tensor& before, Parametrization& link);
 /// masks alone: what shares memory with the tensor would keep the old values.
 void adopt_values(const at::Tensor& mask, const at::Tensor& values);
 
+/// Whether no two elements of a strided tensor lie in one place. May say no of strides that
+/// interleave without meeting, which neither views nor slices of a tensor have.
+bool has_a_place_for_each(const at::Tensor& tensor);
+
 /// c10::ValueError, beginning with `what`, where the values of `tensor` cannot be changed one by
 /// one in their place: expanded and otherwise overlapping views, lazy zeros.
 void check_can_be_written(const at::Tensor& tensor, const std::string& what);

@@ -200,7 +200,11 @@ StepDataScheduler::StepDataScheduler(BaseDataSparsifier& sparsifier,
   start();
 }
 
-std::optional<int64_t> StepDataScheduler::final_epoch() const { return end_of(options_.end_step); }
+std::optional<int64_t> StepDataScheduler::final_epoch() const {
+  const auto end = end_of(options_.end_step);
+  if (!end) return end;
+  return *end - (*end - options_.begin_step) % options_.step_size;  // where the last stair begins
+}
 
 double StepDataScheduler::value_at(int64_t epoch, const std::string&, double base) const {
   const int64_t within = std::clamp(epoch, options_.begin_step, options_.end_step);

@@ -1,4 +1,3 @@
-#include <ATen/MemoryOverlap.h>
 #include <ATen/core/Dict.h>
 #include <ATen/core/List.h>
 #include <ATen/core/grad_mode.h>
@@ -12,6 +11,7 @@
 #include "torch/check_status.h"
 #include "torch/dtype_map.h"
 #include "torch/inference_mode.h"
+#include "torch/parametrization_access.h"
 #include "torch/tensor_bytes.h"
 #include "torch/value_tree.h"
 #include "torch/version_counter.h"
@@ -164,8 +164,7 @@ c10::IValue value_of_tree(const TorchArchive& archive, const std::string& path) 
 
 bool can_read_into(const TorchTensor& from, const at::Tensor& to) {
   return to.layout() == at::kStrided && scalar_type_of(from.dtype) == to.scalar_type() &&
-         at::IntArrayRef(signed_sizes(from.shape)) == to.sizes() &&
-         at::has_internal_overlap(to) != at::MemOverlap::Yes;
+         at::IntArrayRef(signed_sizes(from.shape)) == to.sizes() && has_a_place_for_each(to);
 }
 
 void read_into(const TorchArchive& archive, const TorchTensor& from, const at::Tensor& to) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <map>
 
 namespace winnow {
@@ -227,6 +228,22 @@ TEST(MakePlan, EscapesNamesInMessages) {
   const std::vector<TensorInfo> tensors = {tensor("a\nb\x1b[31m", DType::kF32, {1, 1}, 0, 4)};
   const Status status = make_plan(tensors, including({"zz"})).status();
   EXPECT_EQ(std::string(status.message()).find_first_of("\n\x1b"), std::string::npos);
+}
+
+// Settings come out of files too: as many patterns as they may hold, each asked of each tensor
+// once.
+TEST(MakePlan, TakesNoCubeOfPatternsAndTensors) {
+  std::vector<TensorInfo> tensors;
+  PruneSettings settings;
+  for (int i = 0; i < 300; ++i) {
+    tensors.push_back(tensor("b" + std::to_string(i), DType::kF32, {8}, 0, 32));
+    settings.include.push_back("b" + std::string(i % 7, '*') + "*");
+    settings.force.push_back("z" + std::string(i % 7, '*') + "*");
+  }
+  tensors.push_back(tensor("z", DType::kF32, {8, 8}, 0, 256));
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_FALSE(make_plan(tensors, settings).ok());
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
 }
 
 }  // namespace

@@ -112,6 +112,18 @@ TEST(FileKind, OfSafetensorsIsNamedByTheReaderOfArchives) {
   EXPECT_THAT(torch_message(file), StartsWith("in: this is a safetensors file, no torch archive"));
 }
 
+// Lengths whose first byte is that of a pickle.
+TEST(FileKind, OfSafetensorsIsNotTakenForAnOldPickle) {
+  for (const char second : {'\0', '\2'}) {
+    std::string file = "\x80";
+    file += second + std::string(6, '\0') + "{\"a\": ";
+    file.resize(1024, ' ');
+    EXPECT_THAT(torch_message(file),
+                StartsWith("in: this is a safetensors file, no torch archive"));
+  }
+  EXPECT_THAT(torch_message("\x80\2}q\0."), HasSubstr("before torch 1.6"));
+}
+
 TEST(FileKind, IsSaidOfFilesWithoutContent) {
   EXPECT_EQ(safetensors_message(""), "the file is empty, no safetensors file");
   EXPECT_EQ(torch_message(""), "in: the file is empty, no torch archive");

@@ -87,5 +87,12 @@ TEST(ApplyMask, NamesWhatItRefusesAndWritesNothing) {
   EXPECT_TRUE(data.equal(torch::ones({2, 3})));
 }
 
+TEST(ApplyMask, RefusesValuesThatShareAPlace) {
+  const at::Tensor windows = torch::ones({10}).as_strided({4, 4}, {2, 1});
+  const at::Tensor mask = torch::eye(4, torch::kChar);
+  EXPECT_THROW(apply_mask_(windows, mask), c10::ValueError);
+  EXPECT_TRUE(windows.equal(torch::ones({4, 4})));
+}
+
 }  // namespace
 }  // namespace winnow

@@ -10,6 +10,7 @@
 #include "torch/captured_warnings.h"
 #include "torch/sparsifiers.h"
 #include "winnow/torch/data_norm_sparsifier.h"
+#include "winnow/torch/schedules.h"
 
 namespace winnow {
 namespace {
@@ -286,6 +287,18 @@ TEST_F(DataScheduler, AValueThatTheConfigurationRefusesSetsNothing) {
   EXPECT_THROW(scheduler.step(), c10::TypeError);
   EXPECT_EQ(level(sparsifier, "own"), 0.3);
   EXPECT_EQ(level(sparsifier, "tensor"), 0.7);
+}
+
+TEST_F(DataScheduler, AValueThatOneConfigurationRefusesSetsNone) {
+  DataNormSparsifier two({.sparse_block_shape = {1, 8}});
+  two.add_data("wide", torch::ones({4, 8}));
+  two.add_data("narrow", torch::ones({4, 8}),
+               {.config = {{"sparse_block_shape", {1, 4}}, {"zeros_per_block", 4}}});
+  CubicDataScheduler scheduler(
+      two, {.schedule_param = "zeros_per_block", .final_value = 6, .end_step = 1});
+  EXPECT_THAT(message_of<c10::ValueError>([&] { scheduler.step(); }), HasSubstr("'narrow'"));
+  EXPECT_EQ(two.data_group("wide").get<int64_t>("zeros_per_block"), 0);
+  EXPECT_EQ(two.data_group("narrow").get<int64_t>("zeros_per_block"), 0);
 }
 
 TEST_F(DataScheduler, WhatGetScheduleParamThrowsPassesThrough) {

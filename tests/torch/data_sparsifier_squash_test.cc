@@ -82,6 +82,13 @@ TEST(DataSparsifier, SquashRefusesValuesThatShareAPlace) {
   }
 }
 
+TEST(DataSparsifier, SquashOfNoValuesIsFine) {
+  FirstRowSparsifier sparsifier;
+  sparsifier.add_data("x", torch::zeros({0}).expand({5, 0}));
+  sparsifier.squash_mask();
+  EXPECT_FALSE(sparsifier.is_parametrized("x"));
+}
+
 TEST(DataSparsifier, SquashOfALargeTensorEqualsTheProduct) {
   for (const at::Tensor& data : {torch::randn({3, 700'001}), torch::randn({2'500'000}),
                                  torch::randn({1, 1'300'000, 2}), torch::randn({1500, 1000}).t()}) {

@@ -217,6 +217,7 @@ TEST_F(Schedules, KnowTheirLastEpoch) {
   EXPECT_EQ(CubicDataScheduler(sparsifier, {.end_step = 7}).final_epoch(), 7);
   EXPECT_EQ(LinearDataScheduler(sparsifier, {.end_step = 8}).final_epoch(), 8);
   EXPECT_EQ(StepDataScheduler(sparsifier, {}).final_epoch(), std::nullopt);
+  EXPECT_EQ(StepDataScheduler(sparsifier, {.step_size = 10, .end_step = 15}).final_epoch(), 10);
 }
 
 TEST_F(Schedules, DataAddedLaterAreLeftAlone) {

@@ -45,12 +45,12 @@ struct DataNormSparsifierOptions {
 ///
 /// Configuration of each name: `sparsity_level` (number), `sparse_block_shape` (two integers) and
 /// `zeros_per_block` (integer, or None for the whole block). Data that overrides the block shape
-/// alone inherits zeros_per_block as a number, as upstream does; step refuses it where it is more
-/// than the block has, naming both.
+/// alone inherits zeros_per_block as a number, as upstream does; add_data and step refuse it where
+/// it is more than the block has, naming both.
 ///
-/// The first step turns a mask of ones into int8 (the same tensor object); later steps write it in
-/// place and allocate nothing of its size. All settings are checked before any mask is written.
-/// With Scope::kGlobal all names must have the same settings.
+/// The first step gives a mask its memory, one byte a value (the same tensor object); later steps
+/// write it in place and allocate nothing of its size. All settings are checked before any mask is
+/// written. With Scope::kGlobal all names must have the same settings.
 ///
 /// Differs from torch.ao: any rank, and the mask has the data's shape; levels at or below 0 drop
 /// nothing; ties fall by index; a step is all or nothing; integer data are refused when added.

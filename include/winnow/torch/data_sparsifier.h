@@ -229,7 +229,7 @@ class BaseDataSparsifier {
   bool is_parametrized(const std::string& name) const;
 
   /// The configuration of `name`: defaults overlaid by what add_data got. Valid until the name is
-  /// replaced or a state is loaded. c10::ValueError for an unknown name.
+  /// replaced or removed, or a state or masks are loaded. c10::ValueError for an unknown name.
   const NamedValues& data_group(const std::string& name) const;
 
   /// Sets one value of it, checked as add_data does. c10::ValueError for `mask` and

@@ -146,10 +146,12 @@ bool is_parametrized(const torch::nn::Module& module);
 bool is_parametrized(const torch::nn::Module& module, std::string_view tensor_name);
 
 /// Takes the whole chain off. The original goes back under its name, the same tensor object: with
-/// `leave_parametrized` it takes over the values as last read (storage, sizes and strides change;
-/// views and aliases of it keep the old values), else it keeps its own.
+/// `leave_parametrized` the values as last read are written into its memory, which views and
+/// whatever else shares it see; else it keeps its own.
 ///
-/// c10::ValueError "does not have a parametrization on NAME" where there is none.
+/// c10::ValueError "does not have a parametrization on NAME" where there is none; for an original
+/// whose values share a place, as those of expanded views do: nothing is changed then. Differs from
+/// torch: there the tensor gets another storage.
 void remove_parametrizations(torch::nn::Module& module, const std::string& tensor_name,
                              bool leave_parametrized = true);
 

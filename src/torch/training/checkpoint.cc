@@ -9,6 +9,7 @@
 #include <functional>
 #include <set>
 
+#include "io/torch_payload.h"
 #include "torch/check_status.h"
 #include "torch/class_name.h"
 #include "torch/module_tensors.h"
@@ -115,6 +116,8 @@ Reads match_model(const Reader& reader, const torch::nn::Module& model) {
                  from == nullptr ? "no tensor" : shape_of(*from), " in the file, a ",
                  to->toString(), " of shape ", to->sizes(), " and strides ", to->strides(),
                  " in the model");
+    reader.check(io::is_whole_storage(*from, reader.archive().storages()[from->storage]), "'", name,
+                 "' is a view of a larger storage, which a Trainer writes of none");
     seen.insert(name);
     storages.insert(from->storage);
     reads.emplace_back(from, *to);

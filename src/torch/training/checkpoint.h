@@ -30,7 +30,8 @@ struct Checkpoint {
 
 /// Puts everything back but for the random generator. Everything is checked before anything is
 /// changed; see Trainer::fit for the errors. The model's values are read into its own memory, after
-/// their checksums were verified in a first pass; the optimizer's state is what the file brings.
+/// their checksums were verified in a first pass, where it is contiguous on the CPU; elsewhere a
+/// tensor is read by itself and copied. The optimizer's state is what the file brings.
 Checkpoint load_checkpoint(const std::string& path, torch::nn::Module& model,
                            torch::optim::Optimizer& optimizer,
                            const std::vector<std::shared_ptr<Callback>>& callbacks,

@@ -49,12 +49,38 @@ void set_fields_of(Fields& fields, const NamedValues& values) {
   });
 }
 
+/// What a state lacks that its options need, or null. A state without it would fail in the next
+/// step.
+const char* missing_in(const optim::SGDOptions&, const optim::SGDParamState&) { return nullptr; }
+
+template <OneOf<optim::AdamOptions, optim::AdamWOptions> Options, typename State>
+const char* missing_in(const Options& options, const State& state) {
+  if (state.step() < 0) return "step";
+  if (!state.exp_avg().defined()) return "exp_avg";
+  if (!state.exp_avg_sq().defined()) return "exp_avg_sq";
+  return options.amsgrad() && !state.max_exp_avg_sq().defined() ? "max_exp_avg_sq" : nullptr;
+}
+
+const char* missing_in(const optim::RMSpropOptions& options,
+                       const optim::RMSpropParamState& state) {
+  if (state.step() < 0) return "step";
+  if (!state.square_avg().defined()) return "square_avg";
+  if (options.momentum() > 0 && !state.momentum_buffer().defined()) return "momentum_buffer";
+  return options.centered() && !state.grad_avg().defined() ? "grad_avg" : nullptr;
+}
+
+const char* missing_in(const optim::AdagradOptions&, const optim::AdagradParamState& state) {
+  if (state.step() < 0) return "step";
+  return state.sum().defined() ? nullptr : "sum";
+}
+
 /// How the options and states of one class of optimizer are read and made.
 struct OptimizerKind {
   NamedValues (*options)(const optim::OptimizerOptions&);
   std::unique_ptr<optim::OptimizerOptions> (*make_options)(const NamedValues&);
   NamedValues (*state)(const optim::OptimizerParamState&);
   std::unique_ptr<optim::OptimizerParamState> (*make_state)(const NamedValues&);
+  const char* (*missing)(const optim::OptimizerOptions&, const optim::OptimizerParamState&);
 };
 
 template <typename Options, typename State>
@@ -77,7 +103,12 @@ OptimizerKind kind_of() {
         auto state = std::make_unique<State>();
         set_fields_of(*state, values);
         return state;
-      }};
+      },
+      .missing =
+          [](const optim::OptimizerOptions& options, const optim::OptimizerParamState& state) {
+            return missing_in(dynamic_cast<const Options&>(options),
+                              dynamic_cast<const State&>(state));
+          }};
 }
 
 /// By the exact class: one that is derived may have more to save. Null for others.
@@ -95,12 +126,18 @@ const OptimizerKind* find_kind(const optim::Optimizer& optimizer) {
 
 // ---- all groups, all parameters
 
-std::vector<at::Tensor> distinct_in_groups(const optim::Optimizer& optimizer) {
-  std::vector<at::Tensor> distinct;
+/// A parameter, and the first group that has it.
+struct GroupedParameter {
+  at::Tensor tensor;
+  size_t group = 0;
+};
+
+std::vector<GroupedParameter> distinct_in_groups(const optim::Optimizer& optimizer) {
+  std::vector<GroupedParameter> distinct;
   std::unordered_set<const at::TensorImpl*> seen;
-  for (const auto& group : optimizer.param_groups()) {
-    for (const at::Tensor& parameter : group.params()) {
-      if (seen.insert(parameter.unsafeGetTensorImpl()).second) distinct.push_back(parameter);
+  for (size_t i = 0; i < optimizer.param_groups().size(); ++i) {
+    for (const at::Tensor& parameter : optimizer.param_groups()[i].params()) {
+      if (seen.insert(parameter.unsafeGetTensorImpl()).second) distinct.push_back({parameter, i});
     }
   }
   return distinct;
@@ -130,13 +167,21 @@ at::Tensor archive_of(const optim::Optimizer& optimizer) {
                     "of distinct_parameters(model)");
   torch::serialize::OutputArchive archive;
   optimizer.save(archive);
-  std::string bytes;
-  archive.save_to([&](const void* data, size_t size) {
-    bytes.append(static_cast<const char*>(data), size);
+  // Twice, for the size and for the bytes: a buffer that grows would hold them three times.
+  size_t bytes = 0;
+  archive.save_to([&](const void*, size_t size) {
+    bytes += size;
     return size;
   });
-  const at::Tensor tensor = at::empty({static_cast<int64_t>(bytes.size())}, at::kByte);
-  std::memcpy(tensor.mutable_data_ptr(), bytes.data(), bytes.size());
+  const at::Tensor tensor = at::empty({static_cast<int64_t>(bytes)}, at::kByte);
+  char* next = static_cast<char*>(tensor.mutable_data_ptr());
+  char* const end = next + bytes;
+  archive.save_to([&](const void* data, size_t size) {
+    TORCH_CHECK(size <= static_cast<size_t>(end - next), "LibTorch's archive changed its size");
+    std::memcpy(next, data, size);
+    next += size;
+    return size;
+  });
   return tensor;
 }
 
@@ -178,17 +223,61 @@ c10::ArrayRef<c10::IValue> items_of_part(const NamedValues& values, const char* 
   return value.toListRef();
 }
 
-/// The tensors of a state have the parameter's shape and dtype and are where it is.
-void check_state_fits(const NamedValues& state, const at::Tensor& parameter, size_t index) {
-  for (const auto& entry : state) {
-    if (!entry.value.isTensor()) continue;
+/// Whether nothing else is a view of the tensor's storage and it has no more than the tensor.
+bool has_storage_of_its_own(const at::Tensor& tensor) {
+  return tensor.is_contiguous() && tensor.storage().nbytes() == tensor.nbytes() &&
+         tensor.storage().use_count() == 1;
+}
+
+/// A state whose tensors have the parameter's shape and dtype, are where it is, and share no
+/// memory.
+NamedValues fitting_state(const NamedValues& saved, const at::Tensor& parameter, size_t index) {
+  NamedValues state;
+  for (const auto& entry : saved) {
+    if (!entry.value.isTensor()) {
+      state.set(entry.name, entry.value);
+      continue;
+    }
     const at::Tensor& tensor = entry.value.toTensor();
-    TORCH_CHECK(tensor.sizes() == parameter.sizes() && tensor.device() == parameter.device() &&
-                    tensor.scalar_type() == parameter.scalar_type(),
+    const bool may_be_sparse = entry.name == "momentum_buffer";  // of sparse gradients
+    TORCH_CHECK(tensor.sizes() == parameter.sizes() &&
+                    tensor.scalar_type() == parameter.scalar_type() &&
+                    (tensor.layout() == at::kStrided || may_be_sparse),
                 "the optimizer's ", entry.name, " of parameter ", index, " is a ",
                 tensor.toString(), " of shape ", tensor.sizes(), ", the parameter a ",
                 parameter.toString(), " of shape ", parameter.sizes());
+    const at::Tensor there = tensor.to(parameter.device());
+    const bool own =
+        there.layout() != at::kStrided || !there.is_same(tensor) || has_storage_of_its_own(there);
+    state.set(entry.name, own ? there : there.clone(at::MemoryFormat::Contiguous));
   }
+  return state;
+}
+
+/// `'parameters'` are the shapes that the optimizer has: compared one by one, since a small file
+/// can hold a list of lists whose text is without end.
+void check_same_shapes(const c10::IValue& was, const optim::Optimizer& optimizer) {
+  const auto same_sizes = [](const c10::IValue& value, at::IntArrayRef sizes) {
+    if (!value.isTuple() || value.toTupleRef().elements().size() != sizes.size()) return false;
+    for (size_t d = 0; d < sizes.size(); ++d) {
+      const c10::IValue& size = value.toTupleRef().elements()[d];
+      if (!size.isInt() || size.toInt() != sizes[d]) return false;
+    }
+    return true;
+  };
+  const auto same_group = [&](const c10::IValue& value, const optim::OptimizerParamGroup& group) {
+    if (!value.isList() || value.toListRef().size() != group.params().size()) return false;
+    for (size_t i = 0; i < group.params().size(); ++i) {
+      if (!same_sizes(value.toListRef()[i], group.params()[i].sizes())) return false;
+    }
+    return true;
+  };
+  const auto& groups = optimizer.param_groups();
+  bool same = was.isList() && was.toListRef().size() == groups.size();
+  for (size_t i = 0; same && i < groups.size(); ++i)
+    same = same_group(was.toListRef()[i], groups[i]);
+  TORCH_CHECK(same, "the optimizer had parameters of shapes ", to_text(was), " and has ",
+              to_text(all_shapes(optimizer)), " now");
 }
 
 template <typename Made, typename Make>
@@ -215,17 +304,20 @@ std::shared_ptr<NewOptimizerParts> checked_parts(const optim::Optimizer& optimiz
     parts->options.push_back(made_of<std::unique_ptr<optim::OptimizerOptions>>(
         options, "options of group " + std::to_string(parts->options.size()), kind.make_options));
   }
-  const std::vector<at::Tensor> parameters = distinct_in_groups(optimizer);
+  const std::vector<GroupedParameter> parameters = distinct_in_groups(optimizer);
   const auto states = items_of_part(values, "state", parameters.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (states[i].isNone()) continue;
+    const auto& [parameter, group] = parameters[i];
     const auto make = [&](const NamedValues& state) {
-      check_state_fits(state, parameters[i], i);
-      return kind.make_state(state);
+      return kind.make_state(fitting_state(state, parameter, i));
     };
-    parts->states.emplace_back(parameters[i].unsafeGetTensorImpl(),
-                               made_of<std::unique_ptr<optim::OptimizerParamState>>(
-                                   states[i], "state of parameter " + std::to_string(i), make));
+    auto state = made_of<std::unique_ptr<optim::OptimizerParamState>>(
+        states[i], "state of parameter " + std::to_string(i), make);
+    const char* missing = kind.missing(*parts->options[group], *state);
+    TORCH_CHECK(missing == nullptr, "the optimizer's state of parameter ", i, ": its '", missing,
+                "' is missing or makes no sense");
+    parts->states.emplace_back(parameter.unsafeGetTensorImpl(), std::move(state));
   }
   return parts;
 }
@@ -264,8 +356,8 @@ NamedValues optimizer_values(const optim::Optimizer& optimizer) {
                return to_value(kind->options(group.options()));
              }));
   values.set("state",
-             list_of_values(distinct_in_groups(optimizer), [&](const at::Tensor& parameter) {
-               const auto found = optimizer.state().find(parameter.unsafeGetTensorImpl());
+             list_of_values(distinct_in_groups(optimizer), [&](const GroupedParameter& parameter) {
+               const auto found = optimizer.state().find(parameter.tensor.unsafeGetTensorImpl());
                return found == optimizer.state().end() ? c10::IValue()
                                                        : to_value(kind->state(*found->second));
              }));
@@ -276,10 +368,7 @@ std::function<void()> optimizer_restorer(optim::Optimizer& optimizer, const Name
   const c10::IValue& was = optimizer_part(values, "class");
   const std::string now = class_name(typeid(optimizer));
   TORCH_CHECK(was == c10::IValue(now), "the optimizer was ", to_text(was), " and is ", now, " now");
-  const std::string shapes = to_text(optimizer_part(values, "parameters"));
-  const std::string shapes_now = to_text(all_shapes(optimizer));
-  TORCH_CHECK(shapes == shapes_now, "the optimizer had parameters of shapes ", shapes, " and has ",
-              shapes_now, " now");
+  check_same_shapes(optimizer_part(values, "parameters"), optimizer);
   if (const OptimizerKind* kind = find_kind(optimizer)) {
     auto parts = checked_parts(optimizer, *kind, values);
     return [&optimizer, parts] { put_parts(optimizer, *parts); };

@@ -4,6 +4,8 @@
 #include <torch/nn/module.h>
 #include <torch/optim/optimizer.h>
 
+#include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "torch/flag_guard.h"
@@ -21,6 +23,14 @@ void warn_of_repeated_parameters(const torch::optim::Optimizer& optimizer) {
   TORCH_WARN("the optimizer holds a tensor twice (parameter ", index,
              " is an earlier one, a tied weight perhaps): each step moves it twice. "
              "distinct_parameters(model) has every tensor once");
+}
+
+int64_t batches_ahead(int64_t epochs, const TrainingProgress& progress) {
+  int64_t batches = 0;
+  if (__builtin_mul_overflow(epochs, progress.batches, &batches)) {
+    return std::numeric_limits<int64_t>::max();
+  }
+  return std::max<int64_t>(batches - progress.next_batch, 0);
 }
 
 }  // namespace
@@ -53,7 +63,8 @@ void Trainer::fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, 
   for_each(&Callback::setup);
   for_each(&Callback::on_fit_start);
   for_each(&Callback::on_train_start);
-  for_each(&Callback::on_run_length, options_.max_epochs, batches);
+  const int64_t epochs = std::max<int64_t>(options_.max_epochs - progress_.epoch, 0);
+  for_each(&Callback::on_run_length, epochs, batches_ahead(epochs, progress_));
   if (from.rng_state.defined()) set_random_state(from.rng_state);
   between_batches_ = true;
   while (!should_stop_ && progress_.epoch < options_.max_epochs) fit_epoch(training_step);

@@ -66,16 +66,17 @@ bool TrainingAwareDataSparsity::has_run_on(const torch::nn::Module& model) const
 }
 
 void TrainingAwareDataSparsity::on_train_start(torch::nn::Module& model) {
-  if (!resumed_ && data_sparsifier_ != nullptr && has_run_on(model)) resumed_ = state_dict();
+  std::optional<NamedValues> from = resumed_;
+  if (!from && data_sparsifier_ != nullptr && has_run_on(model)) from = state_dict();
   auto sparsifier = made_sparsifier(options_.make_sparsifier);
   auto copy = options_.apply_to_model ? nullptr : checked_copy(model, options_.copy_model);
   attach_model(copy != nullptr ? *copy : model, *sparsifier, options_.attach);
   auto scheduler = made_scheduler(options_.make_scheduler, *sparsifier);
-  if (resumed_) restore(*resumed_, *sparsifier, *scheduler);
+  if (from) restore(*from, *sparsifier, *scheduler);
 
-  holding_ = resumed_ ? resumed_->get<bool>("holding") : has_first_masks(*sparsifier);
-  batches_ = resumed_ ? resumed_->get<int64_t>("batches") : 0;
-  saved_ = resumed_ && copy != nullptr ? saved_state(*resumed_) : std::nullopt;
+  holding_ = from ? from->get<bool>("holding") : has_first_masks(*sparsifier);
+  batches_ = from ? from->get<int64_t>("batches") : 0;
+  saved_ = from && copy != nullptr ? saved_state(*from) : std::nullopt;
   resumed_.reset();
   data_scheduler_ = std::move(scheduler);  // first: the old one refers to the old sparsifier
   data_sparsifier_ = std::move(sparsifier);
@@ -86,15 +87,21 @@ void TrainingAwareDataSparsity::on_train_start(torch::nn::Module& model) {
 
 void TrainingAwareDataSparsity::on_run_length(torch::nn::Module&, int64_t epochs, int64_t batches) {
   require_started("on_run_length");
-  const bool by_epoch = options_.interval == StepInterval::kEpoch;
-  const int64_t steps = by_epoch ? epochs : epochs * batches / options_.frequency;
   const std::optional<int64_t> last = data_scheduler_->final_epoch();
-  if (!last || steps == 0 || steps > *last) return;
-  TORCH_WARN(
-      "the run makes ", steps, " steps of the schedule, the last with the value of step ",
-      steps - 1, ", and the schedule goes on to step ", *last,
-      ": the masks will not get to its final value. Train longer, or give it an end_step of ",
-      steps - 1, " or less");
+  if (!last) return;
+  const int64_t now = data_scheduler_->last_epoch();
+  const int64_t steps =
+      options_.interval == StepInterval::kEpoch
+          ? epochs
+          : batches / options_.frequency +
+                (batches_ % options_.frequency + batches % options_.frequency) / options_.frequency;
+  // The masks of a step have the value that was scheduled before it.
+  if (steps == 0 || steps > *last - now) return;
+  TORCH_WARN("the run makes ", steps,
+             " more steps of the schedule, the last with the value of step ", now + steps - 1,
+             ", and the schedule goes on to step ", *last,
+             ": the masks will not get to its final value. Train longer, or give it an earlier "
+             "end_step");
 }
 
 void TrainingAwareDataSparsity::on_train_epoch_start(torch::nn::Module&) {

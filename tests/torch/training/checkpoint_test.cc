@@ -190,6 +190,19 @@ TEST(Checkpoint, IsRefusedWhereItIsDamaged) {
     }
   }
   EXPECT_EQ(unseen, 0U) << "of " << flips;
+  // A flipped bit of the model's values is seen before anything is changed.
+  std::string flipped = whole;
+  const at::Tensor weight = to_tensors(to_named_values([&] {
+                                         testing::write_file(path, whole);
+                                         return load_torch_file(path);
+                                       }())
+                                           .at("model"))["linears.0.weight"]
+                                .contiguous();
+  const std::string bytes(static_cast<const char*>(weight.const_data_ptr()), weight.nbytes());
+  const size_t at = flipped.find(bytes);
+  ASSERT_NE(at, std::string::npos);
+  flipped[at + 5] = static_cast<char>(flipped[at + 5] ^ 1);
+  EXPECT_THAT(refused(flipped), HasSubstr("CRC-32"));
   save_torch_file(path, to_value(NamedValues{{"weights", torch::ones({2})}}));
   TrainingRun run(options_of(true, StepInterval::kEpoch));
   EXPECT_THAT(refused_resume(run, path), HasSubstr("it is no checkpoint of a Trainer"));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <fstream>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 #include "io/temp_dir.h"
@@ -28,12 +29,12 @@ int64_t status_kb(const std::string& key) {
 }
 
 /// The most memory that `call` had at once beyond what was there before it, in shares of `bytes`.
-/// Negative where the system does not let a process forget its peak.
+/// Throws where the system does not let a process forget its peak.
 template <typename Call>
 double peak_share(int64_t bytes, const Call& call) {
   std::ofstream("/proc/self/clear_refs") << 5;
   const int64_t before = status_kb("VmRSS");
-  if (status_kb("VmHWM") > before + 1024) return -1;
+  if (status_kb("VmHWM") > before + 1024) throw std::runtime_error("the peak cannot be reset");
   call();
   return static_cast<double>((status_kb("VmHWM") - before) * 1024) / static_cast<double>(bytes);
 }

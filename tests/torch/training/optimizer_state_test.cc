@@ -124,18 +124,40 @@ TEST(OptimizerState, RefusesToSaveATiedWeightWhereLibTorchCouldNotLoadIt) {
   EXPECT_FALSE(std::ifstream(path).good());
 }
 
+/// An optimizer of a user's own, of which a checkpoint knows LibTorch's archive alone.
+class OwnAdam : public optim::Adam {
+ public:
+  using Adam::Adam;
+};
+
 TEST(OptimizerState, HoldsOtherClassesAsLibTorchsArchive) {
   const TempDir dir;
   const std::string path = dir.path("run.pt");
-  OptimizerRun run(lbfgs(), /*tied=*/false);
-  run.trainer = Trainer({.max_epochs = 0});
-  run.fit();
-  run.trainer.save_checkpoint(path);
-  const NamedValues file = to_named_values(load_torch_file(path));
-  EXPECT_TRUE(to_named_values(file.at("optimizer")).contains("archive"));
-  OptimizerRun again(lbfgs(), /*tied=*/false);
-  again.trainer = Trainer({.max_epochs = 0});
-  again.fit(path);
+  const MakeOptimizer make = optimizer_maker<OwnAdam>(optim::AdamOptions(0.01).amsgrad(true));
+  OptimizerRun whole(make, /*tied=*/false), stopped(make, /*tied=*/false),
+      resumed(make, /*tied=*/false);
+  whole.fit();
+  stopped.fit("", 3);
+  stopped.trainer.save_checkpoint(path);
+  NamedValues file = to_named_values(load_torch_file(path));
+  NamedValues optimizer = to_named_values(file.at("optimizer"));
+  ASSERT_TRUE(optimizer.contains("archive"));
+  resumed.fit(path);
+  for (size_t i = 0; i < whole.model->parameters().size(); ++i) {
+    EXPECT_TRUE(resumed.model->parameters()[i].equal(whole.model->parameters()[i]));
+  }
+
+  const auto bytes = optimizer.get<at::Tensor>("archive");
+  optimizer.set("archive", bytes.slice(0, 0, bytes.numel() / 2));
+  file.set("optimizer", to_value(optimizer));
+  save_torch_file(path, to_value(file));
+  const at::Tensor before = resumed.model->parameters()[0].detach().clone();
+  const size_t states = resumed.optimizer->state().size();
+  EXPECT_THAT(message_of<c10::Error>([&] { resumed.fit(path); }),
+              HasSubstr("LibTorch cannot load the optimizer"));
+  EXPECT_EQ(resumed.optimizer->state().size(), states);
+  EXPECT_EQ(resumed.optimizer->param_groups()[0].options().get_lr(), 0.01);
+  EXPECT_TRUE(resumed.model->parameters()[0].equal(before));
 }
 
 TEST(OptimizerState, WarnsOfATensorThatIsMovedTwice) {
@@ -191,8 +213,70 @@ TEST(OptimizerState, IsRefusedByPartsThatDoNotFit) {
   EXPECT_THAT(
       refused([&](NamedValues& values) { change_state(values, "exp_avg", torch::ones({3})); }),
       HasSubstr("exp_avg of parameter 0 is a CPUFloatType of shape [3]"));
+  EXPECT_THAT(refused([&](NamedValues& values) { change_state(values, "exp_avg", c10::IValue()); }),
+              HasSubstr("its 'exp_avg' is missing"));
+  EXPECT_THAT(refused([&](NamedValues& values) { change_state(values, "step", -1); }),
+              HasSubstr("its 'step' is missing or makes no sense"));
+  EXPECT_THAT(refused([&](NamedValues& values) {
+                change_state(values, "exp_avg", torch::ones({4, 4}).to_sparse());
+              }),
+              HasSubstr("exp_avg of parameter 0"));
+  EXPECT_THAT(refused([](NamedValues& values) {
+                c10::IValue list = c10::impl::GenericList(c10::AnyType::get());
+                for (int depth = 0; depth < 60; ++depth) {
+                  c10::impl::GenericList next(c10::AnyType::get());
+                  next.push_back(list);
+                  next.push_back(list);
+                  list = next;
+                }
+                values.set("parameters", list);
+              }),
+              HasSubstr("had parameters of shapes"));
   EXPECT_THAT(refused([&](NamedValues& values) { change_state(values, "step", "many"); }),
               HasSubstr("state of parameter 0: 'step' must be an integer"));
+}
+
+// Two states in one storage would be written over each other.
+TEST(OptimizerState, GivesStatesOfAFileMemoryOfTheirOwn) {
+  const TempDir dir;
+  const std::string path = dir.path("run.pt");
+  const MakeOptimizer make = all_makers()[3];
+  OptimizerRun run(make, /*tied=*/false), resumed(make, /*tied=*/false);
+  run.fit("", 3);
+  run.trainer.save_checkpoint(path);
+  NamedValues file = to_named_values(load_torch_file(path));
+  NamedValues optimizer = to_named_values(file.at("optimizer"));
+  c10::impl::GenericList states(c10::AnyType::get());
+  for (const c10::IValue& value : optimizer.at("state").toListRef()) {
+    NamedValues state = to_named_values(value);
+    state.set("exp_avg_sq", state.get<at::Tensor>("exp_avg"));
+    states.push_back(to_value(state));
+  }
+  optimizer.set("state", states);
+  file.set("optimizer", to_value(optimizer));
+  save_torch_file(path, to_value(file));
+  resumed.trainer = Trainer({.max_epochs = 0});
+  resumed.fit(path);
+  ASSERT_EQ(resumed.optimizer->state().size(), 4u);
+  for (const auto& [parameter, state] : resumed.optimizer->state()) {
+    const auto& adam = dynamic_cast<const optim::AdamParamState&>(*state);
+    EXPECT_FALSE(adam.exp_avg().is_alias_of(adam.exp_avg_sq()));
+  }
+}
+
+TEST(OptimizerState, GoesToWhereTheParametersAre) {
+  const TempDir dir;
+  const std::string path = dir.path("run.pt");
+  const MakeOptimizer make = all_makers()[3];
+  OptimizerRun run(make, /*tied=*/false), elsewhere(make, /*tied=*/false);
+  run.fit("", 3);
+  run.trainer.save_checkpoint(path);
+  elsewhere.model->to(torch::kMeta);  // the only other device that every machine has
+  elsewhere.trainer = Trainer({.max_epochs = 0});
+  elsewhere.fit(path);
+  for (const auto& [parameter, state] : elsewhere.optimizer->state()) {
+    EXPECT_TRUE(dynamic_cast<const optim::AdamParamState&>(*state).exp_avg().is_meta());
+  }
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <torch/torch.h>
 
+#include <limits>
+
 #include "io/temp_dir.h"
 #include "torch/captured_warnings.h"
 #include "torch/sparsifiers.h"
@@ -222,13 +224,13 @@ TEST(Trainer, ResumesWithAnOptimizerThatHasStepped) {
   expect_same_end(whole, resumed);
 }
 
-// What fails in the middle of a batch leaves nothing that could be gone on from exactly.
 TEST(Trainer, ASecondFitGoesOn) {
   for (const bool apply_to_model : {true, false}) {
     TrainingRun run(options_of(apply_to_model, StepInterval::kEpoch));
     run.fit();
     const int64_t epoch = run.sparsity->data_scheduler()->last_epoch();
     const at::Tensor mask = run.sparsity->data_sparsifier()->get_mask("linears_0_weight").clone();
+    testing::CapturedWarnings warnings;  // of a schedule that ended in the first run: none
     at::Tensor at_start;
     run.before_step = [&](int64_t, int64_t) {
       if (!at_start.defined()) {
@@ -236,6 +238,8 @@ TEST(Trainer, ASecondFitGoesOn) {
       }
     };
     run.fit();
+    EXPECT_THAT(warnings.messages(),
+                ::testing::Not(::testing::Contains(HasSubstr("of the schedule"))));
     EXPECT_TRUE(at_start.equal(mask));
     EXPECT_EQ(mask.sum().item<int64_t>(), 8);
     EXPECT_EQ(run.sparsity->data_scheduler()->last_epoch(), epoch + kEpochs);
@@ -253,6 +257,25 @@ TEST(Trainer, AFitOfAnotherModelStartsAnew) {
   Trainer trainer({.max_epochs = 0, .callbacks = {run.sparsity}});
   trainer.fit(*other, optimizer, 1, [](int64_t, int64_t) { return at::Tensor(); });
   EXPECT_EQ(run.sparsity->data_scheduler()->last_epoch(), 0);
+}
+
+TEST(Trainer, AFailedStartOfASecondFitLeavesNothingBehind) {
+  TrainingAwareOptions options = options_of(true, StepInterval::kEpoch);
+  bool fail = false;
+  options.attach.filter = [&](const std::string& fqn, const at::Tensor&) {
+    return fail || fqn == "linears.0.weight";
+  };
+  TrainingRun run(options);
+  run.fit();
+  fail = true;  // the filter takes in more than it did
+  EXPECT_THROW(run.fit(), c10::Error);
+  fail = false;
+  Linears other(/*bias=*/true);
+  torch::optim::SGD optimizer(other->parameters(), 0.1);
+  Trainer trainer({.max_epochs = 0, .callbacks = {run.sparsity}});
+  trainer.fit(*other, optimizer, 1, [](int64_t, int64_t) { return at::Tensor(); });
+  EXPECT_EQ(run.sparsity->data_scheduler()->last_epoch(), 0);
+  EXPECT_EQ(zeros_in(run.sparsity->data_sparsifier()->get_mask("linears_0_weight")), 0);
 }
 
 TEST(Trainer, WarnsOfARunThatEndsBeforeItsSchedule) {
@@ -273,6 +296,15 @@ TEST(Trainer, WarnsOfARunThatEndsBeforeItsSchedule) {
   EXPECT_THAT(warnings_of(3, StepInterval::kStep), ::testing::Not(HasSubstr("of the schedule")));
 }
 
+TEST(Trainer, CountsWithoutOverflowAndFromWhereTheScheduleIs) {
+  testing::CapturedWarnings warnings;
+  TrainingRun endless(options_of(true, StepInterval::kStep), std::numeric_limits<int64_t>::max());
+  endless.before_step = [&](int64_t, int64_t) { endless.trainer.stop(); };
+  endless.fit();
+  EXPECT_THAT(warnings.messages(),
+              ::testing::Not(::testing::Contains(HasSubstr("of the schedule"))));
+}
+
 TEST(Trainer, SaysThatTheLossIsUndefined) {
   Linears model;
   torch::optim::SGD optimizer(model->parameters(), 0.1);
@@ -283,6 +315,7 @@ TEST(Trainer, SaysThatTheLossIsUndefined) {
               HasSubstr("epoch 0, batch 0 returned an undefined tensor"));
 }
 
+// What fails in the middle of a batch leaves nothing that could be gone on from exactly.
 TEST(Trainer, SavesNothingAfterAnException) {
   const TempDir dir;
   TrainingRun run(options_of(true, StepInterval::kEpoch));

@@ -42,7 +42,9 @@ class Callback {
   virtual void on_fit_start(torch::nn::Module& model) { (void)model; }
   virtual void on_train_start(torch::nn::Module& model) { (void)model; }
   /// After on_train_start, from loops that know how long the run is; for warnings of what it is too
-  /// short for. @param epochs of the whole run, those before a resume included
+  /// short for.
+  /// @param epochs  whose end is still to come
+  /// @param batches still to come, of all those epochs; the largest int64 where there are more
   virtual void on_run_length(torch::nn::Module& model, int64_t epochs, int64_t batches) {
     (void)model, (void)epochs, (void)batches;
   }

@@ -66,8 +66,9 @@ class Trainer {
   /// c10::ValueError for a negative number of batches or a step that is missing. c10::Error where
   /// the checkpoint cannot be read, is damaged, or is that of another model, optimizer, number of
   /// batches, or of callbacks with another configuration; model, optimizer and callbacks are
-  /// unchanged then. What the optimizer was constructed with comes from the file. That part of
-  /// a checkpoint is read by LibTorch: resume from files that you trust.
+  /// unchanged then. What the optimizer was constructed with comes from the file. Of
+  /// optimizers other than SGD, Adam, AdamW, RMSprop and Adagrad that part is read by LibTorch: for
+  /// those, resume from files that you trust.
   void fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, int64_t batches,
            const TrainingStep& training_step, const std::string& ckpt_path = "");
 
