@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data_scheduler import FormulaDataScheduler
-from ._warn import warn
+from .._warn import warn
 
 # Of the value that is scheduled: a cubic schedule ends so flat that its last step is no loss.
 _TOLERANCE = 0.01

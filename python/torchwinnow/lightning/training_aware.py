@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from .._held_masks import MOMENTUM_KEYS, HeldMasks
+from .._step_hooks import StepHooks
+from .._warn import warn
 from ._attach import (
     FilterOrDefault,
     ModelOf,
@@ -19,18 +22,16 @@ from ._attach import (
     few,
     layer_metrics,
     model_of,
-    valid_name,
 )
 from ._averages import Averages
 from ._callback import Callback
-from ._held_masks import MOMENTUM_KEYS, HeldMasks
+from ._copies import tensors_of
 from ._options import check_options
 from ._run_length import steps_left, warn_of_short_run, warn_of_zeros
 from ._second_fit import why_anew
 from ._state_key import state_in_checkpoint, state_key
 from ._training_state import check_state, class_name, load_masks, masks_of
 from ._twins import metric_of, twins_in, warn_of_shared
-from ._warn import warn
 
 _log = logging.getLogger("torchwinnow.lightning")
 
@@ -69,6 +70,7 @@ class TrainingAwareDataSparsity(Callback):
 
     _held: HeldMasks  # both from on_train_start on
     _averages: Averages
+    _hooks: StepHooks | None = None
 
     def __init__(
         self,
@@ -123,6 +125,8 @@ class TrainingAwareDataSparsity(Callback):
         self._resumed: Mapping[str, Any] | None = None  # until on_train_start
         self._trained: weakref.ref[nn.Module] | None = None
         self._weights: dict[str, Tensor] = {}  # by name in the model, those that masks are held in
+        self._paths: dict[str, str] = {}  # by the same, where the model has them
+        self._name_of: dict[str, str] = {}  # of the data, by each name in the model
         self._batches = 0
         self._next_epoch = 0  # whose end is the next to come
         self._holding = False  # whether a mask can drop anything yet
@@ -140,8 +144,10 @@ class TrainingAwareDataSparsity(Callback):
         sparsified = None if self.apply_to_model else copy_of(model)
         sparsifier = self.data_sparsifier_class(**copy.deepcopy(self.data_sparsifier_args))
         target = model if sparsified is None else sparsified
-        names = attach(target, sparsifier, self._config, self._filter)
-        weights = {fqn: sparsifier.get_data(name) for name, fqn in names.items()}
+        attached = attach(target, sparsifier, self._config, self._filter)
+        names = {name: each.names[0] for name, each in attached.items()}
+        weights = {each.names[0]: each.parameter for each in attached.values()}
+        paths = {each.names[0]: each.path for each in attached.values()}
         scheduler = self.data_scheduler_class(
             **copy.deepcopy(self.data_scheduler_args), data_sparsifier=sparsifier
         )
@@ -157,8 +163,12 @@ class TrainingAwareDataSparsity(Callback):
         self.data_sparsifier, self.data_scheduler = sparsifier, scheduler
         self.sparsified, self._weights = sparsified, weights
         self._trained, self._is_training = weakref.ref(model), True
+        self._name_of = {fqn: name for name, each in attached.items() for fqn in each.names}
+        self._paths = paths
         self._held = HeldMasks(sparsifier, names, weights, self._momentum_keys)
-        self._averages = Averages(pl_module, model, weights)
+        self._averages = Averages(pl_module, model, weights, paths)
+        self._hooks = StepHooks(self._after_step)
+        self._attach_hooks(trainer)
         self._look_around(trainer)
         if resumed is None and self.apply_to_model:
             warn_of_zeros(scheduler, names, weights)
@@ -174,9 +184,15 @@ class TrainingAwareDataSparsity(Callback):
             self.data_sparsifier.load_state_dict(self.data_sparsifier_state_dict)
         self._is_updating_statistics = False
         if self.apply_to_model:
-            self._held.check(model_of(pl_module, self._model))
+            self._held.check(model_of(pl_module, self._model), self._paths)
         if self._holding:
             self._hold(trainer)  # StochasticWeightAveraging may have put its average into the model
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Hooks into optimizers that the trainer has got meanwhile."""
+        self._attach_hooks(trainer)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -195,7 +211,9 @@ class TrainingAwareDataSparsity(Callback):
         if self.interval == "step" and self._batches % self.frequency == 0:
             self._advance(trainer, pl_module)
         elif self._holding:
-            self._hold(trainer)
+            # Masks hold since the optimizer's step, unless it has no hooks or somebody wrote since.
+            has_hooks = self._hooks is not None and self._hooks.is_complete
+            self._held.apply(getattr(trainer, "optimizers", ()), written=has_hooks)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Steps the sparsifier, then the scheduler; without apply_to_model on a fresh copy."""
@@ -216,6 +234,7 @@ class TrainingAwareDataSparsity(Callback):
         """Squashes: the model, or `sparsified`, is sparse and has no masks any more."""
         self._require_started("on_train_end")
         self._is_training = False
+        self._remove_hooks()
         if self.apply_to_model:
             if self._holding:
                 self._hold(trainer)
@@ -231,6 +250,14 @@ class TrainingAwareDataSparsity(Callback):
         """Masks once more, after callbacks that put an average into the model in on_train_end."""
         if self.apply_to_model and self._holding and self.data_sparsifier is not None:
             self._held.apply(())
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Takes the hooks away from the optimizers."""
+        self._remove_hooks()
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Likewise."""
+        self._remove_hooks()
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Masks what is saved of the model and of averages of it."""
@@ -257,9 +284,9 @@ class TrainingAwareDataSparsity(Callback):
         RuntimeError before on_train_start, ValueError for a parameter that is not attached.
         """
         self._require_started("get_mask")
-        if fqn not in self._weights:
+        if fqn not in self._name_of:
             raise ValueError(f"'{fqn}' is not sparsified; attached are {few([*self._weights], 20)}")
-        return self.data_sparsifier.get_mask(valid_name(fqn))
+        return self.data_sparsifier.get_mask(self._name_of[fqn])
 
     def mask_copy_(self, copy: nn.Module | Mapping[str, Tensor]) -> None:
         """Sets what the masks drop to +0 in a copy of the model: an average of your own.
@@ -270,7 +297,7 @@ class TrainingAwareDataSparsity(Callback):
         RuntimeError before on_train_start, ValueError where it lacks a parameter; nothing was written.
         """
         self._require_started("mask_copy_")
-        tensors = dict(copy.named_parameters()) if isinstance(copy, nn.Module) else copy
+        tensors = tensors_of(copy) if isinstance(copy, nn.Module) else copy
         self._averages.mask_mapping_(tensors, self._held.masks())
 
     # ---- state
@@ -301,7 +328,8 @@ class TrainingAwareDataSparsity(Callback):
         self._resumed = dict(state_dict) or None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_trained": None}  # no weak reference can be copied
+        # No weak reference can be copied, and a copy has no hooks in optimizers.
+        return {**self.__dict__, "_trained": None, "_hooks": None}
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -360,6 +388,18 @@ class TrainingAwareDataSparsity(Callback):
         steps = steps_left(trainer, self.interval, self.frequency, self._batches)
         warn_of_short_run(self.data_scheduler, steps)
 
+    def _attach_hooks(self, trainer: Any) -> None:
+        if self.apply_to_model and self._hooks is not None:
+            self._hooks.attach(getattr(trainer, "optimizers", ()))
+
+    def _remove_hooks(self) -> None:
+        if self._hooks is not None:
+            self._hooks.remove()
+
+    def _after_step(self, optimizer: Any) -> None:
+        if self._holding:
+            self._held.apply_after_step(optimizer)
+
     def _hold(self, trainer: Any) -> None:
         if self.apply_to_model:
             self._held.apply(getattr(trainer, "optimizers", ()))
@@ -371,7 +411,7 @@ class TrainingAwareDataSparsity(Callback):
 
     def _advance(self, trainer: Any, pl_module: Any) -> None:
         model = model_of(pl_module, self._model)
-        self._held.check(model)
+        self._held.check(model, self._paths)
         self.data_sparsifier.step()
         self._holding = True
         self._hold(trainer)
