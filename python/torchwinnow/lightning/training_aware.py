@@ -30,7 +30,14 @@ from ._options import check_options
 from ._run_length import steps_left, warn_of_short_run, warn_of_zeros
 from ._second_fit import why_anew
 from ._state_key import state_in_checkpoint, state_key
-from ._training_state import check_state, class_name, load_masks, masks_of
+from ._training_state import (
+    check_state,
+    class_name,
+    defaults_of,
+    load_masks,
+    masks_of,
+    plain,
+)
 from ._twins import metric_of, twins_in, warn_of_shared
 
 _log = logging.getLogger("torchwinnow.lightning")
@@ -52,9 +59,9 @@ class TrainingAwareDataSparsity(Callback):
     Averages of the weights that other callbacks keep (StochasticWeightAveraging, WeightAveraging,
     AveragedModel) are masked with apply_to_model, whichever comes first; so are checkpoints.
 
-    Checkpoints: Lightning saves and loads this callback's state. With apply_to_model the rest of a
-    run that is resumed is bit-identical to one that was not stopped, as far as the model's own
-    training is. A trainer may have several of these callbacks; `name` tells them apart where their
+    Checkpoints: Lightning saves and loads this callback's state; other settings than those it was saved
+    with are a RuntimeError. With apply_to_model the rest of a run that is resumed is bit-identical to
+    one that was not stopped, as far as the model's own training is. A trainer may have several of these callbacks; `name` tells them apart where their
     settings do not.
 
     A second fit goes on with masks and schedule, in another trainer too, where the model is the one
@@ -68,8 +75,9 @@ class TrainingAwareDataSparsity(Callback):
     it resumes, and a second fit goes on.
     """
 
-    _held: HeldMasks  # both from on_train_start on
+    _held: HeldMasks  # these three from on_train_start on
     _averages: Averages
+    _started_with: dict[str, Any]
     _hooks: StepHooks | None = None
 
     def __init__(
@@ -154,6 +162,9 @@ class TrainingAwareDataSparsity(Callback):
         resumed = self._resumed
         if resumed is None and self.data_sparsifier is not None:
             resumed = self._earlier_fit(model, weights)
+        if resumed is not None:
+            self._check_state(resumed)  # settings may have been changed since
+        self._started_with = self._options()
         self._batches, self.data_sparsifier_state_dict = 0, None
         self._next_epoch = epoch = getattr(trainer, "current_epoch", 0)
         self._holding = any("mask" in group for group in sparsifier.data_groups.values())
@@ -313,7 +324,7 @@ class TrainingAwareDataSparsity(Callback):
             return dict(self._resumed or {})
         saved = self.data_sparsifier_state_dict
         return {
-            **self._options(),
+            **self._started_with,
             "batches": self._batches,
             "next_epoch": self._next_epoch,
             "holding": self._holding,
@@ -324,12 +335,19 @@ class TrainingAwareDataSparsity(Callback):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """For before on_train_start. RuntimeError naming what is missing or was another one."""
         if state_dict:
-            check_state(state_dict, self._options())
+            self._check_state(state_dict)
         self._resumed = dict(state_dict) or None
 
     def __getstate__(self) -> dict[str, Any]:
         # No weak reference can be copied, and a copy has no hooks in optimizers.
         return {**self.__dict__, "_trained": None, "_hooks": None}
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        defaults = {
+            "data_sparsifier_args": defaults_of(self.data_sparsifier_class),
+            "data_scheduler_args": defaults_of(self.data_scheduler_class),
+        }
+        check_state(state, self._options(), defaults)
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -338,6 +356,12 @@ class TrainingAwareDataSparsity(Callback):
             "frequency": self.frequency,
             "sparsifier_class": class_name(self.data_sparsifier_class),
             "scheduler_class": class_name(self.data_scheduler_class),
+            "settings": {
+                "data_sparsifier_args": plain(self.data_sparsifier_args),
+                "data_scheduler_args": plain(self.data_scheduler_args),
+                "config": plain(self._config or {}),
+                "momentum_keys": sorted(map(str, self._momentum_keys)),
+            },
         }
 
     def _settings(self) -> dict[str, Any]:
