@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Literal
@@ -252,6 +252,15 @@ def attach(
 
 def _dropped_share(mask: Tensor) -> float:
     return 1 - mask.count_nonzero().item() / mask.numel() if mask.numel() else 0.0
+
+
+def share_dropped(masks: Iterable[Tensor]) -> float:
+    """Of all values of some masks; 0 where there are none."""
+    dropped, values = 0.0, 0
+    for mask in masks:
+        dropped += _dropped_share(mask) * mask.numel()
+        values += mask.numel()
+    return dropped / max(values, 1)
 
 
 def sparsity_levels(model: nn.Module, sparsifier: Any) -> Iterator[tuple[str, float, int]]:

@@ -22,10 +22,12 @@ from ._attach import (
     few,
     layer_metrics,
     model_of,
+    share_dropped,
 )
 from ._averages import Averages
 from ._callback import Callback
 from ._copies import tensors_of
+from ._dense_ends import BestCheckpoints, warn_of_early_end
 from ._options import check_options
 from ._run_length import steps_left, warn_of_short_run, warn_of_zeros
 from ._second_fit import why_anew
@@ -75,9 +77,10 @@ class TrainingAwareDataSparsity(Callback):
     it resumes, and a second fit goes on.
     """
 
-    _held: HeldMasks  # these three from on_train_start on
+    _held: HeldMasks  # these four from on_train_start on
     _averages: Averages
     _started_with: dict[str, Any]
+    _best: BestCheckpoints
     _hooks: StepHooks | None = None
 
     def __init__(
@@ -137,6 +140,8 @@ class TrainingAwareDataSparsity(Callback):
         self._name_of: dict[str, str] = {}  # of the data, by each name in the model
         self._batches = 0
         self._next_epoch = 0  # whose end is the next to come
+        self._level = 0.0  # the share that the masks drop
+        self._is_short = False  # whether a warning said that the run is
         self._holding = False  # whether a mask can drop anything yet
         self._is_training = False  # from on_train_start to on_train_end
         self._is_updating_statistics = False
@@ -246,7 +251,10 @@ class TrainingAwareDataSparsity(Callback):
         self._require_started("on_train_end")
         self._is_training = False
         self._remove_hooks()
+        if not self._is_short:
+            warn_of_early_end(trainer, self.data_scheduler)
         if self.apply_to_model:
+            self._best.warn(trainer, self._level)
             if self._holding:
                 self._hold(trainer)
             self._mask_averages(trainer, pl_module)
@@ -410,7 +418,10 @@ class TrainingAwareDataSparsity(Callback):
         self._metric = metric_of(self, twins)
         warn_of_shared(self, twins)
         steps = steps_left(trainer, self.interval, self.frequency, self._batches)
-        warn_of_short_run(self.data_scheduler, steps)
+        self._is_short = warn_of_short_run(self.data_scheduler, steps)
+        self._best, self._level = BestCheckpoints(), 0.0
+        if self._holding and self.apply_to_model:
+            self._level = share_dropped(self._held.masks().values())
 
     def _attach_hooks(self, trainer: Any) -> None:
         if self.apply_to_model and self._hooks is not None:
@@ -436,10 +447,11 @@ class TrainingAwareDataSparsity(Callback):
     def _advance(self, trainer: Any, pl_module: Any) -> None:
         model = model_of(pl_module, self._model)
         self._held.check(model, self._paths)
+        self._best.look(trainer, self._level)
         self.data_sparsifier.step()
         self._holding = True
         self._hold(trainer)
-        self._log(pl_module, model)
+        self._level = self._log(pl_module, model)
         self.data_scheduler.step()
 
     def _step_copy(self, pl_module: Any) -> None:
@@ -452,11 +464,13 @@ class TrainingAwareDataSparsity(Callback):
         self.data_scheduler.step()
         self.data_sparsifier_state_dict = self.data_sparsifier.state_dict()
 
-    def _log(self, pl_module: Any, model: nn.Module) -> None:
+    def _log(self, pl_module: Any, model: nn.Module) -> float:
+        """The share of dropped values."""
         metrics = layer_metrics(model, self.data_sparsifier)
-        if getattr(pl_module, "_trainer", None) is None:
-            return
         total = metrics.pop("sparsity")
+        if getattr(pl_module, "_trainer", None) is None:
+            return total
         pl_module.log(self._metric, total, prog_bar=self._prog_bar, batch_size=1)
         layers = {key.replace("sparsity", self._metric, 1): each for key, each in metrics.items()}
         pl_module.log_dict(layers, batch_size=1)
+        return total
