@@ -96,8 +96,10 @@ def default_filter(model: Tensors) -> Callable[[str, Tensor], bool]:
     known = {*judged, *beside}
     refused = left_alone(model)
 
+    parallel = set() if isinstance(model, Mapping) else parallel_paths(model)
+
     def takes(name: str, tensor: Tensor) -> bool:
-        name = name if name in known else unwrapped(name)
+        name = name if name in known else unwrapped(name, parallel)
         if name in known:
             return name not in refused
         return _reasons([(name, tensor)]) == [None]
