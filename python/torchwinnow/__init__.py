@@ -17,6 +17,7 @@ Data sparsifiers, in the place of those of torch.ao.pruning (docs/python.md):
 
     DataNormSparsifier, BaseDataSparsifier        named tensors, their masks, and what is done with both
     CubicDataScheduler, BaseDataScheduler, ...    one value of every data's configuration by epochs
+    hold_masks(sparsifier, optimizers)            zeros that last while an optimizer trains
     post_training_sparse_quantize                 prunes embeddings and turns them into bytes
     lightning                                     callbacks, a module of its own
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         prune_file,
         verify_file,
     )
+    from .holding import hold_masks
     from .selection import default_filter, left_alone
     from .tensors import apply_mask_, compute_mask, prune_
 
@@ -83,6 +85,7 @@ _HOMES = {
         "prune_file",
         "verify_file",
     ),
+    "holding": ("hold_masks",),
     "selection": ("default_filter", "left_alone"),
     "tensors": ("apply_mask_", "compute_mask", "prune_"),
 }
@@ -114,6 +117,7 @@ __all__ = [
     "apply_mask_",
     "compute_mask",
     "default_filter",
+    "hold_masks",
     "inspect_file",
     "left_alone",
     "post_training_sparse_quantize",

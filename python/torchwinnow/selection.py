@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 from . import _core
+from ._names import named_parameters, parallel_paths, unwrapped
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,8 +61,9 @@ def left_alone(model_or_tensors: Tensors) -> dict[str, str]:
 
     Returns:
         Names, as `named_parameters` gives them, or the mapping's; and for each a line such as
-        "fewer than 2 dimensions larger than 1". Lazy parameters that have no shape yet are not judged.
-        A tensor that has several names, as tied ones have, is left alone if one of them asks for it.
+        "fewer than 2 dimensions larger than 1". A tied parameter has all of its names, and is left
+        alone where one of them is. The parts that torch.compile, DDP and FSDP put into names
+        ("_orig_mod.") are left out. Lazy parameters that have no shape yet are not judged.
 
     Raises:
         TypeError: for anything else, and for values without shape and dtype.
@@ -87,7 +89,10 @@ def default_filter(model: Tensors) -> Callable[[str, Tensor], bool]:
     known = {*judged, *beside}
     refused = _refused({**judged, **beside})
 
+    parallel = set() if isinstance(model, Mapping) else parallel_paths(model)
+
     def takes(name: str, tensor: Tensor) -> bool:
+        name = name if name in known else unwrapped(name, parallel)
         if name in known:
             return name not in refused
         return _reasons([(name, tensor)]) == [None]
@@ -104,13 +109,19 @@ def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             "expected a torch.nn.Module or a mapping of names to tensors, found "
             f"{type(model).__name__}"
         )
-    judged = {name: tensor for name, tensor in model.named_parameters() if not _is_lazy(tensor)}
-    beside = {
-        name: tensor
-        for tensors in (model.named_parameters, model.named_buffers)
-        for name, tensor in tensors(remove_duplicate=False)  # tied ones stand beside others too
-        if name not in judged and not _is_lazy(tensor)
+    judged = {
+        name: each.parameter
+        for each in named_parameters(model)
+        for name in each.names
+        if not _is_lazy(each.parameter)
     }
+    parallel = parallel_paths(model)
+    beside = {
+        unwrapped(name, parallel): tensor
+        for name, tensor in model.named_buffers(remove_duplicate=False)
+        if not _is_lazy(tensor)
+    }
+    beside = {name: tensor for name, tensor in beside.items() if name not in judged}
     return judged, beside
 
 

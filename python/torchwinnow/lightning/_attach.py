@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Literal
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .. import selection
-from ._warn import warn
+from .._names import NamedParameter, named_parameters
+from .._warn import warn
 
 ModelOf = str | Callable[[Any], nn.Module] | None
 Filter = Callable[[str, nn.Parameter], bool]
@@ -86,15 +87,28 @@ def _warn_of_selection(model: nn.Module, taken: Sequence[str], is_filtered: bool
     warn(f"{head} {'; '.join(parts)}. filter=\"default\" leaves them alone")
 
 
-def _takes(filter: Filter | None, fqn: str, parameter: nn.Parameter) -> bool:
-    if filter is None:
-        return True
+def _takes_name(filter: Filter, fqn: str, parameter: nn.Parameter) -> bool:
     if not is_lazy(parameter):
         return bool(filter(fqn, parameter))
     try:
         return bool(filter(fqn, parameter))
     except (RuntimeError, ValueError):  # it asks for the shape, which is not there yet
         return True
+
+
+def _takes(filter: Filter | None, named: NamedParameter) -> bool:
+    """Whether the filter takes the parameter in, which it has to say alike of all its names."""
+    if filter is None:
+        return True
+    first, *others = named.names
+    takes = _takes_name(filter, first, named.parameter)
+    for fqn in others:
+        if _takes_name(filter, fqn, named.parameter) != takes:
+            raise ValueError(
+                f"'{first}' and '{fqn}' are one parameter, and the filter takes in the "
+                f"{'first' if takes else 'second'} only: let it say the same of both"
+            )
+    return takes
 
 
 def _why_left_out(parameter: nn.Parameter) -> str | None:
@@ -110,7 +124,7 @@ def _why_left_out(parameter: nn.Parameter) -> str | None:
 class _Choice:
     """Of a model's parameters: by valid name those to add, and why others are not among them."""
 
-    found: dict[str, tuple[str, nn.Parameter]] = field(default_factory=dict)
+    found: dict[str, NamedParameter] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)  # that the filter takes, with the reason
     refused: list[str] = field(default_factory=list)  # by the filter
 
@@ -118,8 +132,9 @@ class _Choice:
 def _choose(model: nn.Module, filter: Filter | None) -> _Choice:
     """Shared parameters count once. ValueError naming what cannot be chosen from."""
     choice = _Choice()
-    for fqn, parameter in model.named_parameters():
-        if not _takes(filter, fqn, parameter):
+    for named in named_parameters(model):
+        fqn, parameter = named.names[0], named.parameter
+        if not _takes(filter, named):
             choice.refused.append(fqn)
             continue
         if is_lazy(parameter):
@@ -134,11 +149,39 @@ def _choose(model: nn.Module, filter: Filter | None) -> _Choice:
         name = valid_name(fqn)
         if name in choice.found:
             raise ValueError(
-                f"the parameters '{choice.found[name][0]}' and '{fqn}' both become '{name}'; leave "
-                "one out by the filter, or rename it"
+                f"the parameters '{choice.found[name].path}' and '{named.path}' both become "
+                f"'{name}'; leave one out by the filter, or rename it"
             )
-        choice.found[name] = (fqn, parameter)
+        choice.found[name] = named
     return choice
+
+
+def _configs(
+    config: Mapping[str, Mapping[str, Any]], choice: _Choice
+) -> dict[str, Mapping[str, Any]]:
+    """`config` by the names of the data. A parameter goes by any of its names, but by one only.
+
+    ValueError for names that no parameter has, and for two of one parameter.
+    """
+    known = {
+        valid_name(fqn): name
+        for name, named in choice.found.items()
+        for fqn in (named.path, *named.names)
+    }
+    known.update({name: name for name in choice.found})
+    given: dict[str, str] = {}
+    for name in config:
+        if name not in known:
+            raise ValueError(
+                f"config: no parameter that is attached is called '{name}'; names have '_' where "
+                "the model's have '.'"
+            )
+        other = given.setdefault(known[name], name)
+        if other != name:
+            raise ValueError(
+                f"config: '{other}' and '{name}' are one parameter: give the values of one of them"
+            )
+    return {data: config[name] for data, name in given.items()}
 
 
 def _check_not_empty(choice: _Choice, model: nn.Module) -> None:
@@ -161,7 +204,7 @@ def attach(
     filter: FilterOrDefault = None,
     *,
     again: bool = False,
-) -> dict[str, str]:
+) -> dict[str, NamedParameter]:
     """Adds every parameter that passes the filter, the same object, under its valid_name.
 
     Names that the sparsifier has already are replaced; their masks and configurations are kept.
@@ -171,25 +214,24 @@ def attach(
     Without a filter, and where directions of weight_norm are taken, a warning names what
     torchwinnow.default_filter would leave alone.
 
+    A parameter of several names is added under the first. The filter is asked for all of them; names
+    have no parts of wrappers (torch.compile, DDP, FSDP).
+
     Args:
         filter: "default": torchwinnow.default_filter of this model
         again: a copy of a model that was attached before: no warning
 
     Returns:
-        the parameters' names by those of the data
+        what was added, by the names of the data
 
-    ValueError, before anything is added, where the model has no parameters, two have one
-    valid_name, the filter takes in none or a lazy one, or `config` has a name that no parameter has.
+    ValueError, before anything is added, where the model has no parameters, two have one valid_name,
+    the filter takes in none or a lazy one or a parameter by one of its names only, or `config` has a
+    name that no parameter has, or two of one parameter.
     """
     chosen = selection.default_filter(model) if filter == "default" else filter
     choice = _choose(model, chosen)
     _check_not_empty(choice, model)
-    for name in config or {}:
-        if name not in choice.found:
-            raise ValueError(
-                f"config: no parameter that is attached is called '{name}'; names have '_' where "
-                "the model's have '.'"
-            )
+    configs = _configs(config or {}, choice)
     if choice.left_out and not again:
         reasons = [f"'{fqn}' is {reason}" for fqn, reason in choice.left_out.items()]
         warn(
@@ -197,27 +239,36 @@ def attach(
             "whose class is torch.nn.Parameter can"
         )
     if not again and filter != "default":
-        taken = [fqn for fqn, _ in choice.found.values()]
+        taken = [named.names[0] for named in choice.found.values()]
         _warn_of_selection(model, taken, is_filtered=filter is not None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Replacing existing data")
-        for name, (_, parameter) in choice.found.items():
-            sparsifier.add_data(name, parameter, **(config or {}).get(name, {}))
+        for name, named in choice.found.items():
+            sparsifier.add_data(name, named.parameter, **configs.get(name, {}))
     if not again and choice.refused:
         _log.debug("The filter leaves out %s", few(choice.refused, 1000))
-    return {name: fqn for name, (fqn, _) in choice.found.items()}
+    return choice.found
 
 
 def _dropped_share(mask: Tensor) -> float:
     return 1 - mask.count_nonzero().item() / mask.numel() if mask.numel() else 0.0
 
 
+def share_dropped(masks: Iterable[Tensor]) -> float:
+    """Of all values of some masks; 0 where there are none."""
+    dropped, values = 0.0, 0
+    for mask in masks:
+        dropped += _dropped_share(mask) * mask.numel()
+        values += mask.numel()
+    return dropped / max(values, 1)
+
+
 def sparsity_levels(model: nn.Module, sparsifier: Any) -> Iterator[tuple[str, float, int]]:
     """Name, share of dropped values and number of values of each parameter that is attached."""
-    for fqn, parameter in model.named_parameters():
-        name = valid_name(fqn)
+    for named in named_parameters(model):
+        fqn, name = named.names[0], valid_name(named.names[0])
         if name in sparsifier.data_groups:
-            yield fqn, _dropped_share(sparsifier.get_mask(name)), parameter.numel()
+            yield fqn, _dropped_share(sparsifier.get_mask(name)), named.parameter.numel()
 
 
 def layer_metrics(model: nn.Module, sparsifier: Any) -> dict[str, float]:

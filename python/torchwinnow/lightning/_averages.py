@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ._copies import Copies, is_average
-from ._held_masks import mask_tensor_
-from ._warn import warn
+from .._held_masks import mask_tensor_
+from .._warn import warn
 
 # What a checkpoint has of the model itself; Lightning's WeightAveraging moves it.
 _MODEL_KEYS = ("state_dict", "current_model_state")
@@ -19,8 +19,14 @@ _MODEL_KEYS = ("state_dict", "current_model_state")
 class Averages:
     """The averages of one model's weights, for as long as it trains."""
 
-    def __init__(self, pl_module: nn.Module, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-        self._copies = Copies(pl_module, model, weights)
+    def __init__(
+        self,
+        pl_module: nn.Module,
+        model: nn.Module,
+        weights: Mapping[str, Tensor],
+        paths: Mapping[str, str],
+    ) -> None:
+        self._copies = Copies(pl_module, model, weights, paths)
         self._warned: set[str] = set()
 
     def mask(
@@ -75,11 +81,25 @@ class Averages:
     def _masked(self, tensors: Any, masks: Mapping[str, Tensor]) -> Any:
         changed = {}
         for fqn, key in self._copies.in_mapping(tensors).items():
-            if bool((tensors[key].ne(0) > masks[fqn].to(tensors[key].device).ne(0)).any()):
-                changed[key] = tensors[key].detach().clone()
-                mask_tensor_(changed[key], masks[fqn])
+            tensor = tensors[key]
+            if bool((tensor.ne(0) > masks[fqn].to(tensor.device).ne(0)).any()):
+                masked = tensor.detach().clone()
+                mask_tensor_(masked, masks[fqn])
+                changed.update(dict.fromkeys(_names_in(tensors, tensor), masked))
         if not changed:
             return tensors
         result = copy.copy(tensors)  # also a state_dict's metadata
         result.update(changed)
         return result
+
+
+def _names_in(tensors: Mapping[str, Any], tensor: Tensor) -> list[str]:
+    """Under which names a state dict has a tensor: all of a tied one, each of which is loaded."""
+    return [
+        name
+        for name, each in tensors.items()
+        if isinstance(each, Tensor)
+        and each.shape == tensor.shape
+        and each.device == tensor.device
+        and each.data_ptr() == tensor.data_ptr()
+    ]

@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from .._names import parallel_paths, unwrapped
 from ._callback import Callback as OwnCallback
 
 _AVERAGE = re.compile(r"(^|[_.])(ema|swa|avg|averag(e|ed|es|ing)|shadow)([_.]|\d|$)", re.IGNORECASE)
@@ -35,12 +36,17 @@ class Copy:
     tensors: dict[str, Tensor]
 
 
-def _names_of(module: nn.Module, root: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, str]:
-    """The weights' names in `root`, of which `module` is a part; none where it is not."""
-    for name, part in root.named_modules():
+def _names_of(module: nn.Module, root: nn.Module, names: Mapping[str, str]) -> dict[str, str]:
+    """By the same keys, the names in `root`, of which `module` is a part; none where it is not."""
+    for path, part in root.named_modules():
         if part is module:
-            return {fqn: f"{name}.{fqn}" if name else fqn for fqn in weights}
+            return {fqn: f"{path}.{name}" if path else name for fqn, name in names.items()}
     return {}
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Its parameters by all of their names."""
+    return dict(module.named_parameters(remove_duplicate=False))
 
 
 def is_average(value: Any, place: str) -> bool:
@@ -51,14 +57,24 @@ def is_average(value: Any, place: str) -> bool:
 class Copies:
     """Finds the copies of a model's weights in the trainer's callbacks and in the LightningModule."""
 
-    def __init__(self, pl_module: nn.Module, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        pl_module: nn.Module,
+        model: nn.Module,
+        weights: Mapping[str, Tensor],
+        paths: Mapping[str, str],
+    ) -> None:
         """
         Args:
             weights: by their names in the model, those that are attached
+            paths: by the same names, where the model has them; with the parts of wrappers
         """
         self._weights = weights
-        # As a copy of the LightningModule has them, and one of the model.
-        self._names = [_names_of(model, pl_module, weights), {fqn: fqn for fqn in weights}]
+        # As a copy of the LightningModule has them, and one of the model, wrapped or not.
+        found = (_names_of(model, pl_module, paths), dict(paths))
+        parallel = parallel_paths(pl_module)
+        plain = ({fqn: unwrapped(name, parallel) for fqn, name in found[0].items()},)
+        self._names = [*found, *plain, {fqn: fqn for fqn in weights}]
 
     def find(self, trainer: Any, pl_module: nn.Module, model: nn.Module) -> Iterator[Copy]:
         """In the attributes of callbacks, and in the LightningModule beside the model."""
@@ -71,9 +87,13 @@ class Copies:
 
     def in_mapping(self, value: Mapping[Any, Any]) -> dict[str, str]:
         """The weights' keys in a state dict of the model or of the LightningModule; or none."""
+        own = {key: key for key in value}
+        for key in value:
+            if isinstance(key, str):
+                own.setdefault(unwrapped(key), key)
         for start in ("", "module."):
             for names in self._names:
-                keys = {fqn: start + name for fqn, name in names.items()}
+                keys = {fqn: own.get(start + name) for fqn, name in names.items()}
                 if keys and all(self._fits(fqn, value.get(key)) for fqn, key in keys.items()):
                     return keys
         return {}
@@ -109,7 +129,7 @@ class Copies:
         if isinstance(value, AveragedModel):
             value = value.module
         if isinstance(value, nn.Module):
-            value = dict(value.named_parameters())
+            value = tensors_of(value)
         if isinstance(value, Mapping):
             found = {fqn: value[key] for fqn, key in self.in_mapping(value).items()}
         else:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from ..data_scheduler import FormulaDataScheduler
-from ._warn import warn
+from .._warn import warn
 
 # Of the value that is scheduled: a cubic schedule ends so flat that its last step is no loss.
 _TOLERANCE = 0.01
@@ -55,23 +56,40 @@ def steps_left(trainer: Any, interval: str, frequency: int, batches: int) -> flo
     return left if math.isinf(left) else (batches + left) // frequency - batches // frequency
 
 
-def warn_of_short_run(scheduler: Any, steps: float) -> None:
-    """A warning where the last masks have not the schedule's last level."""
+@dataclass
+class Short:
+    """A value that has not the schedule's last level."""
+
+    name: str
+    reached: float
+    wanted: float
+
+
+def short_of(scheduler: Any, last: int) -> Short | None:
+    """What masks of the schedule's step `last` lack of its last ones; None where they lack nothing."""
     end = getattr(scheduler, "end_step", None)
-    if not isinstance(scheduler, FormulaDataScheduler) or end is None or math.isinf(steps):
-        return
-    last = scheduler.last_epoch + int(steps) - 1  # masks are made before the schedule's step
-    if steps < 1 or last >= end:
-        return
+    if not isinstance(scheduler, FormulaDataScheduler) or end is None or last >= end:
+        return None
     for name, base in scheduler.base_param.items():
-        reached, wanted = (scheduler.value_at(epoch, name, base) for epoch in (last, end))
+        reached, wanted = (scheduler.value_at(max(epoch, 0), name, base) for epoch in (last, end))
         if abs(reached - wanted) > _TOLERANCE * abs(wanted):
-            warn(
-                f"the run is shorter than its schedule: it ends at the schedule's step {last}, the "
-                f"schedule at {end}. The {scheduler.schedule_param} of '{name}' will be only "
-                f"{reached:.4g}, not {wanted:.4g}"
-            )
-            return
+            return Short(name, reached, wanted)
+    return None
+
+
+def warn_of_short_run(scheduler: Any, steps: float) -> bool:
+    """A warning where the last masks have not the schedule's last level; whether there was one."""
+    if math.isinf(steps) or steps < 1:
+        return False
+    last = scheduler.last_epoch + int(steps) - 1  # masks are made before the schedule's step
+    short = short_of(scheduler, last)
+    if short is not None:
+        warn(
+            f"the run is shorter than its schedule: it ends at the schedule's step {last}, the "
+            f"schedule at {scheduler.end_step}. The {scheduler.schedule_param} of '{short.name}' will "
+            f"be only {short.reached:.4g}, not {short.wanted:.4g}"
+        )
+    return short is not None
 
 
 def warn_of_zeros(scheduler: Any, names: Mapping[str, str], weights: Mapping[str, Tensor]) -> None:

@@ -6,13 +6,18 @@
     sparsifier   without apply_to_model: its state as of the last epoch's end, or None; else its
                  masks and configurations without data: the model has those
     scheduler    its state
+    settings     what both were made with, config and momentum_keys, as `plain`; a state of an
+                 earlier version has none
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from torch import Tensor
 
 from ..data_sparsifier import _state
 
@@ -34,19 +39,73 @@ def class_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def check_state(state: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """RuntimeError naming a key that is missing or was another one when the state was saved."""
+_REMEDY = "construct it as it was when the state was saved, or start anew without the state"
+
+
+def check_state(
+    state: Mapping[str, Any],
+    expected: Mapping[str, Any],
+    defaults: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """RuntimeError naming a key that is missing or was another one when the state was saved.
+
+    Args:
+        defaults: of settings, which stand for what is not given, in the state as well as now
+    """
+    head = "Error loading TrainingAwareDataSparsity:"
     for key in KEYS:
         if key not in state:
-            raise RuntimeError(
-                f"Error loading TrainingAwareDataSparsity: the state has no '{key}'"
-            )
+            raise RuntimeError(f"{head} the state has no '{key}'")
     for key, value in expected.items():
-        if state[key] != value:
-            raise RuntimeError(
-                f"Error loading TrainingAwareDataSparsity: {key} was {state[key]!r} and is "
-                f"{value!r} now; construct it as it was when the state was saved"
-            )
+        if key != "settings" and state[key] != value:
+            raise RuntimeError(f"{head} {key} was {state[key]!r} and is {value!r} now; {_REMEDY}")
+    for key, saved in (state.get("settings") or {}).items():
+        now = expected["settings"].get(key)
+        if key in defaults:
+            saved, now = {**defaults[key], **saved}, {**defaults[key], **now}
+        for place, before, after in _differences(key, saved, now):
+            raise RuntimeError(f"{head} {place} was {before} and is {after} now; {_REMEDY}")
+
+
+def _differences(place: str, saved: Any, now: Any) -> Iterator[tuple[str, str, str]]:
+    """Where two values of `plain` differ, and what they are there."""
+    if not isinstance(saved, dict) or not isinstance(now, dict):
+        if saved != now:
+            yield place, repr(saved), repr(now)
+        return
+    for key in [*saved, *(key for key in now if key not in saved)]:
+        if key not in saved or key not in now:
+            was, is_now = (repr(each[key]) if key in each else "not given" for each in (saved, now))
+            yield f"{place}[{key!r}]", was, is_now
+        else:
+            yield from _differences(f"{place}[{key!r}]", saved[key], now[key])
+
+
+def plain(value: Any) -> Any:
+    """A value that a checkpoint can hold and that is equal in every process.
+
+    Of functions and objects it is the name alone: their code may differ between versions of Python.
+    """
+    if isinstance(value, (bool, int, float, str, type(None))):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, Tensor):
+        return plain(value.detach().cpu().tolist()) if value.numel() <= 64 else list(value.shape)
+    return getattr(value, "__qualname__", None) or type(value).__qualname__
+
+
+def defaults_of(cls: type) -> dict[str, Any]:
+    """What a class takes where nothing is given, by its signature."""
+    try:
+        parameters = inspect.signature(cls).parameters
+    except (TypeError, ValueError):  # not every class has one
+        return {}
+    return plain(
+        {name: each.default for name, each in parameters.items() if each.default is not each.empty}
+    )
 
 
 def masks_of(sparsifier: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._attach import few
-from ._warn import warn
+from .._warn import warn
 
 
 def twins_in(trainer: Any, kind: type) -> list[Any]:

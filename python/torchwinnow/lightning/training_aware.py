@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from .._held_masks import MOMENTUM_KEYS, HeldMasks
+from .._step_hooks import StepHooks
+from .._warn import warn
 from ._attach import (
     FilterOrDefault,
     ModelOf,
@@ -19,18 +22,25 @@ from ._attach import (
     few,
     layer_metrics,
     model_of,
-    valid_name,
+    share_dropped,
 )
 from ._averages import Averages
 from ._callback import Callback
-from ._held_masks import MOMENTUM_KEYS, HeldMasks
+from ._copies import tensors_of
+from ._dense_ends import BestCheckpoints, warn_of_early_end
 from ._options import check_options
 from ._run_length import steps_left, warn_of_short_run, warn_of_zeros
 from ._second_fit import why_anew
 from ._state_key import state_in_checkpoint, state_key
-from ._training_state import check_state, class_name, load_masks, masks_of
+from ._training_state import (
+    check_state,
+    class_name,
+    defaults_of,
+    load_masks,
+    masks_of,
+    plain,
+)
 from ._twins import metric_of, twins_in, warn_of_shared
-from ._warn import warn
 
 _log = logging.getLogger("torchwinnow.lightning")
 
@@ -51,9 +61,9 @@ class TrainingAwareDataSparsity(Callback):
     Averages of the weights that other callbacks keep (StochasticWeightAveraging, WeightAveraging,
     AveragedModel) are masked with apply_to_model, whichever comes first; so are checkpoints.
 
-    Checkpoints: Lightning saves and loads this callback's state. With apply_to_model the rest of a
-    run that is resumed is bit-identical to one that was not stopped, as far as the model's own
-    training is. A trainer may have several of these callbacks; `name` tells them apart where their
+    Checkpoints: Lightning saves and loads this callback's state; other settings than those it was saved
+    with are a RuntimeError. With apply_to_model the rest of a run that is resumed is bit-identical to
+    one that was not stopped, as far as the model's own training is. A trainer may have several of these callbacks; `name` tells them apart where their
     settings do not.
 
     A second fit goes on with masks and schedule, in another trainer too, where the model is the one
@@ -67,8 +77,11 @@ class TrainingAwareDataSparsity(Callback):
     it resumes, and a second fit goes on.
     """
 
-    _held: HeldMasks  # both from on_train_start on
+    _held: HeldMasks  # these four from on_train_start on
     _averages: Averages
+    _started_with: dict[str, Any]
+    _best: BestCheckpoints
+    _hooks: StepHooks | None = None
 
     def __init__(
         self,
@@ -123,8 +136,12 @@ class TrainingAwareDataSparsity(Callback):
         self._resumed: Mapping[str, Any] | None = None  # until on_train_start
         self._trained: weakref.ref[nn.Module] | None = None
         self._weights: dict[str, Tensor] = {}  # by name in the model, those that masks are held in
+        self._paths: dict[str, str] = {}  # by the same, where the model has them
+        self._name_of: dict[str, str] = {}  # of the data, by each name in the model
         self._batches = 0
         self._next_epoch = 0  # whose end is the next to come
+        self._level = 0.0  # the share that the masks drop
+        self._is_short = False  # whether a warning said that the run is
         self._holding = False  # whether a mask can drop anything yet
         self._is_training = False  # from on_train_start to on_train_end
         self._is_updating_statistics = False
@@ -140,14 +157,19 @@ class TrainingAwareDataSparsity(Callback):
         sparsified = None if self.apply_to_model else copy_of(model)
         sparsifier = self.data_sparsifier_class(**copy.deepcopy(self.data_sparsifier_args))
         target = model if sparsified is None else sparsified
-        names = attach(target, sparsifier, self._config, self._filter)
-        weights = {fqn: sparsifier.get_data(name) for name, fqn in names.items()}
+        attached = attach(target, sparsifier, self._config, self._filter)
+        names = {name: each.names[0] for name, each in attached.items()}
+        weights = {each.names[0]: each.parameter for each in attached.values()}
+        paths = {each.names[0]: each.path for each in attached.values()}
         scheduler = self.data_scheduler_class(
             **copy.deepcopy(self.data_scheduler_args), data_sparsifier=sparsifier
         )
         resumed = self._resumed
         if resumed is None and self.data_sparsifier is not None:
             resumed = self._earlier_fit(model, weights)
+        if resumed is not None:
+            self._check_state(resumed)  # settings may have been changed since
+        self._started_with = self._options()
         self._batches, self.data_sparsifier_state_dict = 0, None
         self._next_epoch = epoch = getattr(trainer, "current_epoch", 0)
         self._holding = any("mask" in group for group in sparsifier.data_groups.values())
@@ -157,8 +179,12 @@ class TrainingAwareDataSparsity(Callback):
         self.data_sparsifier, self.data_scheduler = sparsifier, scheduler
         self.sparsified, self._weights = sparsified, weights
         self._trained, self._is_training = weakref.ref(model), True
+        self._name_of = {fqn: name for name, each in attached.items() for fqn in each.names}
+        self._paths = paths
         self._held = HeldMasks(sparsifier, names, weights, self._momentum_keys)
-        self._averages = Averages(pl_module, model, weights)
+        self._averages = Averages(pl_module, model, weights, paths)
+        self._hooks = StepHooks(self._after_step)
+        self._attach_hooks(trainer)
         self._look_around(trainer)
         if resumed is None and self.apply_to_model:
             warn_of_zeros(scheduler, names, weights)
@@ -174,9 +200,15 @@ class TrainingAwareDataSparsity(Callback):
             self.data_sparsifier.load_state_dict(self.data_sparsifier_state_dict)
         self._is_updating_statistics = False
         if self.apply_to_model:
-            self._held.check(model_of(pl_module, self._model))
+            self._held.check(model_of(pl_module, self._model), self._paths)
         if self._holding:
             self._hold(trainer)  # StochasticWeightAveraging may have put its average into the model
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Hooks into optimizers that the trainer has got meanwhile."""
+        self._attach_hooks(trainer)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -195,7 +227,9 @@ class TrainingAwareDataSparsity(Callback):
         if self.interval == "step" and self._batches % self.frequency == 0:
             self._advance(trainer, pl_module)
         elif self._holding:
-            self._hold(trainer)
+            # Masks hold since the optimizer's step, unless it has no hooks or somebody wrote since.
+            has_hooks = self._hooks is not None and self._hooks.is_complete
+            self._held.apply(getattr(trainer, "optimizers", ()), written=has_hooks)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Steps the sparsifier, then the scheduler; without apply_to_model on a fresh copy."""
@@ -216,7 +250,11 @@ class TrainingAwareDataSparsity(Callback):
         """Squashes: the model, or `sparsified`, is sparse and has no masks any more."""
         self._require_started("on_train_end")
         self._is_training = False
+        self._remove_hooks()
+        if not self._is_short:
+            warn_of_early_end(trainer, self.data_scheduler)
         if self.apply_to_model:
+            self._best.warn(trainer, self._level)
             if self._holding:
                 self._hold(trainer)
             self._mask_averages(trainer, pl_module)
@@ -231,6 +269,14 @@ class TrainingAwareDataSparsity(Callback):
         """Masks once more, after callbacks that put an average into the model in on_train_end."""
         if self.apply_to_model and self._holding and self.data_sparsifier is not None:
             self._held.apply(())
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Takes the hooks away from the optimizers."""
+        self._remove_hooks()
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Likewise."""
+        self._remove_hooks()
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Masks what is saved of the model and of averages of it."""
@@ -257,9 +303,9 @@ class TrainingAwareDataSparsity(Callback):
         RuntimeError before on_train_start, ValueError for a parameter that is not attached.
         """
         self._require_started("get_mask")
-        if fqn not in self._weights:
+        if fqn not in self._name_of:
             raise ValueError(f"'{fqn}' is not sparsified; attached are {few([*self._weights], 20)}")
-        return self.data_sparsifier.get_mask(valid_name(fqn))
+        return self.data_sparsifier.get_mask(self._name_of[fqn])
 
     def mask_copy_(self, copy: nn.Module | Mapping[str, Tensor]) -> None:
         """Sets what the masks drop to +0 in a copy of the model: an average of your own.
@@ -270,7 +316,7 @@ class TrainingAwareDataSparsity(Callback):
         RuntimeError before on_train_start, ValueError where it lacks a parameter; nothing was written.
         """
         self._require_started("mask_copy_")
-        tensors = dict(copy.named_parameters()) if isinstance(copy, nn.Module) else copy
+        tensors = tensors_of(copy) if isinstance(copy, nn.Module) else copy
         self._averages.mask_mapping_(tensors, self._held.masks())
 
     # ---- state
@@ -286,7 +332,7 @@ class TrainingAwareDataSparsity(Callback):
             return dict(self._resumed or {})
         saved = self.data_sparsifier_state_dict
         return {
-            **self._options(),
+            **self._started_with,
             "batches": self._batches,
             "next_epoch": self._next_epoch,
             "holding": self._holding,
@@ -297,11 +343,19 @@ class TrainingAwareDataSparsity(Callback):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """For before on_train_start. RuntimeError naming what is missing or was another one."""
         if state_dict:
-            check_state(state_dict, self._options())
+            self._check_state(state_dict)
         self._resumed = dict(state_dict) or None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_trained": None}  # no weak reference can be copied
+        # No weak reference can be copied, and a copy has no hooks in optimizers.
+        return {**self.__dict__, "_trained": None, "_hooks": None}
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        defaults = {
+            "data_sparsifier_args": defaults_of(self.data_sparsifier_class),
+            "data_scheduler_args": defaults_of(self.data_scheduler_class),
+        }
+        check_state(state, self._options(), defaults)
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -310,6 +364,12 @@ class TrainingAwareDataSparsity(Callback):
             "frequency": self.frequency,
             "sparsifier_class": class_name(self.data_sparsifier_class),
             "scheduler_class": class_name(self.data_scheduler_class),
+            "settings": {
+                "data_sparsifier_args": plain(self.data_sparsifier_args),
+                "data_scheduler_args": plain(self.data_scheduler_args),
+                "config": plain(self._config or {}),
+                "momentum_keys": sorted(map(str, self._momentum_keys)),
+            },
         }
 
     def _settings(self) -> dict[str, Any]:
@@ -358,7 +418,22 @@ class TrainingAwareDataSparsity(Callback):
         self._metric = metric_of(self, twins)
         warn_of_shared(self, twins)
         steps = steps_left(trainer, self.interval, self.frequency, self._batches)
-        warn_of_short_run(self.data_scheduler, steps)
+        self._is_short = warn_of_short_run(self.data_scheduler, steps)
+        self._best, self._level = BestCheckpoints(), 0.0
+        if self._holding and self.apply_to_model:
+            self._level = share_dropped(self._held.masks().values())
+
+    def _attach_hooks(self, trainer: Any) -> None:
+        if self.apply_to_model and self._hooks is not None:
+            self._hooks.attach(getattr(trainer, "optimizers", ()))
+
+    def _remove_hooks(self) -> None:
+        if self._hooks is not None:
+            self._hooks.remove()
+
+    def _after_step(self, optimizer: Any) -> None:
+        if self._holding:
+            self._held.apply_after_step(optimizer)
 
     def _hold(self, trainer: Any) -> None:
         if self.apply_to_model:
@@ -371,11 +446,12 @@ class TrainingAwareDataSparsity(Callback):
 
     def _advance(self, trainer: Any, pl_module: Any) -> None:
         model = model_of(pl_module, self._model)
-        self._held.check(model)
+        self._held.check(model, self._paths)
+        self._best.look(trainer, self._level)
         self.data_sparsifier.step()
         self._holding = True
         self._hold(trainer)
-        self._log(pl_module, model)
+        self._level = self._log(pl_module, model)
         self.data_scheduler.step()
 
     def _step_copy(self, pl_module: Any) -> None:
@@ -388,11 +464,13 @@ class TrainingAwareDataSparsity(Callback):
         self.data_scheduler.step()
         self.data_sparsifier_state_dict = self.data_sparsifier.state_dict()
 
-    def _log(self, pl_module: Any, model: nn.Module) -> None:
+    def _log(self, pl_module: Any, model: nn.Module) -> float:
+        """The share of dropped values."""
         metrics = layer_metrics(model, self.data_sparsifier)
-        if getattr(pl_module, "_trainer", None) is None:
-            return
         total = metrics.pop("sparsity")
+        if getattr(pl_module, "_trainer", None) is None:
+            return total
         pl_module.log(self._metric, total, prog_bar=self._prog_bar, batch_size=1)
         layers = {key.replace("sparsity", self._metric, 1): each for key, each in metrics.items()}
         pl_module.log_dict(layers, batch_size=1)
+        return total

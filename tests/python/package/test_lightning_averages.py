@@ -204,14 +204,15 @@ def test_a_copy_can_be_masked_by_hand(pl, tmp_path):
 
 @once
 def test_a_checkpoint_from_between_two_callbacks_is_sparse(pl, tmp_path):
-    """It is saved after the optimizer's step and before masks are held again."""
+    """It is saved after somebody wrote to the weights and before masks are held again."""
     path = tmp_path / "between.ckpt"
 
     class Save(pl.Callback):
         def on_train_batch_end(self, trainer, *_):
             if trainer.global_step == 44:
-                trainer.save_checkpoint(path)
                 weight = trainer.lightning_module.net.table.weight
+                weight.data.add_(0.01)
+                trainer.save_checkpoint(path)
                 self.dense = zeros(weight)
 
     save = Save()

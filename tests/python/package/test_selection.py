@@ -61,7 +61,7 @@ class TiedToAMask(nn.Module):
 def test_a_tied_parameter_is_left_alone_if_one_of_its_names_is():
     assert left_alone(TiedToAMask()) == {}
     model = TiedToAMask().tie("attn_mask")
-    assert left_alone(model) == {"emb.weight": "a mask"}
+    assert left_alone(model) == {"emb.weight": "a mask", "head.weight": "a mask"}
     takes = default_filter(model)
     weight = model.emb.weight
     assert [takes(name, weight) for name in ("emb.weight", "head.weight", "attn_mask")] == [False] * 3
@@ -84,12 +84,13 @@ def test_buffers_give_context_and_are_not_listed():
                                      "gate_up_proj_bias": "a bias"}
 
 
-def test_tied_parameters_stand_beside_others_too():
+def test_tied_parameters_stand_beside_others_and_are_left_alone_by_any_name():
     tied = nn.ModuleDict({"a": nn.ParameterDict({"weight_v": nn.Parameter(torch.ones(4, 4))}),
                           "b": nn.ParameterDict({"weight_g": nn.Parameter(torch.ones(4, 1))})})
     tied["b"].weight_v = tied["a"].weight_v
-    # b's rows would become NaN, by whatever name the direction is listed.
-    assert left_alone(tied) == {"a.weight_v": DIRECTION, "b.weight_g": MAGNITUDE}
+    found = left_alone(tied)
+    assert found.keys() == {"a.weight_v", "b.weight_v", "b.weight_g"} and found["b.weight_g"] == MAGNITUDE
+    assert found["a.weight_v"] == found["b.weight_v"] and "a direction of weight_norm" in found["a.weight_v"]
 
 
 def test_a_mapping_of_tensors_or_arrays_is_judged_whole():
@@ -125,10 +126,14 @@ def test_lazy_parameters_are_not_judged():
     assert left_alone(model) == {"1.bias": VECTOR}
 
 
-def test_models_that_were_compiled_or_wrapped_are_judged_as_they_are():
+def test_models_that_were_compiled_or_wrapped_are_judged_by_their_own_names():
     model = torch.compile(parametrizations.weight_norm(nn.Linear(4, 4, bias=False)))
     assert set(left_alone(model).values()) == {MAGNITUDE, DIRECTION}
-    assert left_alone(nn.DataParallel(nn.Linear(4, 4))) == {"module.bias": VECTOR}
+    assert set(left_alone(model)) == {f"parametrizations.weight.original{i}" for i in range(2)}
+    assert left_alone(nn.DataParallel(nn.Linear(4, 4))) == {"bias": VECTOR}
+    for wrapped in (model, nn.DataParallel(nn.LayerNorm(4))):  # either name will do
+        takes = default_filter(wrapped)
+        assert not any(takes(name, each) for name, each in wrapped.named_parameters())
 
 
 @pytest.mark.parametrize("what", [None, 7, [torch.ones(2, 2)], {"a": 1}, {1: torch.ones(2, 2)}],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .. import _ops
+from . import _ops
 from ._warn import warn
 
 # What optimizers remember of past gradients and add to a weight later (exp_avg_diff is Adan's), and
@@ -36,8 +36,8 @@ _SCALES = re.compile(r"sq|sum|var|step|hess|delta|inf|prev|grad|max|nu$|p0$")
 _MASKABLE = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-def _optimizers_in(optimizers: Iterable[Any]) -> Iterator[Any]:
-    """Each of them, and those that they wrap (Lookahead, ZeroRedundancyOptimizer)."""
+def optimizers_in(optimizers: Iterable[Any]) -> Iterator[Any]:
+    """Each of them, and those that they wrap (Lookahead, accelerate's, ZeroRedundancyOptimizer)."""
     pending, seen = list(optimizers), set()
     while pending:
         optimizer = pending.pop(0)
@@ -129,11 +129,16 @@ class HeldMasks:
         self._keys = frozenset(keys)
         self._scales: set[Any] = set()  # keys that were seen, and only scale a step
         self._warned: set[tuple[str, str]] = set()
+        self._versions: dict[str, tuple[int, int]] = {}  # of weight and mask, when they were held last
 
-    def check(self, model: nn.Module) -> None:
-        """RuntimeError where a parameter is another object now, in which no mask would be held."""
+    def check(self, model: nn.Module, paths: Mapping[str, str]) -> None:
+        """RuntimeError where a parameter is another object now, in which no mask would be held.
+
+        Args:
+            paths: by the parameters' names, where the model has them
+        """
         for fqn, weight in self._weights.items():
-            if model.get_parameter(fqn) is not weight:
+            if model.get_parameter(paths[fqn]) is not weight:
                 raise RuntimeError(
                     f"the parameter '{fqn}' was replaced after on_train_start, and no mask is held in "
                     "the new one; copy values into the old one instead (load_state_dict without "
@@ -144,15 +149,35 @@ class HeldMasks:
         """By the parameters' names; also when the sparsifier was squashed."""
         return {fqn: self._sparsifier.get_mask(name) for name, fqn in self._names.items()}
 
-    def apply(self, optimizers: Iterable[Any]) -> None:
+    def apply(self, optimizers: Iterable[Any], *, written: bool = False) -> None:
         """Sets every dropped value of the weights, and of their momenta, to +0.
 
         For after optimizer.step(): momentum and weight decay then find zeros and leave zeros.
+
+        Args:
+            written: only where weight or mask was written to since masks were held last, as torch
+                counts it: not by way of `.data`
         """
-        held = [(each, _listed_state(each)) for each in _optimizers_in(optimizers)]
+        self._apply(optimizers, lambda fqn, weight, mask: not (
+            written and self._versions.get(fqn) == (weight._version, mask._version)
+        ))
+
+    def apply_after_step(self, optimizer: Any) -> None:
+        """As `apply`, to the weights of one optimizer: those that it has stepped."""
+        groups = optimizer.param_groups
+        stepped = {id(parameter) for group in groups for parameter in group["params"]}
+        self._apply((optimizer,), lambda fqn, weight, mask: id(weight) in stepped)
+
+    def _apply(self, optimizers: Iterable[Any], wants: Callable[[str, Tensor, Tensor], bool]) -> None:
+        held: list[tuple[Any, Any]] | None = None
         for fqn, mask in self.masks().items():
             weight = self._weights[fqn]
+            if not wants(fqn, weight, mask):
+                continue
+            if held is None:
+                held = [(each, _listed_state(each)) for each in optimizers_in(optimizers)]
             _ops.apply_mask_(weight.detach(), mask)
+            self._versions[fqn] = weight._version, mask._version
             for optimizer, listed in held:
                 for key, value in _state_of(optimizer, listed, weight).items():
                     self._apply_to_state(optimizer, fqn, key, value, mask)
