@@ -55,6 +55,7 @@ class BaseDataSparsifier(abc.ABC):
         state: name -> {"mask": Tensor, ...}, a plain dict. A subclass may keep more there.
         data_groups: name -> configuration, a plain dict. Values may be changed.
         enable_mask_update: whether step computes. A scheduler's step turns it on again.
+        mask_format: of the masks in state_dict, where that is not told.
 
     `isinstance` with the class of this name in torch.ao.pruning holds where torch has one.
 
@@ -62,6 +63,7 @@ class BaseDataSparsifier(abc.ABC):
     """
 
     enable_mask_update: bool = True
+    mask_format: str = "torch_ao"
     _is_stepping = False
 
     def __init__(self, data_list: Iterable[tuple[str, Any]] | None = None, **defaults: Any) -> None:
@@ -322,25 +324,27 @@ class BaseDataSparsifier(abc.ABC):
     # ---- state. Tensors are made outside of inference mode, or later steps could not write them.
 
     @torch.inference_mode(False)
-    def state_dict(self, *, clone: bool = True, mask_format: str = "dense") -> dict[str, Any]:
+    def state_dict(self, *, clone: bool = True, mask_format: str | None = None) -> dict[str, Any]:
         """A snapshot of masks, configurations and data, without defaults and subclass fields.
 
-        Plain dicts: "state" (name -> "mask" and what update_mask keeps), "data_groups" and
-        "_container". Where no configuration holds classes or functions,
-        `torch.load(weights_only=True)` reads it. load_state_dict takes all three formats of masks.
+        Dicts: "state" (name -> "mask" and what update_mask keeps), "data_groups" and "_container".
+        Where no configuration holds classes or functions, `torch.load(weights_only=True)` reads it,
+        without a warning. load_state_dict takes all three formats of masks.
 
         Args:
             clone: copy the originals. False: they share their memory with the sparsifier, for
                 large tables that are saved at once.
-            mask_format: "dense": a byte a value (before a first step, one of the data's dtype).
-                "packed": a bit a value, as C++ writes it, under "mask_bits", "mask_shape" and
-                "mask_dtype". "torch_ao": sparse COO, 17 bytes a kept value, torch.ao's own form.
+            mask_format: None: the attribute of that name. "torch_ao": sparse COO, torch.ao's form,
+                17 bytes a kept value in memory, and dense in pickles and files. "dense": a byte a
+                value (before a first step, one of the data's dtype). "packed": a bit a value, as
+                C++ writes it, under "mask_bits", "mask_shape" and "mask_dtype".
 
         ValueError for another mask_format.
 
-        Differs from torch.ao: a snapshot, of plain dicts; masks are dense, which torch.ao loads
+        Differs from torch.ao: a snapshot, of dicts; masks are dense in files, which torch.ao loads
         too: torch 2.14 warns of every file that holds a sparse tensor.
         """
+        mask_format = self.mask_format if mask_format is None else mask_format
         return {
             "state": _state.written_state(self.state, mask_format),
             "data_groups": copy.deepcopy(self.data_groups),
