@@ -24,9 +24,9 @@ def write_masks(container: nn.Module, names: Sequence[str]) -> None:
 
     Names that share memory: a value is dropped where any of their masks drops it.
 
-    ValueError naming data that have no values or cannot be written to, AssertionError and ValueError naming data that
-    their mask does not fit, and what a parametrization of the user's own raises. Nothing is written
-    then.
+    ValueError naming data that have no values or cannot be written to, AssertionError and ValueError
+    naming data that their mask does not fit, and what a parametrization of the user's own raises.
+    Nothing is written then.
     """
     masked = {name: containers.masked_lists(container)[containers.slot_of(name)] for name in names}
     plain = [name for name, links in masked.items() if containers.is_plain(links)]

@@ -350,9 +350,10 @@ class BaseDataSparsifier(abc.ABC):
             clone: copy the originals. False: they share their memory with the sparsifier, for
                 large tables that are saved at once.
             mask_format: None: the attribute of that name. "torch_ao": sparse COO, torch.ao's form,
-                17 bytes a kept value in memory, and dense in pickles and files. "dense": a byte a
-                value (before a first step, one of the data's dtype). "packed": a bit a value, as
-                C++ writes it, under "mask_bits", "mask_shape" and "mask_dtype".
+                17 bytes a kept value in memory (twice that while it is made), and dense in pickles
+                and files; for large tables choose another. "dense": a byte a value (before a first
+                step, one of the data's dtype). "packed": a bit a value, as C++ writes it, under
+                "mask_bits", "mask_shape" and "mask_dtype".
 
         ValueError for another mask_format.
 
