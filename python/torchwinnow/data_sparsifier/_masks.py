@@ -70,7 +70,6 @@ def is_constant(data: Tensor) -> bool:
     """
     if sum(size > 1 for size in data.shape) < 2 or data.device.type != "cpu" or not data.numel():
         return False
-    data = data.detach()
     first = data[(0,) * data.dim()].item()
     for place in ((-1,) * data.dim(), tuple(size // 2 for size in data.shape)):
         if data[place].item() != first:
