@@ -33,6 +33,18 @@ def level_hint(level: float) -> str | None:
     return None
 
 
+# Classes of this name are in many packages, so that "expected a Tensor, found a Tensor" helps nobody.
+_COMMON_NAMES = frozenset({"Tensor", "Parameter", "Embedding", "EmbeddingBag", "ndarray"})
+
+
+def class_name(value: Any) -> str:
+    """The class of a value, with its module where the short name is that of one we take."""
+    kind = type(value)
+    if kind.__name__ in _COMMON_NAMES:
+        return f"{kind.__module__}.{kind.__qualname__}"
+    return kind.__name__
+
+
 def whole(name: str, value: Any) -> int:
     """An integer. NumPy's integers are fine."""
     if not hasattr(value, "__index__"):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy
 
 from . import _arguments, _core
+from ._memory import array_range, first_read_only
 
 Array = numpy.ndarray[Any, Any]
 
@@ -35,13 +36,25 @@ def _plain(array: Array) -> tuple[Array, str]:
 
 def _check_array(name: str, value: Any) -> None:
     if not isinstance(value, numpy.ndarray):
-        raise TypeError(f"{name}: expected a numpy.ndarray, found {type(value).__name__}")
+        raise TypeError(
+            f"{name}: expected a numpy.ndarray, found {_arguments.class_name(value)}"
+        )
+    if isinstance(value, numpy.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: expected an array without a mask of its own, which would be ignored, found "
+            f"{type(value).__name__}: pass .filled(0), or .data for all values"
+        )
 
 
 def _check_writable(array: Array) -> None:
     _check_array("tensor", array)
     if not array.flags.writeable:
         raise ValueError("expected an array that may be written, found a read-only one")
+    if first_read_only([array_range(array)]) is not None:  # through a tensor, which forgets it
+        raise ValueError(
+            "expected an array that may be written, found one in memory that is read-only, such as "
+            "a file mapped for reading: pass a .copy()"
+        )
 
 
 def compute_mask(

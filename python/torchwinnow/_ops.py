@@ -25,6 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from ._arguments import class_name
+from ._memory import first_read_only, tensor_range
 
 _LIBRARY = Path(__file__).parent / "_torch_ops.so"
 torch.ops.load_library(str(_LIBRARY))
@@ -230,13 +234,40 @@ def prune_(
 ) -> None:
     """Prunes a tensor in place; see tensors.prune_. TypeError for anything but a tensor."""
     _check_tensor("tensor", data)
-    _check_dtype("data", data)
+    _check_written(data)
     _prune_(data, sparsity_level, sparse_block_shape, zeros_per_block, norm)
 
 
 def _check_tensor(name: str, value: Any) -> None:
     if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{name}: expected a torch.Tensor, found {type(value).__name__}")
+        raise TypeError(f"{name}: expected a torch.Tensor, found {class_name(value)}")
+
+
+def check_values(name: str, tensor: torch.Tensor) -> None:
+    """ValueError for a tensor of the meta device, which any result would be a mere form of."""
+    if tensor.is_meta and not isinstance(tensor, FakeTensor) and not torch.compiler.is_compiling():
+        raise ValueError(
+            f"{name}: no values, on the meta device: load or materialize it first (to_empty, "
+            "load_state_dict(assign=True)), or take accelerate's hooks off "
+            "(remove_hook_from_module(module, recurse=True))"
+        )
+
+
+def _check_written(data: torch.Tensor) -> None:
+    """ValueError for what cannot be written to, or would be behind autograd's back."""
+    _check_dtype("data", data)
+    if torch.compiler.is_compiling():
+        return
+    check_values("data", data)
+    if data.requires_grad and not data.is_leaf and torch.is_grad_enabled():
+        raise ValueError(
+            "data: computed from tensors that require grad, whose gradient would go through dropped "
+            "values too: pass a leaf, or .detach()"
+        )
+    if first_read_only([tensor_range(data)]) is not None:
+        raise ValueError(
+            "data: in memory that is read-only, such as a file mapped for reading: pass a .clone()"
+        )
 
 
 def compute_masks_(
@@ -288,7 +319,7 @@ def apply_mask_(data: torch.Tensor, mask: torch.Tensor) -> None:
     """
     _check_tensor("tensor", data)
     _check_tensor("mask", mask)
-    _check_dtype("data", data)
+    _check_written(data)
     if mask.dtype is not torch.int8:
         mask = mask.ne(0).to(torch.int8)
     torch.ops.winnow.apply_mask_(data, mask.contiguous())
@@ -339,6 +370,7 @@ def requantize_rows(
 
 def _as_float(weight: torch.Tensor) -> torch.Tensor:
     _check_tensor("weight", weight)
+    check_values("weight", weight)
     if not weight.is_floating_point():
         raise ValueError(f"weight: expected a floating dtype, found {weight.dtype}")
     return weight.detach().to(torch.float32)

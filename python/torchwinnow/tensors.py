@@ -11,7 +11,11 @@ threads (torch.set_num_threads for tensors, all cores for arrays), strides or th
 Tensors whose rows have one stride are read in place; other layouts are read in pieces of about
 4 MiB. Tensors that are not on the CPU are copied there, and the result is copied back. Nothing is
 differentiated: the functions run as under `torch.no_grad()`, so that a leaf that requires grad may be
-pruned in place, and a backward pass that saved its old values fails instead of using the new.
+pruned in place, and a backward pass that saved its old values fails instead of using the new. What was
+computed from such a leaf, a view of it too, is refused where gradients are recorded.
+
+On Linux, memory that may not be written to is noticed before a write: a file mapped for reading that
+became a tensor by `from_numpy`, which elsewhere ends the process as any write of torch does.
 
 torch.compile and torch.export take these functions as `torch.ops.winnow.*`. The GIL is released;
 a call on one tensor is not interrupted by Ctrl-C, which is raised when it returns.
@@ -43,7 +47,7 @@ def compute_mask(
 
     Args:
         tensor: float32, float64, float16 or bfloat16 (for arrays, that of ml_dtypes), of any shape
-            and strides; not changed.
+            and strides; not changed. Of a tensor on the meta device, the mask is there too.
         sparsity_level: share of the blocks that fall; 0 and less: none, 1 and more: all. Below 0 and
             above 1 with a warning.
         sparse_block_shape: rows and columns of a block, in elements.
@@ -54,7 +58,8 @@ def compute_mask(
         int8, contiguous, of the tensor's shape and device; an array for an array.
 
     Raises:
-        TypeError: for anything but a tensor or an array, and for settings of another type.
+        TypeError: for anything but a tensor or an array, for a masked array of NumPy, and for
+            settings of another type.
         ValueError: for another dtype or layout, and for settings out of their range.
     """
     settings = _checked(sparsity_level, sparse_block_shape, zeros_per_block, norm)
@@ -81,7 +86,8 @@ def prune_(
         The tensor itself.
 
     Raises:
-        As compute_mask, and ValueError for an array that is read-only; nothing is written then.
+        As compute_mask, and ValueError for memory that is read-only, a tensor on the meta device,
+        and one that is computed from others that require grad; nothing is written then.
     """
     settings = _checked(sparsity_level, sparse_block_shape, zeros_per_block, norm)
     _home(tensor).prune_(tensor, *settings)
@@ -138,6 +144,6 @@ def _home(tensor: Any) -> Any:
             raise
         raise TypeError(
             "expected an array of NumPy, or with torch installed a tensor, found "
-            + type(tensor).__name__
+            + _arguments.class_name(tensor)
         ) from None
     return _ops

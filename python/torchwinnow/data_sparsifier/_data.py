@@ -11,6 +11,8 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from .._arguments import class_name
+
 EMBEDDING_TYPES = (nn.Embedding, nn.EmbeddingBag)
 _NOT_SUPPORTED = (
     "specified data type {} is not supported: expected a dense tensor, a Parameter, or an Embedding "
@@ -55,17 +57,26 @@ def checked_weight(data: Any) -> Tensor:
     weight = weight_in(data)
     if weight is None and isinstance(data, EMBEDDING_TYPES):
         raise AssertionError(
-            f"specified data type {type(data).__name__} is not supported where its weight is computed "
+            f"specified data type {class_name(data)} is not supported where its weight is computed "
             + remedy_for(data)
         )
     if weight is None:
-        found = type(data).__name__
+        found = class_name(data)
     elif type(weight) not in (Tensor, nn.Parameter):
-        found = f"{type(data).__name__} with a {type(weight).__name__}"
+        found = f"{class_name(data)} with a {class_name(weight)}"
     else:
         check_tensor(weight)
         return weight
-    raise AssertionError(_NOT_SUPPORTED.format(found))
+    raise AssertionError(_NOT_SUPPORTED.format(found) + _inner_hint(data))
+
+
+def _inner_hint(data: Any) -> str:
+    """Where an adapter, as peft's, or a wrapper has the embedding."""
+    for attribute in ("base_layer", "original_module", "module"):
+        inner = getattr(data, attribute, None) if isinstance(data, nn.Module) else None
+        if isinstance(inner, EMBEDDING_TYPES):
+            return f"; its {attribute} is one"
+    return ""
 
 
 def check_tensor(weight: Tensor, prefix: str = "") -> None:

@@ -3,12 +3,15 @@
     dense     `mask`: the tensor, one byte a value once a step was made
     packed    `mask_bits` (uint8, the lowest bit first), `mask_shape`, `mask_dtype`: one bit a value,
               what C++ writes. A mask with other values than 0 and 1 stays dense.
-    torch_ao  `mask`: sparse COO, coalesced, in row-major order; 17 bytes a kept value
+    torch_ao  `mask`: sparse COO, coalesced, in row-major order; 17 bytes a kept value. Pickles hold
+              it as the dense one.
 """
 
 from __future__ import annotations
 
+import copy
 import math
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,12 +35,34 @@ _DTYPES = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
+class SparseEntries(dict[str, Any]):
+    """What a state holds of a name with a sparse mask. A pickle of it is a dict with the dense one.
+
+    torch 2.14 warns of every file with a sparse tensor that torch.load reads with weights_only, and
+    scans its indices; torch.ao loads either mask.
+    """
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        entries = {**self, "mask": self["mask"].to_dense()} if self._is_sparse() else dict(self)
+        return OrderedDict, (), None, None, iter(entries.items())
+
+    def _is_sparse(self) -> bool:
+        mask = self.get("mask")
+        return isinstance(mask, Tensor) and mask.layout is torch.sparse_coo
+
+    def __copy__(self) -> SparseEntries:
+        return SparseEntries(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SparseEntries:
+        return SparseEntries(copy.deepcopy(dict(self), memo))
+
+
 def _dense(mask: Tensor) -> dict[str, Any]:
     return {"mask": mask.detach().clone(memory_format=torch.contiguous_format)}
 
 
 def _sparse(mask: Tensor) -> dict[str, Any]:
-    return {"mask": mask.detach().to_sparse().coalesce()}
+    return SparseEntries(mask=mask.detach().to_sparse().coalesce())
 
 
 def _packed(mask: Tensor) -> dict[str, Any]:

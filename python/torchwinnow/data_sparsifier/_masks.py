@@ -63,6 +63,21 @@ def own_mask(mask: Tensor) -> Tensor:
         return mask.detach().clone()
 
 
+def is_constant(data: Tensor) -> bool:
+    """Whether a matrix has one value everywhere. Most differ in two places: no more is read, then.
+
+    False for a vector: norms and biases start so, and the default selection speaks of them.
+    """
+    if sum(size > 1 for size in data.shape) < 2 or data.device.type != "cpu" or not data.numel():
+        return False
+    first = data[(0,) * data.dim()].item()
+    for place in ((-1,) * data.dim(), tuple(size // 2 for size in data.shape)):
+        if data[place].item() != first:
+            return False
+    low, high = data.aminmax()
+    return bool(low == high)
+
+
 class MasksBefore:
     """What a state holds of some names before a step, to be put back where it fails."""
 

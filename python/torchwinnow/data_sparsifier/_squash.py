@@ -6,20 +6,17 @@ of one buffer, an array of NumPy, other processes. Everything is checked before 
 
 from __future__ import annotations
 
-import bisect
-import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from .. import _ops
+from .._memory import first_read_only, tensor_range
 from . import _container as containers
-from .fake_sparsity import FakeSparsity, check_shape
+from .fake_sparsity import check_shape
 
 _PIECE = 1 << 20  # values
-_MAPS = Path("/proc/self/maps")
-_READ_ONLY = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) .-", re.MULTILINE)
 
 
 def write_masks(container: nn.Module, names: Sequence[str]) -> None:
@@ -27,14 +24,15 @@ def write_masks(container: nn.Module, names: Sequence[str]) -> None:
 
     Names that share memory: a value is dropped where any of their masks drops it.
 
-    ValueError naming data that cannot be written to, AssertionError and ValueError naming data that
-    their mask does not fit, and what a parametrization of the user's own raises. Nothing is written
-    then.
+    ValueError naming data that have no values or cannot be written to, AssertionError and ValueError
+    naming data that their mask does not fit, and what a parametrization of the user's own raises.
+    Nothing is written then.
     """
     masked = {name: containers.masked_lists(container)[containers.slot_of(name)] for name in names}
     plain = [name for name, links in masked.items() if containers.is_plain(links)]
     originals = {name: containers.original_in(links) for name, links in masked.items()}
     for name, original in originals.items():
+        _ops.check_values(f"the data '{name}'", original)
         _check_places(name, original)
     _check_protection(originals)
     for name in plain:
@@ -128,30 +126,12 @@ def _check_places(name: str, original: Tensor) -> None:
         )
 
 
-def _protected() -> list[tuple[int, int]]:
-    """Ranges of addresses that this process may not write to, in order; none where unknown."""
-    try:
-        text = _MAPS.read_bytes()
-    except OSError:
-        return []
-    return [(int(first, 16), int(last, 16)) for first, last in _READ_ONLY.findall(text)]
-
-
 def _check_protection(originals: dict[str, Tensor]) -> None:
     """A write into a file that is mapped read-only would end the process."""
-    here = {
-        name: tensor
-        for name, tensor in originals.items()
-        if tensor.device.type == "cpu" and tensor.numel() > 0
-    }
-    protected = _protected() if here else []
-    starts = [first for first, _ in protected]
-    for name, tensor in here.items():
-        begin = tensor.data_ptr()
-        end = begin + _extent(tensor) * tensor.element_size()
-        index = bisect.bisect_left(starts, end) - 1
-        if index >= 0 and protected[index][1] > begin:
-            raise ValueError(
-                f"the data '{name}' lie in memory that is read-only, such as a file mapped for "
-                "reading: give a .clone() to add_data, or leave_parametrized=False"
-            )
+    names = list(originals)
+    index = first_read_only([tensor_range(tensor) for tensor in originals.values()])
+    if index is not None:
+        raise ValueError(
+            f"the data '{names[index]}' lie in memory that is read-only, such as a file mapped for "
+            "reading: give a .clone() to add_data, or leave_parametrized=False"
+        )

@@ -39,10 +39,11 @@ def written_state(
     state: Mapping[str, Mapping[str, Any]], mask_format: str
 ) -> dict[str, dict[str, Any]]:
     """A deep copy, with masks in one of the formats of _mask_formats."""
-    return {
-        name: {**mask_formats.written(entries["mask"], mask_format), **_others(entries)}
-        for name, entries in state.items()
-    }
+    written = {}
+    for name, entries in state.items():
+        written[name] = mask_formats.written(entries["mask"], mask_format)
+        written[name].update(_others(entries))
+    return written
 
 
 def dense_state(state: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._ops import check_values
 from .._upstream import register_as_upstream
 from . import _container as containers
 from . import _state
@@ -55,6 +56,7 @@ class BaseDataSparsifier(abc.ABC):
         state: name -> {"mask": Tensor, ...}, a plain dict. A subclass may keep more there.
         data_groups: name -> configuration, a plain dict. Values may be changed.
         enable_mask_update: whether step computes. A scheduler's step turns it on again.
+        mask_format: of the masks in state_dict, where that is not told.
 
     `isinstance` with the class of this name in torch.ao.pruning holds where torch has one.
 
@@ -62,6 +64,7 @@ class BaseDataSparsifier(abc.ABC):
     """
 
     enable_mask_update: bool = True
+    mask_format: str = "torch_ao"
     _is_stepping = False
 
     def __init__(self, data_list: Iterable[tuple[str, Any]] | None = None, **defaults: Any) -> None:
@@ -128,7 +131,8 @@ class BaseDataSparsifier(abc.ABC):
             name: without a "."
             data: tensor, Parameter, Embedding or EmbeddingBag
             reuse_mask: for a name that is there: keep its mask, the same object, or start with
-                `config["mask"]`, one of the defaults, or ones.
+                `config["mask"]`, one of the defaults, or ones. The mask of data that were on the
+                meta device has no values, so that ones take its place.
             config: overrides of the defaults, or of the configuration that is there.
 
         Raises, and has changed nothing then:
@@ -174,14 +178,16 @@ class BaseDataSparsifier(abc.ABC):
             return self.get_data(name, return_original=False)
         return weight.view_as(weight) if is_fresh else mask * weight
 
-    def _kept_mask(self, name: str, weight: Tensor) -> Tensor:
+    def _kept_mask(self, name: str, weight: Tensor) -> Tensor | None:
+        """The mask that is there. None for one on the meta device, where the data have values now."""
         old = containers.stored_tensor(self._container, name)
         if weight.shape != old.shape:
             raise AssertionError(
                 f"to retain the old mask, the shape of the new data {tuple(weight.shape)} must be "
                 f"the same as that of the old data {tuple(old.shape)} of '{name}'"
             )
-        return self.state[name]["mask"]
+        mask: Tensor = self.state[name]["mask"]
+        return None if mask.is_meta and not weight.is_meta else mask
 
     def _given_mask(self, name: str, config: Mapping[str, Any]) -> Tensor | None:
         mask = given_mask(config, self.defaults)
@@ -242,7 +248,8 @@ class BaseDataSparsifier(abc.ABC):
         all masks are as before; for that a copy of them is kept meanwhile.
 
         ValueError "mask squashed", naming it, where an entry was squashed, and where a module has
-        another weight than the one that was added. RuntimeError for a step inside a step.
+        another weight than the one that was added, and for data on the meta device, which have no
+        values. RuntimeError for a step inside a step.
         """
         if not self.enable_mask_update:
             return
@@ -252,14 +259,24 @@ class BaseDataSparsifier(abc.ABC):
         try:
             # In inference mode new masks could not be used in a later training step.
             with torch.inference_mode(False), torch.no_grad():
-                masked, slot_of = containers.masked_lists(self._container), containers.slot_of
-                for name in self.data_groups:
-                    if slot_of(name) not in masked:
-                        self._check_masked(name)
-                self._ties.check_modules(self._container)
+                self._check_originals()
                 self._update_masks()
         finally:
             del self._is_stepping
+
+    def _check_originals(self) -> None:
+        """As step raises, before it does anything. A loop over all names: kept short."""
+        lists, slot_of = containers.masked_lists(self._container), containers.slot_of
+        original_in, without_values = containers.original_in, None
+        for name in self.data_groups:
+            masked = lists.get(slot_of(name))
+            if masked is None:
+                self._check_masked(name)
+            elif original_in(masked).is_meta:
+                without_values = name
+        self._ties.check_modules(self._container)  # first: a weight that was loaded since is another
+        if without_values is not None:
+            check_values(f"the data '{without_values}'", self.get_data(without_values))
 
     def _update_masks(self) -> None:
         before = MasksBefore(self.state)
@@ -294,7 +311,7 @@ class BaseDataSparsifier(abc.ABC):
         Raises, and has changed nothing then:
             ValueError: "does not have a parametrization on NAME" for names that are unknown or
                 squashed already; a name that is given twice; data that cannot be written to:
-                several values in one place (expanded views), read-only memory.
+                several values in one place (expanded views), read-only memory, the meta device.
             AssertionError, ValueError: data whose shape or device was changed since the last step.
 
         Differs from torch.ao: that swaps the tensor's memory; a string is one name, not its letters.
@@ -322,25 +339,28 @@ class BaseDataSparsifier(abc.ABC):
     # ---- state. Tensors are made outside of inference mode, or later steps could not write them.
 
     @torch.inference_mode(False)
-    def state_dict(self, *, clone: bool = True, mask_format: str = "dense") -> dict[str, Any]:
+    def state_dict(self, *, clone: bool = True, mask_format: str | None = None) -> dict[str, Any]:
         """A snapshot of masks, configurations and data, without defaults and subclass fields.
 
-        Plain dicts: "state" (name -> "mask" and what update_mask keeps), "data_groups" and
-        "_container". Where no configuration holds classes or functions,
-        `torch.load(weights_only=True)` reads it. load_state_dict takes all three formats of masks.
+        Dicts: "state" (name -> "mask" and what update_mask keeps), "data_groups" and "_container".
+        Where no configuration holds classes or functions, `torch.load(weights_only=True)` reads it,
+        without a warning. load_state_dict takes all three formats of masks.
 
         Args:
             clone: copy the originals. False: they share their memory with the sparsifier, for
                 large tables that are saved at once.
-            mask_format: "dense": a byte a value (before a first step, one of the data's dtype).
-                "packed": a bit a value, as C++ writes it, under "mask_bits", "mask_shape" and
-                "mask_dtype". "torch_ao": sparse COO, 17 bytes a kept value, torch.ao's own form.
+            mask_format: None: the attribute of that name. "torch_ao": sparse COO, torch.ao's form,
+                17 bytes a kept value in memory (twice that while it is made), and dense in pickles
+                and files; for large tables choose another. "dense": a byte a value (before a first
+                step, one of the data's dtype). "packed": a bit a value, as C++ writes it, under
+                "mask_bits", "mask_shape" and "mask_dtype".
 
         ValueError for another mask_format.
 
-        Differs from torch.ao: a snapshot, of plain dicts; masks are dense, which torch.ao loads
+        Differs from torch.ao: a snapshot, of dicts; masks are dense in files, which torch.ao loads
         too: torch 2.14 warns of every file that holds a sparse tensor.
         """
+        mask_format = self.mask_format if mask_format is None else mask_format
         return {
             "state": _state.written_state(self.state, mask_format),
             "data_groups": copy.deepcopy(self.data_groups),

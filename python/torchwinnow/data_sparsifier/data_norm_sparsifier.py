@@ -22,7 +22,7 @@ from torch import Tensor
 from .. import _ops
 from .._arguments import level_hint
 from . import _container as containers
-from ._masks import replace_memory
+from ._masks import is_constant, replace_memory
 from ._settings import DTYPES, FIELDS, Settings, check_fields, checked_block, settings_of
 from .base_data_sparsifier import BaseDataSparsifier
 
@@ -132,6 +132,29 @@ class DataNormSparsifier(BaseDataSparsifier):
             _write_masks(masks, data, settings, self.norm)
         except ValueError as error:
             raise ValueError(_with_names(str(error), names)) from None
+        self._warn_of_equal_values(names, data, settings)
+
+    def _warn_of_equal_values(
+        self, names: list[str], data: list[Tensor], settings: list[Settings]
+    ) -> None:
+        """Once for each name, of the first step whose level leaves a choice: a look at all data in
+        every step would cost a good part of it."""
+        seen: set[str] = self.__dict__.setdefault("_looked_at", set())
+        if seen.issuperset(names):
+            return
+        equal = []
+        for name, weight, setting in zip(names, data, settings):
+            if name not in seen and 0 < setting.level < 1:
+                seen.add(name)
+                if is_constant(weight):
+                    equal.append(name)
+        if equal:
+            warnings.warn(
+                "all values are equal in " + ", ".join(f"'{name}'" for name in equal) + ", so that "
+                "no block matters less than another and those of the lowest index fall: layers that "
+                "start at zero are to be trained first, or left out",
+                stacklevel=4,
+            )
 
     def _check_data(self, name: str, weight: Tensor) -> None:
         if weight.dtype not in DTYPES:

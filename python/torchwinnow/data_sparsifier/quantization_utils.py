@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import _ops
+from .._arguments import class_name
 from ._data import EMBEDDING_TYPES, is_computed, remedy_for
 from ._quantized_modules import quantized_module, quantized_modules
 
@@ -74,7 +75,7 @@ def _selected(model: nn.Module, select_embeddings: list[nn.Module] | None) -> li
         if not isinstance(module, nn.Module) or not _is_embedding(module):
             raise AssertionError(
                 "select_embeddings must be an embedding or embedding bags, got "
-                f"{type(module).__name__}"
+                f"{class_name(module)}"
             )
         if module is model:
             raise KeyError("the model itself cannot be selected, for it has no name")
@@ -112,6 +113,7 @@ def _targets(model: nn.Module, modules: list[nn.Module]) -> list[_Target]:
             raise ValueError(
                 f"'{fqns[target.module]}' has a weight that is computed {remedy_for(target.module)}"
             )
+        _ops.check_values(f"'{fqns[target.module]}'", target.module.weight)
     return list(targets.values())
 
 

@@ -156,6 +156,7 @@ class TrainingAwareDataSparsity(Callback):
         model = model_of(pl_module, self._model)
         sparsified = None if self.apply_to_model else copy_of(model)
         sparsifier = self.data_sparsifier_class(**copy.deepcopy(self.data_sparsifier_args))
+        sparsifier.mask_format = "dense"  # a state is made at each epoch's end: less memory than COO
         target = model if sparsified is None else sparsified
         attached = attach(target, sparsifier, self._config, self._filter)
         names = {name: each.names[0] for name, each in attached.items()}

@@ -104,6 +104,18 @@ def test_errors_are_those_of_python(function, arguments, error):
     assert type(caught.value) is error
 
 
+def test_masked_arrays_are_refused_since_their_mask_would_be_ignored():
+    array = numpy.ones((2, 4), numpy.float32)
+    masked = numpy.ma.masked_array(array, mask=[[1, 0, 0, 0], [0, 0, 0, 0]])
+    for call in (torchwinnow.compute_mask, torchwinnow.prune_, lambda x: torchwinnow.apply_mask_(x, array),
+                 lambda x: torchwinnow.apply_mask_(array, x)):
+        with pytest.raises(TypeError, match=r"found MaskedArray: pass .filled\(0\), or .data"):
+            call(masked)
+    assert array.all()
+    torchwinnow.prune_(masked.data)
+    assert not array.all()
+
+
 def test_a_mask_has_memory_of_its_own():
     array = numpy.ones(4, numpy.float32)
     with pytest.raises(ValueError, match="memory of its own"):

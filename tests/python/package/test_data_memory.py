@@ -50,7 +50,9 @@ measure("first step", sparsifier.step)
 measure("later step", sparsifier.step)
 read = measure("replacement", lambda: sparsifier.add_data("x", table))
 del read
-state = measure("state_dict, shared", lambda: sparsifier.state_dict(clone=False))
+dense = {"clone": False, "mask_format": "dense"}
+state = measure("state_dict, dense", lambda: sparsifier.state_dict(**dense))
+state = measure("state_dict, sparse", lambda: sparsifier.state_dict(clone=False))
 loaded = DataNormSparsifier()
 measure("load_state_dict", lambda: loaded.load_state_dict(state))
 del loaded
@@ -83,5 +85,7 @@ def test_memory_beside_a_table(dtype, mask):
         assert peaks[name] < noise, peaks
     assert peaks["first step"] < mask + noise, peaks
     assert peaks["replacement"] < 2 + noise, peaks  # the read, and the mask in the data's dtype
+    assert peaks["state_dict, dense"] < mask + noise, peaks
+    assert peaks["state_dict, sparse"] < 3.4 * mask + noise, peaks  # twice 17 bytes a kept value
     for name in ("load_state_dict", "load_state_dict, dense"):
         assert peaks[name] < 1 + mask + noise, peaks  # the data that are loaded, and a mask

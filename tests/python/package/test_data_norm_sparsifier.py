@@ -1,5 +1,6 @@
 """DataNormSparsifier: masks against the NumPy reference, settings, and the batched step."""
 
+import copy
 import itertools
 import math
 import warnings
@@ -278,3 +279,31 @@ def test_whole_rows_by_a_block_wider_than_the_data():
     sparsifier = DataNormSparsifier([("x", counting(4, 5))], 0.5, (1, 2**62))
     sparsifier.step()
     assert sparsifier.get_mask("x").sum(1).tolist() == [0, 0, 5, 5]
+
+
+def zeros_and_more():
+    almost = torch.zeros(64, 64)
+    almost[3, 5] = 1
+    return {
+        "zeros": torch.zeros(8, 16), "conv": torch.zeros(4, 4, 1, 1), "ones": torch.full((300, 300), 0.5),
+        "almost": almost, "random": torch.randn(8, 8), "one": torch.zeros(1), "vector": torch.ones(64),
+        "none": torch.zeros(0, 4),
+    }
+
+
+def test_data_whose_values_are_all_equal_are_warned_of_once():
+    data = zeros_and_more()
+    sparsifier = DataNormSparsifier(data.items(), sparsity_level=0)
+    for level in (0, 1):  # which leave no choice
+        for group in sparsifier.data_groups.values():
+            group["sparsity_level"] = level
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            sparsifier.step()
+    for group in sparsifier.data_groups.values():
+        group["sparsity_level"] = 0.5
+    with pytest.warns(UserWarning, match="all values are equal in 'zeros', 'conv', 'ones', so") as caught:
+        sparsifier.step()
+        sparsifier.step()
+        copy.deepcopy(sparsifier).step()
+    assert len(caught) == 1 and caught[0].filename == __file__

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import re
 import sys
 import weakref
 from contextlib import nullcontext
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from sparsifiers import BelowThreshold, Doubled, FirstRow, counting, embeddings, parameters, tensors
-from torchwinnow.data_sparsifier import BaseDataSparsifier, DataNormSparsifier, FakeSparsity, _squash
+from torchwinnow.data_sparsifier import BaseDataSparsifier, DataNormSparsifier, FakeSparsity
 
 KINDS = [tensors, parameters, embeddings]
 REPLACING = "ignore:Replacing existing data"
@@ -158,6 +159,40 @@ def test_other_types_are_refused(data):
     with pytest.raises(AssertionError, match="specified data type .* not supported"):
         sparsifier.add_data("x", data)
     assert not sparsifier.state and not sparsifier.data_groups
+
+
+def class_of(name, module, bases, **attributes):
+    return type(name, bases, {"__module__": module, **attributes})
+
+
+@pytest.mark.parametrize("data, text", [
+    (class_of("Embedding", "adapters.lora", (nn.Module,))(), "adapters.lora.Embedding is not"),
+    (class_of("Tensor", "other.core", ())(), "other.core.Tensor is not"),
+    (class_of("ndarray", "other.core", ())(), "other.core.ndarray is not"),
+    (nn.Linear(2, 2), "type Linear is not"),
+])
+def test_a_class_with_the_name_of_another_is_named_with_its_module(data, text):
+    with pytest.raises(AssertionError, match=re.escape(text)):
+        FirstRow([("x", data)])
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_quantized_embeddings_are_named_with_their_module():
+    quantized = pytest.importorskip("torch.ao.nn.quantized")
+    for make in (quantized.Embedding, quantized.EmbeddingBag):
+        with pytest.raises(AssertionError, match=rf"torch\.ao\.nn\.quantized\S*\.{make.__name__} is not"):
+            FirstRow([("x", make(16, 8))])
+
+
+@pytest.mark.parametrize("attribute", ["base_layer", "original_module", "module"])
+def test_an_adapter_that_has_an_embedding_is_told_where(attribute):
+    adapter = class_of("Embedding", "adapters.lora", (nn.Module,))()
+    setattr(adapter, attribute, nn.Embedding(3, 2))
+    with pytest.raises(AssertionError, match=f"or EmbeddingBag; its {attribute} is one$"):
+        FirstRow([("x", adapter)])
+    setattr(adapter, attribute, nn.Linear(3, 2))
+    with pytest.raises(AssertionError, match="or EmbeddingBag$"):
+        FirstRow([("x", adapter)])
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
@@ -480,8 +515,7 @@ def calls_of(function):
 
 
 @pytest.mark.filterwarnings(REPLACING)
-def test_a_call_costs_the_same_however_many_names_there_are(monkeypatch):
-    monkeypatch.setattr(_squash, "_protected", list)  # as long as the process has mappings
+def test_a_call_costs_the_same_however_many_names_there_are():
     costs = []
     for names in (20, 1000):
         sparsifier = DataNormSparsifier([(f"d{i}", counting(2, 2)) for i in range(names)])

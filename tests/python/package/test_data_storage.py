@@ -1,13 +1,17 @@
 """squash_mask writes into the memory that the caller gave, or refuses before it writes anything."""
 
 import multiprocessing
+import subprocess
+import sys
 
 import numpy
 import pytest
 import torch
 from torch import nn
 
+import torchwinnow
 from sparsifiers import Doubled, FirstRow, counting
+from torchwinnow import _memory
 from torchwinnow.data_sparsifier import DataNormSparsifier
 from torchwinnow.data_sparsifier._squash import shares_places
 
@@ -181,3 +185,80 @@ def test_large_data_are_squashed_in_pieces(shape):
     expected = sparsifier.get_data("x", return_original=False)
     sparsifier.squash_mask()
     assert torch.equal(data.contiguous().view(torch.uint8), expected.contiguous().view(torch.uint8))
+
+
+def test_formats_of_memory_stay():
+    values = torch.randn(16, 8, 3, 3)
+    for weight in (values.clone(), nn.Parameter(values.to(memory_format=torch.channels_last))):
+        strides = weight.stride()
+        sparsifier = DataNormSparsifier([("x", weight)], sparsity_level=0.7)
+        sparsifier.step()
+        sparsifier.squash_mask()
+        assert sparsifier.get_data("x", return_original=False) is weight and weight.stride() == strides
+        assert torch.equal(weight, values * torchwinnow.compute_mask(values, 0.7))
+
+
+WRITES = """
+import sys, warnings
+import numpy, torch, torchwinnow
+from torchwinnow import DataNormSparsifier, _memory
+
+warnings.filterwarnings("ignore")
+if sys.argv[2] == "no madvise":
+    _memory._madvise = lambda: None
+elif sys.argv[2] == "no madvise that knows it":
+    _memory._madvise = lambda: lambda *_: -1
+good = torch.from_numpy(numpy.load(sys.argv[1]))
+mapped = torch.from_numpy(numpy.load(sys.argv[1], mmap_mode="r"))
+sparsifier = DataNormSparsifier([("good", good), ("mapped", mapped)])
+sparsifier.step()
+mask = torch.zeros(64, 64, dtype=torch.int8)
+refused = 0
+for call in (
+    lambda: torchwinnow.prune_(mapped),
+    lambda: torchwinnow.prune_(torch.nn.Parameter(mapped)[3:].detach()),
+    lambda: torchwinnow.apply_mask_(mapped, mask),
+    lambda: torchwinnow.prune_(mapped.numpy()),
+    lambda: torchwinnow.apply_mask_(mapped.numpy()[::-1], mask.numpy()),
+    sparsifier.squash_mask,
+):
+    try:
+        call()
+    except ValueError as error:
+        assert "read-only" in str(error), error
+        refused += 1
+assert good.eq(1).all() and mapped.eq(1).all()
+torchwinnow.prune_(good)
+torchwinnow.prune_(torch.from_numpy(numpy.load(sys.argv[1], mmap_mode="c")))
+print(refused)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells")
+@pytest.mark.parametrize("system", ["madvise", "no madvise", "no madvise that knows it"])
+def test_a_write_to_a_file_that_is_mapped_for_reading_does_not_end_the_process(tmp_path, system):
+    numpy.save(tmp_path / "a.npy", numpy.ones((64, 64), "float32"))
+    command = [sys.executable, "-c", WRITES, str(tmp_path / "a.npy"), system]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
+    assert numpy.load(tmp_path / "a.npy").all()
+
+
+def test_memory_of_torchs_own_is_not_asked_about(monkeypatch):
+    monkeypatch.setattr(_memory, "_is_writable", None)
+    torchwinnow.prune_(nn.Parameter(torch.ones(8, 8)))
+    torchwinnow.prune_(numpy.ones((8, 8), "float32")[::-1])
+    squashed(torch.ones(8, 8)[2:])
+
+
+def test_ranges_of_arrays_are_those_of_their_values(tmp_path):
+    numpy.ones(24, "float32").tofile(tmp_path / "a")
+    array = numpy.memmap(tmp_path / "a", "float32", "c", shape=(4, 6))
+    begin = array.ctypes.data
+    assert _memory.array_range(array) == (begin, begin + 96)
+    assert _memory.array_range(array[::-1, 1:3]) == (begin + 4, begin + 84)
+    assert _memory.array_range(array[:0]) is None
+    tensor = torch.from_numpy(array)
+    assert _memory.tensor_range(tensor[1:, ::2]) == (begin + 24, begin + 92)
+    assert _memory.tensor_range(tensor[:0]) is None
+    assert _memory.tensor_range(torch.ones(3).to_sparse()) is None

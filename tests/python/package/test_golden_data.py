@@ -14,7 +14,7 @@ from torchwinnow.data_sparsifier.quantization_utils import (
     post_training_sparse_quantize,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:sparsity_level = ")
+pytestmark = pytest.mark.filterwarnings("ignore:sparsity_level = ", "ignore:all values are equal in")
 LEVEL = "sparsity_level"
 
 

@@ -260,6 +260,21 @@ def test_parameters_are_pruned_and_autograd_notices():
     assert torch.equal(parameter.grad, torch.ones(4, 4))
 
 
+@pytest.mark.parametrize("computed", [lambda x: x * 1, lambda x: x[1:], lambda x: x.view(16)])
+def test_what_is_computed_under_gradients_is_not_written(computed):
+    leaf = torch.nn.Parameter(torch.ones(4, 4))
+    data = computed(leaf)
+    for call in (torchwinnow.prune_, lambda each: torchwinnow.apply_mask_(each, torch.zeros_like(each))):
+        with pytest.raises(ValueError, match="pass a leaf, or .detach()"):
+            call(data)
+        assert leaf.all() and data.all()
+    torchwinnow.prune_(computed(leaf).detach())
+    assert torchwinnow.compute_mask(data).shape == data.shape
+    with torch.no_grad():
+        torchwinnow.prune_(data)
+    assert not data.all()
+
+
 def test_inference_tensors():
     with torch.inference_mode():
         data = torch.randn(4, 4)
