@@ -223,15 +223,20 @@ c10::ArrayRef<c10::IValue> items_of_part(const NamedValues& values, const char* 
   return value.toListRef();
 }
 
-/// Whether nothing else is a view of the tensor's storage and it has no more than the tensor.
-bool has_storage_of_its_own(const at::Tensor& tensor) {
-  return tensor.is_contiguous() && tensor.storage().nbytes() == tensor.nbytes() &&
-         tensor.storage().use_count() == 1;
+/// The storages that states have been given.
+using TakenStorages = std::unordered_set<const c10::StorageImpl*>;
+
+/// Whether the tensor may be a state as it is: it is all of its storage, and no other state has
+/// that.
+bool take_storage(const at::Tensor& tensor, TakenStorages& taken) {
+  const bool is_whole = tensor.is_contiguous() && tensor.storage().nbytes() == tensor.nbytes();
+  return is_whole && taken.insert(tensor.storage().unsafeGetStorageImpl()).second;
 }
 
 /// A state whose tensors have the parameter's shape and dtype, are where it is, and share no
 /// memory.
-NamedValues fitting_state(const NamedValues& saved, const at::Tensor& parameter, size_t index) {
+NamedValues fitting_state(const NamedValues& saved, const at::Tensor& parameter, size_t index,
+                          TakenStorages& taken) {
   NamedValues state;
   for (const auto& entry : saved) {
     if (!entry.value.isTensor()) {
@@ -248,7 +253,7 @@ NamedValues fitting_state(const NamedValues& saved, const at::Tensor& parameter,
                 parameter.toString(), " of shape ", parameter.sizes());
     const at::Tensor there = tensor.to(parameter.device());
     const bool own =
-        there.layout() != at::kStrided || !there.is_same(tensor) || has_storage_of_its_own(there);
+        there.layout() != at::kStrided || !there.is_same(tensor) || take_storage(there, taken);
     state.set(entry.name, own ? there : there.clone(at::MemoryFormat::Contiguous));
   }
   return state;
@@ -305,12 +310,13 @@ std::shared_ptr<NewOptimizerParts> checked_parts(const optim::Optimizer& optimiz
         options, "options of group " + std::to_string(parts->options.size()), kind.make_options));
   }
   const std::vector<GroupedParameter> parameters = distinct_in_groups(optimizer);
+  TakenStorages taken;
   const auto states = items_of_part(values, "state", parameters.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (states[i].isNone()) continue;
     const auto& [parameter, group] = parameters[i];
     const auto make = [&](const NamedValues& state) {
-      return kind.make_state(fitting_state(state, parameter, i));
+      return kind.make_state(fitting_state(state, parameter, i, taken));
     };
     auto state = made_of<std::unique_ptr<optim::OptimizerParamState>>(
         states[i], "state of parameter " + std::to_string(i), make);

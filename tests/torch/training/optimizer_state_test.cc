@@ -1,5 +1,7 @@
 // What checkpoints hold of optimizers: every class and option, tied weights, what does not fit,
 // memory.
+#include "torch/training/optimizer_state.h"
+
 #include <gmock/gmock.h>
 #include <torch/torch.h>
 
@@ -221,19 +223,25 @@ TEST(OptimizerState, IsRefusedByPartsThatDoNotFit) {
                 change_state(values, "exp_avg", torch::ones({4, 4}).to_sparse());
               }),
               HasSubstr("exp_avg of parameter 0"));
-  EXPECT_THAT(refused([](NamedValues& values) {
-                c10::IValue list = c10::impl::GenericList(c10::AnyType::get());
-                for (int depth = 0; depth < 60; ++depth) {
-                  c10::impl::GenericList next(c10::AnyType::get());
-                  next.push_back(list);
-                  next.push_back(list);
-                  list = next;
-                }
-                values.set("parameters", list);
-              }),
-              HasSubstr("had parameters of shapes"));
   EXPECT_THAT(refused([&](NamedValues& values) { change_state(values, "step", "many"); }),
               HasSubstr("state of parameter 0: 'step' must be an integer"));
+}
+
+// A file of a kilobyte can share lists so that their text is without end.
+TEST(OptimizerState, IsRefusedByShapesWithoutEnd) {
+  const torch::nn::Sequential model = model_of(/*tied=*/false);
+  optim::SGD optimizer(model->parameters(), 0.1);
+  c10::IValue list = c10::impl::GenericList(c10::AnyType::get());
+  for (int depth = 0; depth < 60; ++depth) {
+    c10::impl::GenericList next(c10::AnyType::get());
+    next.push_back(list);
+    next.push_back(list);
+    list = next;
+  }
+  NamedValues values = optimizer_values(optimizer);
+  values.set("parameters", list);
+  EXPECT_THAT(message_of<c10::Error>([&] { optimizer_restorer(optimizer, values); }),
+              HasSubstr("had parameters of shapes"));
 }
 
 // Two states in one storage would be written over each other.
@@ -265,16 +273,17 @@ TEST(OptimizerState, GivesStatesOfAFileMemoryOfTheirOwn) {
 }
 
 TEST(OptimizerState, GoesToWhereTheParametersAre) {
-  const TempDir dir;
-  const std::string path = dir.path("run.pt");
   const MakeOptimizer make = all_makers()[3];
-  OptimizerRun run(make, /*tied=*/false), elsewhere(make, /*tied=*/false);
+  OptimizerRun run(make, /*tied=*/false);
   run.fit("", 3);
-  run.trainer.save_checkpoint(path);
-  elsewhere.model->to(torch::kMeta);  // the only other device that every machine has
-  elsewhere.trainer = Trainer({.max_epochs = 0});
-  elsewhere.fit(path);
-  for (const auto& [parameter, state] : elsewhere.optimizer->state()) {
+  std::vector<at::Tensor> elsewhere;  // on the only other device that every machine has
+  for (const at::Tensor& parameter : run.model->parameters()) {
+    elsewhere.push_back(torch::empty(parameter.sizes(), torch::kMeta).set_requires_grad(true));
+  }
+  const auto optimizer = make(elsewhere);
+  optimizer_restorer(*optimizer, optimizer_values(*run.optimizer))();
+  ASSERT_EQ(optimizer->state().size(), 4u);
+  for (const auto& [parameter, state] : optimizer->state()) {
     EXPECT_TRUE(dynamic_cast<const optim::AdamParamState&>(*state).exp_avg().is_meta());
   }
 }

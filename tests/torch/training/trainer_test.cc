@@ -289,10 +289,10 @@ TEST(Trainer, WarnsOfARunThatEndsBeforeItsSchedule) {
   };
   EXPECT_THAT(
       warnings_of(2, StepInterval::kEpoch),
-      ::testing::AllOf(HasSubstr("makes 2 steps of the schedule"), HasSubstr("on to step 2")));
+      ::testing::AllOf(HasSubstr("makes 2 more steps of the schedule"), HasSubstr("on to step 2")));
   EXPECT_THAT(warnings_of(3, StepInterval::kEpoch), ::testing::Not(HasSubstr("of the schedule")));
   // 4 batches an epoch, a step every 3.
-  EXPECT_THAT(warnings_of(2, StepInterval::kStep), HasSubstr("makes 2 steps of the schedule"));
+  EXPECT_THAT(warnings_of(2, StepInterval::kStep), HasSubstr("makes 2 more steps of the schedule"));
   EXPECT_THAT(warnings_of(3, StepInterval::kStep), ::testing::Not(HasSubstr("of the schedule")));
 }
 
