@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ._held_masks import MOMENTUM_KEYS, HeldMasks
 from ._step_hooks import StepHooks
+from ._warn import warn
 from .data_sparsifier import BaseDataSparsifier
 from .data_sparsifier import _container as containers
 
@@ -99,6 +100,12 @@ class MaskHold:
             raise ValueError(
                 f"the optimizers train none of the sparsifier's data {list(weights)[:5]}: hold the "
                 "masks where the model's parameters are, and after the optimizer got them"
+            )
+        others = [name for name, weight in weights.items() if id(weight) not in trained]
+        if others:
+            warn(
+                f"the optimizers train none of {others[:5]}{'' if len(others) <= 5 else ', ...'}: their "
+                "zeros are held where you call apply(); pass all optimizers"
             )
         self._hooks = StepHooks(self._masks.apply_after_step)
         self._hooks.attach(optimizers)

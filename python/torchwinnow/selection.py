@@ -12,6 +12,7 @@ held masks have no such guard, and so it is left alone here.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
@@ -76,8 +77,9 @@ def left_alone(model_or_tensors: Tensors) -> dict[str, str]:
 def default_filter(model: Tensors) -> Callable[[str, Tensor], bool]:
     """A filter that takes what the default selection prunes, for `filter` of the Lightning callbacks.
 
-    It is made of the model as it is now, and judges a tensor by its name. A name that the model did not
-    have, or had without a shape, is judged by dtype, shape and name alone.
+    It is made of the model as it is now, and judges a tensor by its name or, where it asks for one by the
+    name that a part of the model has for it, by itself. A tensor that the model did not have, or had
+    without a shape, is judged by dtype, shape and name alone.
 
     Args:
         model: as the argument of `left_alone`.
@@ -90,9 +92,14 @@ def default_filter(model: Tensors) -> Callable[[str, Tensor], bool]:
     refused = _refused({**judged, **beside})
 
     parallel = set() if isinstance(model, Mapping) else parallel_paths(model)
+    # A part of the model, whose names are shorter, may be what is asked for.
+    names = {id(tensor): (weakref.ref(tensor), name) for name, tensor in {**beside, **judged}.items()}
 
     def takes(name: str, tensor: Tensor) -> bool:
         name = name if name in known else unwrapped(name, parallel)
+        if name not in known:
+            of_model, own = names.get(id(tensor), (None, name))
+            name = own if of_model is not None and of_model() is tensor else name
         if name in known:
             return name not in refused
         return _reasons([(name, tensor)]) == [None]

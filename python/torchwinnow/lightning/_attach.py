@@ -87,6 +87,18 @@ def _warn_of_selection(model: nn.Module, taken: Sequence[str], is_filtered: bool
     warn(f"{head} {'; '.join(parts)}. filter=\"default\" leaves them alone")
 
 
+def _warn_of_frozen(choice: _Choice) -> None:
+    """One warning that names parameters that nothing trains, beside others that are trained."""
+    frozen = [f"'{named.names[0]}'" for named in choice.found.values()
+              if not named.parameter.requires_grad]
+    if frozen and len(frozen) < len(choice.found):
+        warn(
+            f"{few(frozen, 3)} do not require grad and get masks of their own all the same; where they "
+            "are a teacher, a target or an average, leave them out by a filter or say by `model` what "
+            "is to be sparse"
+        )
+
+
 def _takes_name(filter: Filter, fqn: str, parameter: nn.Parameter) -> bool:
     if not is_lazy(parameter):
         return bool(filter(fqn, parameter))
@@ -168,13 +180,16 @@ def _configs(
         for name, named in choice.found.items()
         for fqn in (named.path, *named.names)
     }
+    known.update(
+        {fqn: name for name, named in choice.found.items() for fqn in (named.path, *named.names)}
+    )
     known.update({name: name for name in choice.found})
     given: dict[str, str] = {}
     for name in config:
         if name not in known:
             raise ValueError(
-                f"config: no parameter that is attached is called '{name}'; names have '_' where "
-                "the model's have '.'"
+                f"config: no parameter that is attached is called '{name}'; there are "
+                f"{few([named.names[0] for named in choice.found.values()], 20)}"
             )
         other = given.setdefault(known[name], name)
         if other != name:
@@ -238,6 +253,8 @@ def attach(
             f"parameters that cannot be sparsified are left out: {few(reasons)}; only dense ones "
             "whose class is torch.nn.Parameter can"
         )
+    if not again:
+        _warn_of_frozen(choice)
     if not again and filter != "default":
         taken = [named.names[0] for named in choice.found.values()]
         _warn_of_selection(model, taken, is_filtered=filter is not None)

@@ -14,14 +14,26 @@ from typing import Any
 
 from torch import Tensor
 
+_PLAIN = (str, int, float, bool, tuple, type(None))
+
 
 def _code_of(function: Any) -> list[Any]:
-    """What tells one lambda from another: the names and constants in it."""
+    """What tells one lambda from another: names and constants in it, and plain values that it holds."""
     code = getattr(function, "__code__", None)
     if code is None:
         return []
     constants = [each for each in code.co_consts if isinstance(each, (str, int, float, tuple))]
-    return [list(code.co_names), repr(constants)]
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    held = [each for each in (*cells, *(function.__defaults__ or ())) if isinstance(each, _PLAIN)]
+    return [list(code.co_names), repr(constants), repr(held)]
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents
+    except ValueError:  # its variable has no value yet
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:

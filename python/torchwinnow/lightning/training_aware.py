@@ -299,14 +299,15 @@ class TrainingAwareDataSparsity(Callback):
     # ---- for users
 
     def get_mask(self, fqn: str) -> Tensor:
-        """The live mask of a parameter, by its name in the model; 1 = kept.
+        """The live mask of a parameter, by its name in the model or that of its data; 1 = kept.
 
         RuntimeError before on_train_start, ValueError for a parameter that is not attached.
         """
         self._require_started("get_mask")
-        if fqn not in self._name_of:
+        name = self._name_of.get(fqn, fqn)
+        if name not in self._name_of.values():
             raise ValueError(f"'{fqn}' is not sparsified; attached are {few([*self._weights], 20)}")
-        return self.data_sparsifier.get_mask(self._name_of[fqn])
+        return self.data_sparsifier.get_mask(name)
 
     def mask_copy_(self, copy: nn.Module | Mapping[str, Tensor]) -> None:
         """Sets what the masks drop to +0 in a copy of the model: an average of your own.

@@ -241,3 +241,10 @@ def test_pruning_keeps_the_order_of_parameters_which_averages_and_states_pair_by
     for name in names:
         one, other = (each.state[owner.get_parameter(name)]["exp_avg"] for each, owner in ((optimizer, model), (again, new)))
         assert torch.equal(one, other)
+
+
+def test_data_that_no_optimizer_trains_are_named():
+    _, optimizer, sparsifier = make()
+    sparsifier.add_data("other", torch.randn(4, 4))
+    with pytest.warns(UserWarning, match=r"train none of \['other'\]"):
+        hold_masks(sparsifier, optimizer).remove()

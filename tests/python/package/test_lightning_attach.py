@@ -1,5 +1,7 @@
 """Which parameters of a model the callbacks take, and what they say of the others."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -53,6 +55,33 @@ def test_a_lazy_parameter_asks_for_a_batch():
     assert attached(module, filter=lambda name, _: name == "table.weight") == ["table_weight"]
     module.model.hidden(torch.ones(1, 4))
     assert "hidden_weight" in attached(module)
+
+
+def test_parameters_that_nothing_trains_are_named():
+    module = nn.Module()
+    module.net = nn.Linear(4, 4, bias=False)
+    module.teacher = nn.Linear(4, 4, bias=False).requires_grad_(False)
+    with pytest.warns(UserWarning, match="'teacher.weight' do not require grad .* say by `model`"):
+        attached(module, filter="default")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert attached(module, filter=lambda name, _: name == "net.weight") == ["net_weight"]
+        assert attached(module.net, filter="default") == ["weight"]
+        module.net.requires_grad_(False)
+        attached(module, filter="default")  # nothing trains: not while training, then
+
+
+def test_configurations_and_masks_go_by_either_kind_of_name():
+    module = nn.Module()
+    module.net = nn.Linear(4, 4, bias=False)
+    for name in ("net.weight", "net_weight"):
+        callback = callbacks.TrainingAwareDataSparsity(
+            DataNormSparsifier, {}, CubicDataScheduler, apply_to_model=True, filter="default",
+            config={name: {"sparsity_level": 0.25}})
+        callback.on_train_start(None, module)
+        assert callback.data_sparsifier.data_groups["net_weight"]["sparse_block_shape"] == (1, 4)
+        assert callback.data_scheduler.base_param == {"net_weight": 0.25}
+        assert callback.get_mask(name) is callback.data_sparsifier.get_mask("net_weight")
 
 
 class Packed(nn.Parameter):

@@ -258,6 +258,14 @@ def test_callbacks_of_equal_settings_are_told_apart_by_filter_or_name(pl, tmp_pa
     one, other = levels(0.5, 0.5)
     assert one.state_key != other.state_key
     assert one.state_key == levels(0.5)[0].state_key
+    by_closure = [[callbacks.TrainingAwareDataSparsity(
+        DataNormSparsifier, {}, CubicDataScheduler,
+        filter=(lambda kept: lambda name, _: name == kept)(kept)).state_key for kept in ("a", "b")] for _ in "ab"]
+    assert by_closure[0] == by_closure[1] and len(set(by_closure[0])) == 2
+    by_default = {callbacks.TrainingAwareDataSparsity(
+        DataNormSparsifier, {}, CubicDataScheduler,
+        filter=lambda name, _, kept=kept: name == kept).state_key for kept in ("a", "b")}
+    assert len(by_default) == 2
     same = [held(), held()]
     with pytest.raises(RuntimeError, match="more than one stateful callback"):
         pl.Trainer(callbacks=same, accelerator="cpu", logger=False)

@@ -121,6 +121,16 @@ def test_the_filter_judges_new_names_alone():
     assert not takes("0.attn_mask", torch.ones(4, 4))
 
 
+def test_the_filter_knows_a_tensor_by_the_name_that_a_part_has_for_it():
+    whole = nn.Module()
+    whole.net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
+    takes = default_filter(whole)
+    names = dict(whole.net.named_parameters())
+    assert [name for name, tensor in names.items() if takes(name, tensor)] == []
+    other = nn.Linear(4, 4).weight  # no tensor of that model
+    assert takes("0.other", other)
+
+
 def test_lazy_parameters_are_not_judged():
     model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 4))
     assert left_alone(model) == {"1.bias": VECTOR}
