@@ -19,14 +19,8 @@ _MODEL_KEYS = ("state_dict", "current_model_state")
 class Averages:
     """The averages of one model's weights, for as long as it trains."""
 
-    def __init__(
-        self,
-        pl_module: nn.Module,
-        model: nn.Module,
-        weights: Mapping[str, Tensor],
-        paths: Mapping[str, str],
-    ) -> None:
-        self._copies = Copies(pl_module, model, weights, paths)
+    def __init__(self, copies: Copies) -> None:
+        self._copies = copies
         self._warned: set[str] = set()
 
     def mask(

@@ -26,7 +26,7 @@ from ._attach import (
 )
 from ._averages import Averages
 from ._callback import Callback
-from ._copies import tensors_of
+from ._copies import Copies, tensors_of
 from ._dense_ends import BestCheckpoints, warn_of_early_end
 from ._options import check_options
 from ._run_length import steps_left, warn_of_short_run, warn_of_zeros
@@ -63,8 +63,8 @@ class TrainingAwareDataSparsity(Callback):
 
     Checkpoints: Lightning saves and loads this callback's state; other settings than those it was saved
     with are a RuntimeError. With apply_to_model the rest of a run that is resumed is bit-identical to
-    one that was not stopped, as far as the model's own training is. A trainer may have several of these callbacks; `name` tells them apart where their
-    settings do not.
+    one that was not stopped, as far as the model's own training is. A trainer may have several of these
+    callbacks; `name` tells them apart where their settings do not.
 
     A second fit goes on with masks and schedule, in another trainer too, where the model is the one
     that was trained. With another model, or where its weights do not have the masks' zeros any more,
@@ -183,7 +183,7 @@ class TrainingAwareDataSparsity(Callback):
         self._name_of = {fqn: name for name, each in attached.items() for fqn in each.names}
         self._paths = paths
         self._held = HeldMasks(sparsifier, names, weights, self._momentum_keys)
-        self._averages = Averages(pl_module, model, weights, paths)
+        self._averages = Averages(Copies(pl_module, model, weights, paths))
         self._hooks = StepHooks(self._after_step)
         self._attach_hooks(trainer)
         self._look_around(trainer)
