@@ -7,8 +7,9 @@
 
 #include "core_bindings.h"
 #include "python_status.h"
-#include "strided_tensor.h"
 #include "tbb_parallel_for.h"
+#include "winnow/core/mask.h"
+#include "winnow/core/values.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -20,36 +21,40 @@ using Values = nb::ndarray<nb::ro, nb::device::cpu>;
 using WritableValues = nb::ndarray<nb::device::cpu>;
 using Mask = nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu>;
 
-/// The shape and strides that a StridedTensor points at.
-struct Layout {
+/// An array's shape and strides, in the types of a layout.
+class ArrayLayout {
+ public:
   template <typename Array>
-  explicit Layout(const Array& array) {
+  explicit ArrayLayout(const Array& array) {
     for (size_t d = 0; d < array.ndim(); ++d) {
-      sizes.push_back(static_cast<int64_t>(array.shape(d)));
-      strides.push_back(array.stride(d));
+      sizes_.push_back(static_cast<int64_t>(array.shape(d)));
+      strides_.push_back(array.stride(d));
     }
   }
 
-  std::vector<int64_t> sizes, strides;
+  operator StridedLayout() const { return {sizes_, strides_}; }
+
+ private:
+  std::vector<int64_t> sizes_, strides_;
 };
 
-/// `dtype` is the name that the values have in safetensors: arrays come as unsigned integers of the
-/// same size, since bfloat16 has no name in NumPy's protocols.
-StridedTensor tensor_of(const void* data, const Layout& layout, const std::string& dtype) {
-  const std::optional<DType> type = dtype_from_name(dtype);
-  if (!type || !is_prunable(*type)) throw nb::value_error("dtype: expected F32, F64, F16 or BF16");
-  return {const_cast<void*>(data), *type, layout.sizes, layout.strides};
+/// The type of that name in safetensors: arrays come as unsigned integers of the same size, since
+/// bfloat16 has no name in NumPy's protocols.
+DType dtype_of(const std::string& name) {
+  const std::optional<DType> dtype = dtype_from_name(name);
+  if (!dtype) throw nb::value_error("dtype: expected F32, F64, F16 or BF16");
+  raise_if_error(check_prunable(*dtype, "tensor"));
+  return *dtype;
 }
 
 std::span<uint8_t> bytes_of(const Mask& mask) { return {mask.data(), mask.size()}; }
 
-/// Writes the mask of `values`; both are arrays of the same shape that share no memory.
+/// Writes the mask of `values`; the arrays share no memory.
 void write_array_mask(const Values& values, const std::string& dtype, const Mask& mask,
                       double level, std::pair<uint64_t, uint64_t> block,
                       std::optional<uint64_t> zeros, const std::string& norm, size_t threads) {
-  const Layout layout(values);
-  const StridedTensor tensor = tensor_of(values.data(), layout, dtype);
-  if (values.size() != mask.size()) throw nb::value_error("mask: expected the shape of the values");
+  const ArrayLayout layout(values);
+  const StridedView view{values.data(), dtype_of(dtype), layout};
   const DataNormConfig config{.sparsity_level = level,
                               .sparse_block_shape = {block.first, block.second},
                               .zeros_per_block = zeros,
@@ -58,20 +63,20 @@ void write_array_mask(const Values& values, const std::string& dtype, const Mask
   {
     const nb::gil_scoped_release no_gil;
     cli::TbbParallelFor parallel(threads);
-    status = write_mask(tensor, config, bytes_of(mask), parallel);
+    status = compute_mask(view, config, bytes_of(mask), parallel).status();
   }
   raise_if_error(status);
 }
 
 void drop_array_values(const WritableValues& values, const std::string& dtype, const Mask& mask) {
-  const Layout layout(values);
-  const StridedTensor tensor = tensor_of(values.data(), layout, dtype);
-  if (values.size() != mask.size()) throw nb::value_error("mask: expected the shape of the values");
-  if (is_expanded(tensor)) {
+  const ArrayLayout layout(values);
+  const DType type = dtype_of(dtype);
+  raise_if_error(check_mask_size(mask.size(), values.size()));
+  if (!StridedLayout(layout).has_distinct_places()) {
     throw nb::value_error("expected each value in a place of its own, found a broadcast array");
   }
   const nb::gil_scoped_release no_gil;
-  drop_values(tensor, bytes_of(mask));
+  apply_mask(values.data(), type, layout, bytes_of(mask));
 }
 
 }  // namespace

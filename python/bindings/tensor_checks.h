@@ -4,14 +4,14 @@
 
 #include <torch/csrc/stable/tensor.h>
 
-#include <ostream>
 #include <span>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
-#include "strided_tensor.h"
 #include "winnow/base/status.h"
+#include "winnow/core/strided_view.h"
 
 namespace winnow::python {
 
@@ -28,33 +28,20 @@ void check(bool holds, const Parts&... parts) {
 /// std::invalid_argument otherwise.
 void check_ok(const Status& status);
 
-/// A tensor's name in messages; of a list, its number too.
-struct TensorName {
-  TensorName(const char* name) : name(name) {}  // NOLINT: implicit, so that text is a name
-  TensorName(const char* name, size_t index) : name(name), index(static_cast<int64_t>(index)) {}
+/// How tensors see their values: element sizes and strides, which refer to the tensor.
+StridedLayout layout_of(const torch::stable::Tensor& tensor);
 
-  const char* name;
-  int64_t index = -1;  ///< not negative: of a list
-};
+/// The values of a tensor, which has to outlive the result. Throws unless it is strided, on the CPU
+/// and F32, F64, F16 or BF16. `name` stands in messages.
+StridedView values_of(const torch::stable::Tensor& tensor, const std::string& name);
 
-std::ostream& operator<<(std::ostream& stream, const TensorName& name);
+/// The tensors and their masks as the core takes them; they have to outlive the result. Throws
+/// unless each mask is a strided int8 tensor on the CPU. All else is the core's to check. The
+/// names in messages are the core's: "data" and "mask", or "data[i]" and "masks[i]".
+std::vector<StridedTarget> targets_of(std::span<const torch::stable::Tensor> data,
+                                      std::span<const torch::stable::Tensor> masks);
 
-/// The values of a tensor, which has to outlive the result. Throws unless it is strided and F32,
-/// F64, F16 or BF16.
-StridedTensor values_of(const torch::stable::Tensor& tensor, const TensorName& name);
-
-/// The bytes of a mask. Precondition: check_mask accepted it.
-std::span<uint8_t> mask_bytes(const torch::stable::Tensor& mask);
-
-/// Throws unless the mask is a contiguous int8 tensor on the CPU of the data's shape.
-void check_mask(const torch::stable::Tensor& mask, const torch::stable::Tensor& data,
-                const TensorName& name);
-
-/// Throws where two elements of the tensor share their place.
-void check_writable(const StridedTensor& values, const torch::stable::Tensor& data);
-
-/// Throws where a mask shares memory with another mask or with any of the data.
-void check_apart(std::span<const torch::stable::Tensor> masks,
-                 std::span<const torch::stable::Tensor> data);
+/// Throws if two elements of the tensor share their place.
+void check_writable(const torch::stable::Tensor& data);
 
 }  // namespace winnow::python

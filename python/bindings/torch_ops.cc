@@ -10,11 +10,17 @@
 
 #include "tensor_checks.h"
 #include "torch_parallel_for.h"
+#include "winnow/core/mask.h"
+#include "winnow/core/values.h"
 
 namespace winnow::python {
 namespace {
 
 using torch::stable::Tensor;
+
+std::span<uint8_t> bytes_of(const Tensor& mask) {
+  return {static_cast<uint8_t*>(mask.mutable_data_ptr()), static_cast<size_t>(mask.numel())};
+}
 
 DataNormConfig config_of(double level, std::span<const int64_t> block, std::optional<int64_t> zeros,
                          const std::string& norm) {
@@ -35,11 +41,11 @@ DataNormConfig config_of(double level, std::span<const int64_t> block, std::opti
 
 Tensor compute_mask(Tensor data, double level, std::vector<int64_t> block,
                     std::optional<int64_t> zeros, std::string norm) {
-  const StridedTensor values = values_of(data, "data");
+  const StridedView values = values_of(data, "data");
   const DataNormConfig config = config_of(level, block, zeros, norm);
   Tensor mask = torch::stable::new_empty(data, data.sizes(), torch::headeronly::ScalarType::Char);
   TorchParallelFor threads;
-  check_ok(write_mask(values, config, mask_bytes(mask), threads));
+  check_ok(winnow::compute_mask(values, config, bytes_of(mask), threads).status());
   return mask;
 }
 
@@ -51,40 +57,35 @@ void compute_masks_(std::vector<Tensor> masks, std::vector<Tensor> data, std::ve
         "expected as many data, levels, pairs of block sides and zeros as there are masks, found ",
         data.size(), ", ", levels.size(), ", ", blocks.size() / 2.0, " and ", zeros.size(), " for ",
         count);
-  std::vector<StridedTensor> values;
   std::vector<DataNormConfig> configs;
   for (size_t i = 0; i < count; ++i) {
     std::optional<int64_t> some;
     if (zeros[i] != -1) some = zeros[i];
     configs.push_back(config_of(levels[i], std::span(blocks).subspan(2 * i, 2), some, norm));
-    values.push_back(values_of(data[i], {"data", i}));
-    check_mask(masks[i], data[i], {"masks", i});
   }
-  check_apart(masks, data);
+  const std::vector<StridedTarget> targets = targets_of(data, masks);
   TorchParallelFor threads;
-  for (size_t i = 0; i < count; ++i) {
-    check_ok(write_mask(values[i], configs[i], mask_bytes(masks[i]), threads));
-  }
+  check_ok(compute_masks(targets, configs, threads));
 }
 
 void prune_(Tensor data, double level, std::vector<int64_t> block, std::optional<int64_t> zeros,
             std::string norm) {
-  const StridedTensor values = values_of(data, "data");
-  check_writable(values, data);
+  const StridedView values = values_of(data, "data");
+  check_writable(data);
   const DataNormConfig config = config_of(level, block, zeros, norm);
   const auto count = static_cast<size_t>(data.numel());
   const std::unique_ptr<uint8_t[]> mask(new uint8_t[count]);
   TorchParallelFor threads;
-  check_ok(write_mask(values, config, {mask.get(), count}, threads));
-  drop_values(values, {mask.get(), count});
+  check_ok(winnow::compute_mask(values, config, {mask.get(), count}, threads).status());
+  apply_mask(data.mutable_data_ptr(), values.dtype, values.layout, {mask.get(), count});
 }
 
 void apply_mask_(Tensor data, Tensor mask) {
-  const StridedTensor values = values_of(data, "data");
-  check_writable(values, data);
-  check_mask(mask, data, "mask");
-  check_apart({&mask, 1}, {&data, 1});
-  drop_values(values, mask_bytes(mask));
+  const std::vector<StridedTarget> targets = targets_of({&data, 1}, {&mask, 1});
+  check_writable(data);
+  check_ok(check_targets(targets));
+  apply_mask(data.mutable_data_ptr(), targets[0].values.dtype, targets[0].values.layout,
+             bytes_of(mask));
 }
 
 }  // namespace

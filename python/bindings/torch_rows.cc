@@ -18,7 +18,7 @@ using torch::stable::Tensor;
 /// The values of a weight, whose rows are copied together unless each is contiguous.
 struct Weight {
   explicit Weight(const Tensor& tensor) : rows(tensor) {
-    const StridedTensor values = values_of(tensor, "weight");
+    const StridedView values = values_of(tensor, "weight");
     check(values.dtype == DType::kF32, "weight: expected dtype float32");
     check(tensor.dim() == 2, "weight: expected 2 dimensions, found ", tensor.dim());
     const bool in_place =

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/float_format.h"
+
 namespace winnow {
 namespace {
 
@@ -34,16 +36,10 @@ ValueScan scan(const void* values, uint64_t count) noexcept {
 }  // namespace
 
 ValueScan scan_values(const void* values, DType dtype, uint64_t count) noexcept {
-  switch (dtype) {
-    case DType::kF16:
-      return scan<uint16_t, 0x7C00>(values, count);
-    case DType::kBF16:
-      return scan<uint16_t, 0x7F80>(values, count);
-    case DType::kF64:
-      return scan<uint64_t, 0x7FF0000000000000>(values, count);
-    default:
-      return scan<uint32_t, 0x7F800000>(values, count);
-  }
+  return with_format(dtype, [&](auto format) {
+    using Format = decltype(format);
+    return scan<typename Format::Bits, Format::kInfinity>(values, count);
+  });
 }
 
 }  // namespace winnow

@@ -1,9 +1,9 @@
 #include "core/block_matrix.h"
 
 #include <bit>
-#include <cstring>
 
-#include "base/half.h"
+#include "base/float_format.h"
+#include "kernels/scalar_key.h"
 #include "winnow/base/checked.h"
 
 namespace winnow::core {
@@ -13,21 +13,6 @@ namespace {
 int64_t widen_key(int32_t key) noexcept {
   const double score = std::bit_cast<float>(key);
   return std::min(std::bit_cast<int64_t>(score), kernels::kNanKey<int64_t>);
-}
-
-template <typename T>
-T read(const MatrixView& values, size_t index) noexcept {
-  T value;
-  std::memcpy(&value, static_cast<const char*>(values.data) + index * sizeof(T), sizeof(T));
-  return value;
-}
-
-template <typename Score>
-int64_t scalar_key(Score magnitude, Norm norm) noexcept {
-  using Key = std::conditional_t<sizeof(Score) == 4, int32_t, int64_t>;
-  const Score score = norm == Norm::kL1 ? magnitude : magnitude * magnitude;
-  const Key bits = std::bit_cast<Key>(score) & std::numeric_limits<Key>::max();
-  return std::min(bits, kernels::kNanKey<Key>);
 }
 
 size_t itemsize(DType dtype) noexcept { return dtype_bits(dtype) / 8; }
@@ -137,16 +122,10 @@ void BlockMatrix::drop_in_blocks(const Run& run, const uint64_t* keep, uint8_t* 
 
 int64_t BlockMatrix::value_key(size_t row, size_t col) const noexcept {
   const size_t index = row * values_.row_stride + col;
-  switch (values_.dtype) {
-    case DType::kF16:
-      return scalar_key(f16_magnitude(read<uint16_t>(values_, index)), norm_);
-    case DType::kBF16:
-      return scalar_key(bf16_magnitude(read<uint16_t>(values_, index)), norm_);
-    case DType::kF64:
-      return scalar_key(std::abs(read<double>(values_, index)), norm_);
-    default:
-      return scalar_key(std::abs(read<float>(values_, index)), norm_);
-  }
+  return with_format(values_.dtype, [&](auto format) -> int64_t {
+    const auto magnitude = format.magnitude(load_bits(format, values_.data, index));
+    return kernels::scalar_key_of(kernels::scalar_score_of(magnitude, static_cast<int>(norm_)));
+  });
 }
 
 }  // namespace winnow::core

@@ -90,11 +90,7 @@ class GlobalSelection::Impl {
   Result<MaskStats> write_mask(size_t index, const MatrixView& values, std::span<uint8_t> mask,
                                ParallelFor& threads) const {
     WINNOW_RETURN_IF_ERROR(check(index, values));
-    if (mask.size() != values.numel()) {
-      return Status(ErrorCode::kInvalidArgument,
-                    "mask: expected " + std::to_string(values.numel()) + " bytes, found " +
-                        std::to_string(mask.size()));
-    }
+    WINNOW_RETURN_IF_ERROR(check_mask_size(mask.size(), values.numel()));
     const core::BlockMatrix matrix(values, config_, table_);
     const MaskTarget target{values, mask};
     return std::visit(
@@ -176,10 +172,7 @@ Result<GlobalSelection> GlobalSelection::create(std::vector<MatrixInfo> matrices
                                                 const DataNormConfig& config) {
   WINNOW_RETURN_IF_ERROR(validate(config));
   for (const MatrixInfo& matrix : matrices) {
-    if (!is_prunable(matrix.dtype)) {
-      return Status(ErrorCode::kInvalidArgument, "dtype: expected F16, BF16, F32 or F64, found " +
-                                                     std::string(dtype_name(matrix.dtype)));
-    }
+    WINNOW_RETURN_IF_ERROR(check_prunable(matrix.dtype, "data"));
   }
   WINNOW_ASSIGN_OR_RETURN(const SimdLevel level, active_simd_level());
   const kernels::KernelTable& table = kernels::kernel_table(level);

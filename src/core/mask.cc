@@ -17,20 +17,13 @@ namespace {
 constexpr uint64_t kMinParallelValues = 1 << 20;
 
 Status check_target(const MaskTarget& target) {
-  if (!is_prunable(target.values.dtype)) {
-    return {ErrorCode::kInvalidArgument, "values: expected F16, BF16, F32 or F64, found " +
-                                             std::string(dtype_name(target.values.dtype))};
-  }
+  WINNOW_RETURN_IF_ERROR(check_prunable(target.values.dtype, "data"));
   if (target.values.shape.rows > 1 && target.values.row_stride < target.values.shape.cols) {
     return {ErrorCode::kInvalidArgument,
             "row_stride: expected at least the " + std::to_string(target.values.shape.cols) +
                 " columns, found " + std::to_string(target.values.row_stride)};
   }
-  if (target.mask.size() != target.values.numel()) {
-    return {ErrorCode::kInvalidArgument, "mask: expected " + std::to_string(target.values.numel()) +
-                                             " bytes, found " + std::to_string(target.mask.size())};
-  }
-  return {};
+  return check_mask_size(target.mask.size(), target.values.numel());
 }
 
 template <typename Key>

@@ -27,4 +27,17 @@ MatrixView contiguous_view(const void* data, DType dtype, MatrixShape shape) noe
   return {data, dtype, shape, shape.cols};
 }
 
+Status check_prunable(DType dtype, std::string_view what) {
+  if (is_prunable(dtype)) return {};
+  return {ErrorCode::kInvalidArgument, std::string(what) +
+                                           ": expected dtype F32, F64, F16 or BF16, found " +
+                                           std::string(dtype_name(dtype))};
+}
+
+Status check_mask_size(size_t bytes, size_t numel) {
+  if (bytes == numel) return {};
+  return {ErrorCode::kInvalidArgument,
+          "mask: expected " + std::to_string(numel) + " bytes, found " + std::to_string(bytes)};
+}
+
 }  // namespace winnow

@@ -5,58 +5,14 @@
 #include <cstring>
 #include <limits>
 
-#include "base/half.h"
+#include "base/float_format.h"
+#include "core/strided_matrix.h"
 #include "kernels/kernel_table.h"
 
 namespace winnow {
 namespace {
 
 constexpr double kSumScale = 0x1p-64;  // fewer than 2^64 finite values, scaled, sum to a finite one
-
-template <typename T>
-T read(const void* values, uint64_t index) noexcept {
-  T value;
-  std::memcpy(&value, static_cast<const char*>(values) + index * sizeof(T), sizeof(T));
-  return value;
-}
-
-double signed_half(uint16_t bits, float magnitude) noexcept {
-  return (bits & 0x8000u) != 0 ? -static_cast<double>(magnitude) : magnitude;
-}
-
-struct F16 {
-  static double at(const void* values, uint64_t i) noexcept {
-    const auto bits = read<uint16_t>(values, i);
-    return signed_half(bits, f16_magnitude(bits));
-  }
-};
-struct BF16 {
-  static double at(const void* values, uint64_t i) noexcept {
-    const auto bits = read<uint16_t>(values, i);
-    return signed_half(bits, bf16_magnitude(bits));
-  }
-};
-struct F32 {
-  static double at(const void* values, uint64_t i) noexcept { return read<float>(values, i); }
-};
-struct F64 {
-  static double at(const void* values, uint64_t i) noexcept { return read<double>(values, i); }
-};
-
-// Calls function(format) with the format of a prunable type.
-template <typename Function>
-auto with_format(DType dtype, const Function& function) noexcept {
-  switch (dtype) {
-    case DType::kF16:
-      return function(F16{});
-    case DType::kBF16:
-      return function(BF16{});
-    case DType::kF64:
-      return function(F64{});
-    default:
-      return function(F32{});
-  }
-}
 
 // Every SIMD level gives the same bytes, so a level that is not available is no reason to stop
 // here.
@@ -71,6 +27,22 @@ void apply_mask(void* values, DType dtype, std::span<const uint8_t> mask) noexce
   active_table().zero_dropped(values, dtype_bits(dtype) / 8, mask.data(), mask.size());
 }
 
+void apply_mask(void* values, DType dtype, const StridedLayout& layout,
+                std::span<const uint8_t> mask) noexcept {
+  if (layout.is_contiguous()) return apply_mask(values, dtype, mask);
+  const auto size = static_cast<int64_t>(dtype_bits(dtype) / 8);
+  const core::StridedMatrix matrix(layout);
+  const MatrixShape shape = matrix.shape();
+  const auto zero_run = [&](int64_t first, int64_t stride, size_t count, size_t row, size_t col) {
+    const uint8_t* keep = mask.data() + row * shape.cols + col;
+    char* value = static_cast<char*>(values) + first * size;
+    for (; count > 0; --count, value += stride * size) {
+      if (*keep++ == 0) std::memset(value, 0, static_cast<size_t>(size));  // all bits 0 is +0.0
+    }
+  };
+  matrix.for_each_run({0, shape.rows, 0, shape.cols}, zero_run);
+}
+
 std::optional<uint64_t> find_nan(const void* values, DType dtype, uint64_t count) noexcept {
   return with_format(dtype, [&](auto format) -> std::optional<uint64_t> {
     // Pieces are tested as a whole first: that loop has no exit and runs as vectors.
@@ -78,21 +50,14 @@ std::optional<uint64_t> find_nan(const void* values, DType dtype, uint64_t count
     for (uint64_t begin = 0; begin < count; begin += kPiece) {
       const uint64_t end = std::min(count, begin + kPiece);
       unsigned any = 0;
-      for (uint64_t i = begin; i < end; ++i) any |= std::isnan(format.at(values, i)) ? 1u : 0u;
+      for (uint64_t i = begin; i < end; ++i)
+        any |= std::isnan(load_value(format, values, i)) ? 1u : 0u;
       if (any == 0) continue;
       for (uint64_t i = begin; i < end; ++i) {
-        if (std::isnan(format.at(values, i))) return i;
+        if (std::isnan(load_value(format, values, i))) return i;
       }
     }
     return std::nullopt;
-  });
-}
-
-uint64_t count_zeros(const void* values, DType dtype, uint64_t count) noexcept {
-  return with_format(dtype, [&](auto format) {
-    uint64_t zeros = 0;
-    for (uint64_t i = 0; i < count; ++i) zeros += format.at(values, i) == 0 ? 1u : 0u;
-    return zeros;
   });
 }
 
@@ -114,7 +79,7 @@ ValueStats value_stats(const void* values, DType dtype, uint64_t count) noexcept
     ValueStats stats;
     double min = std::numeric_limits<double>::infinity(), max = -min, sum = 0, scaled_sum = 0;
     for (uint64_t i = 0; i < count; ++i) {
-      const double x = format.at(values, i);
+      const double x = load_value(format, values, i);
       stats.zeros += x == 0;
       stats.nans += std::isnan(x);
       stats.infinities += std::isinf(x);
@@ -139,7 +104,7 @@ ValueStats value_stats(const void* values, DType dtype, uint64_t count) noexcept
 }
 
 double value_at(const void* values, DType dtype, uint64_t index) noexcept {
-  return with_format(dtype, [&](auto format) { return format.at(values, index); });
+  return with_format(dtype, [&](auto format) { return load_value(format, values, index); });
 }
 
 }  // namespace winnow

@@ -54,7 +54,7 @@ struct ValueKeys {
   auto at(size_t i) const {
     typename Format::Score sum = 0;
     for (size_t c = 0; c < kCols; ++c) {
-      sum += scalar_score_of<kNorm>(Format::magnitude(load_element(values, i * kCols + c)));
+      sum += scalar_score_of(Format::magnitude(load_element(values, i * kCols + c)), kNorm);
     }
     return scalar_key_of(sum / kCols);
   }

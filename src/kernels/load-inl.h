@@ -8,9 +8,10 @@
 
 #include <cstring>
 
-#include "base/half.h"
+#include "base/float_format.h"
 #include "hwy/highway.h"
 #include "kernels/kernel_table.h"
+#include "kernels/scalar_key.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace winnow::kernels::HWY_NAMESPACE {
@@ -113,11 +114,6 @@ HWY_INLINE V score_of(V magnitude) {
   }
 }
 
-template <int kNorm, typename Score>
-Score scalar_score_of(Score magnitude) {
-  return kNorm == 0 ? magnitude : magnitude * magnitude;
-}
-
 // Scores are never negative, but a NaN may carry any sign and payload.
 template <class D, class V, class DI = hn::RebindToSigned<D>>
 HWY_INLINE hn::VFromD<DI> key_of(D, V score) {
@@ -125,13 +121,6 @@ HWY_INLINE hn::VFromD<DI> key_of(D, V score) {
   using Key = hn::TFromD<DI>;
   const auto bits = hn::And(hn::BitCast(di, score), hn::Set(di, hwy::LimitsMax<Key>()));
   return hn::Min(bits, hn::Set(di, kNanKey<Key>));
-}
-
-template <typename Score>
-auto scalar_key_of(Score score) {
-  using Key = std::conditional_t<sizeof(Score) == 4, int32_t, int64_t>;
-  const Key bits = std::bit_cast<Key>(score) & hwy::LimitsMax<Key>();
-  return bits < kNanKey<Key> ? bits : kNanKey<Key>;
 }
 
 // Sorts kCols * N values that stand row-major as kCols values of each of N blocks by their place in

@@ -27,7 +27,7 @@ void score_scalar(const BlockRun& run, size_t begin, size_t end, Key* keys) {
         const size_t at = r * run.row_stride + b * run.block_cols + c;
         for (size_t i = 0; i < blocks; ++i) {
           const auto x = load_element(first, at + i * run.block_cols);
-          sums[i] += scalar_score_of<kNorm>(Format::magnitude(x));
+          sums[i] += scalar_score_of(Format::magnitude(x), kNorm);
         }
       }
     }

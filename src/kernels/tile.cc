@@ -22,7 +22,7 @@ constexpr size_t kMaxLanes = 16;
 
 template <class Format, int kNorm>
 auto scalar_key(const typename Format::Element* row, size_t i) {
-  return scalar_key_of(scalar_score_of<kNorm>(Format::magnitude(load_element(row, i))));
+  return scalar_key_of(scalar_score_of(Format::magnitude(load_element(row, i)), kNorm));
 }
 
 // mask[i] = bit i of `bits`, in steps of kBytes from `begin` on while they fit into `count`;

@@ -7,8 +7,7 @@
 #include <algorithm>
 
 #include "torch/dtype_map.h"
-#include "torch/mask_checks.h"
-#include "torch/parametrization_access.h"
+#include "torch/mask_targets.h"
 #include "torch/version_counter.h"
 #include "winnow/core/values.h"
 #include "winnow/torch/tensor_mask.h"
@@ -18,7 +17,7 @@ namespace {
 
 void check(const at::Tensor& data, const at::Tensor& mask) {
   check_mask_data(data);
-  TORCH_CHECK_VALUE(has_a_place_for_each(data),
+  TORCH_CHECK_VALUE(layout_of(data).has_distinct_places(),
                     "data: expected each value in a place of its own, found strides ",
                     data.strides(), " for sizes ", data.sizes());
   TORCH_CHECK_VALUE(mask.defined() && mask.layout() == at::kStrided && !mask.is_quantized(),

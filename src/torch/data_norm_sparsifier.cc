@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "torch/check.h"
-#include "torch/mask_checks.h"
+#include "torch/mask_targets.h"
 #include "torch/parametrization_access.h"
 #include "winnow/torch/tensor_mask.h"
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "torch/inference_mode.h"
+#include "torch/mask_targets.h"
 #include "torch/parametrization_access.h"
 #include "winnow/torch/fake_sparsity.h"
 
@@ -44,25 +45,10 @@ const at::Tensor* only_mask(const ParametrizationList& chain) {
 
 }  // namespace
 
-bool has_a_place_for_each(const at::Tensor& tensor) {
-  if (tensor.numel() == 0) return true;
-  std::vector<std::pair<int64_t, int64_t>> dims;  // stride, last index
-  for (int64_t d = 0; d < tensor.dim(); ++d) {
-    if (tensor.size(d) > 1) dims.emplace_back(tensor.stride(d), tensor.size(d) - 1);
-  }
-  std::ranges::sort(dims);
-  int64_t reach = 0;  // of all dimensions with smaller strides
-  for (const auto& [stride, last] : dims) {
-    if (stride <= reach) return false;
-    reach += stride * last;
-  }
-  return true;
-}
-
 void check_can_be_written(const at::Tensor& tensor, const std::string& what) {
   TORCH_CHECK_VALUE(!tensor._is_zerotensor(), what,
                     " is a lazy zero, which has no memory to write the masked values to");
-  TORCH_CHECK_VALUE(has_a_place_for_each(tensor), what,
+  TORCH_CHECK_VALUE(layout_of(tensor).has_distinct_places(), what,
                     " holds several of its values in one place (strides ", tensor.strides(),
                     " for sizes ", tensor.sizes(),
                     "), so masked values cannot be written back; add a clone() of it");

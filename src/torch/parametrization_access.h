@@ -31,10 +31,6 @@ class ParametrizationAccess {
   /// Precondition: there is a chain.
   static void restore(Parametrizable& target, const std::string& name);
 
-  /// Puts every original back under its name in a shallow copy of a module, whose chains stay with
-  /// the module that was copied.
-  static void forget_chains(Parametrizable& copy);
-
   /// Takes the buffer `name` out of the module.
   static void erase_buffer(Parametrizable& target, const std::string& name);
 
@@ -52,10 +48,6 @@ void check_evaluation(const at::Tensor& before, Parametrization& link);
 /// Makes `mask`, the same tensor object, hold `values`: storage, sizes, strides and dtype. For
 /// masks alone: what shares memory with the tensor would keep the old values.
 void adopt_values(const at::Tensor& mask, const at::Tensor& values);
-
-/// Whether no two elements of a strided tensor lie in one place. May say no of strides that
-/// interleave without meeting, which neither views nor slices of a tensor have.
-bool has_a_place_for_each(const at::Tensor& tensor);
 
 /// c10::ValueError, beginning with `what`, where the values of `tensor` cannot be changed one by
 /// one in their place: expanded and otherwise overlapping views, lazy zeros.

@@ -11,7 +11,7 @@
 #include "torch/check_status.h"
 #include "torch/dtype_map.h"
 #include "torch/inference_mode.h"
-#include "torch/parametrization_access.h"
+#include "torch/mask_targets.h"
 #include "torch/tensor_bytes.h"
 #include "torch/value_tree.h"
 #include "torch/version_counter.h"
@@ -164,7 +164,7 @@ c10::IValue value_of_tree(const TorchArchive& archive, const std::string& path) 
 
 bool can_read_into(const TorchTensor& from, const at::Tensor& to) {
   return to.layout() == at::kStrided && scalar_type_of(from.dtype) == to.scalar_type() &&
-         at::IntArrayRef(signed_sizes(from.shape)) == to.sizes() && has_a_place_for_each(to);
+         at::IntArrayRef(signed_sizes(from.shape)) == to.sizes() && layout_of(to).has_distinct_places();
 }
 
 void read_into(const TorchArchive& archive, const TorchTensor& from, const at::Tensor& to) {

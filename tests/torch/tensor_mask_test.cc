@@ -1,11 +1,11 @@
-// Masks of tensors: both roads against the reference, for every layout, device path and scope.
+// Masks of tensors against the reference, in place and by copy, for every layout and scope.
 #include "winnow/torch/tensor_mask.h"
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include "torch/aten_mask.h"
 #include "torch/mask_cases.h"
+#include "torch/mask_targets.h"
 
 namespace winnow {
 namespace {
@@ -27,13 +27,17 @@ std::vector<TensorMask> targets_of(const std::vector<at::Tensor>& data) {
   return targets;
 }
 
-at::Tensor aten_mask(const at::Tensor& data, const DataNormConfig& config) {
+/// As of a tensor on another device.
+at::Tensor mask_by_copy(const at::Tensor& data, const DataNormConfig& config) {
   const TensorMask target{data, new_mask(data)};
-  write_aten_masks({&target, 1}, config);
+  write_masks_by_copy({&target, 1},
+                      [&](std::span<const StridedTarget> on_cpu, ParallelFor& threads) {
+                        return compute_masks(on_cpu, {&config, 1}, threads);
+                      });
   return target.mask;
 }
 
-TEST(ComputeMask, EqualsTheReferenceForEveryLayoutOnBothRoads) {
+TEST(ComputeMask, EqualsTheReferenceForEveryLayoutInPlaceAndByCopy) {
   for (uint64_t seed = 0; seed < 1500; ++seed) {
     std::mt19937_64 random(seed);
     const at::Tensor data = random_tensor(random);
@@ -45,11 +49,11 @@ TEST(ComputeMask, EqualsTheReferenceForEveryLayoutOnBothRoads) {
     ASSERT_EQ(mask.scalar_type(), at::kChar);
     ASSERT_EQ(mask.sizes(), data.sizes());
     ASSERT_TRUE(at::equal(mask, expected));
-    ASSERT_TRUE(at::equal(aten_mask(data, config), expected));
+    ASSERT_TRUE(at::equal(mask_by_copy(data, config), expected));
   }
 }
 
-TEST(ComputeMask, SpendsOneBudgetOverTensorsOfEveryLayoutOnBothRoads) {
+TEST(ComputeMask, SpendsOneBudgetOverTensorsOfEveryLayoutInPlaceAndByCopy) {
   for (uint64_t seed = 0; seed < 500; ++seed) {
     std::mt19937_64 random(seed);
     std::vector<at::Tensor> data(1 + random() % 5);
@@ -59,13 +63,15 @@ TEST(ComputeMask, SpendsOneBudgetOverTensorsOfEveryLayoutOnBothRoads) {
     }
     const DataNormConfig config = random_config(random);
     const std::vector<at::Tensor> expected = reference_masks(data, config);
-    const std::vector<TensorMask> kernel = targets_of(data), aten = targets_of(data);
+    const std::vector<TensorMask> kernel = targets_of(data), copied = targets_of(data);
     compute_global_masks_out(kernel, config);
-    write_aten_masks(aten, config);
+    write_masks_by_copy(copied, [&](std::span<const StridedTarget> on_cpu, ParallelFor& threads) {
+      return compute_global_masks(on_cpu, config, threads).status();
+    });
     for (size_t i = 0; i < data.size(); ++i) {
       SCOPED_TRACE(c10::str("seed ", seed, " tensor ", i, ": ", describe(data[i], config)));
       ASSERT_TRUE(at::equal(kernel[i].mask, expected[i]));
-      ASSERT_TRUE(at::equal(aten[i].mask, expected[i]));
+      ASSERT_TRUE(at::equal(copied[i].mask, expected[i]));
     }
   }
 }
@@ -169,14 +175,14 @@ TEST(ComputeMask, TakesTheLargestSideAsTheWholeDimension) {
         const DataNormConfig config{level, large, zeros, Norm::kL1};
         const at::Tensor expected = compute_mask(data, {level, exact, zeros, Norm::kL1});
         EXPECT_TRUE(at::equal(compute_mask(data, config), expected)) << describe(data, config);
-        EXPECT_TRUE(at::equal(aten_mask(data, config), expected)) << describe(data, config);
+        EXPECT_TRUE(at::equal(mask_by_copy(data, config), expected)) << describe(data, config);
       }
     }
   }
 }
 
 // Positions to the right of a matrix that is narrower than its blocks rank among the NaN.
-TEST(ComputeMask, RanksPositionsOutsideWithTheNanOnBothRoads) {
+TEST(ComputeMask, RanksPositionsOutsideWithTheNanInPlaceAndByCopy) {
   const float nan = NAN;
   const at::Tensor data = at::tensor({2.f, nan, nan, nan, nan, 1.f, nan, 3.f, nan}).view({3, 3});
   for (const BlockShape block : {BlockShape{3, 4}, {2, 5}, {4, 7}, {3, 3}, {1, 5}}) {
@@ -184,13 +190,13 @@ TEST(ComputeMask, RanksPositionsOutsideWithTheNanOnBothRoads) {
       const DataNormConfig config{1.0, block, zeros, Norm::kL1};
       const at::Tensor expected = reference_masks({data}, config)[0];
       EXPECT_TRUE(at::equal(compute_mask(data, config), expected)) << describe(data, config);
-      EXPECT_TRUE(at::equal(aten_mask(data, config), expected)) << describe(data, config);
+      EXPECT_TRUE(at::equal(mask_by_copy(data, config), expected)) << describe(data, config);
     }
   }
   const DataNormConfig huge{1.0, {3, kWhole}, 8, Norm::kL1};  // the product passes 64 bits
   const at::Tensor expected = at::tensor({0, 0, 0, 1, 1, 0, 1, 0, 1}).view({3, 3}).to(at::kChar);
   EXPECT_TRUE(at::equal(compute_mask(data, huge), expected)) << compute_mask(data, huge);
-  EXPECT_TRUE(at::equal(aten_mask(data, huge), expected)) << aten_mask(data, huge);
+  EXPECT_TRUE(at::equal(mask_by_copy(data, huge), expected)) << mask_by_copy(data, huge);
 }
 
 TEST(ComputeMask, GivesMetaTensorsAMetaMask) {

@@ -16,6 +16,7 @@
 #include "winnow/base/status.h"
 #include "winnow/core/data_norm.h"
 #include "winnow/core/matrix_view.h"
+#include "winnow/core/strided_view.h"
 
 namespace winnow {
 
@@ -54,6 +55,27 @@ struct MaskTarget {
 /// block counts once, whatever its size. Ties go to the earlier matrix, then to the lower index.
 /// Errors and cost as compute_mask; stats are the sums over all targets.
 Result<MaskStats> compute_global_masks(std::span<const MaskTarget> targets,
+                                       const DataNormConfig& config, ParallelFor& threads);
+
+// The same for tensors of any layout. Those that are rows with one stride are read in place. Others
+// are copied in pieces of about 4 MiB (of one block, if that is more), once for each pass over the
+// values, and never whole. The masks are those of contiguous copies, byte for byte.
+
+/// @param mask  one byte a value, in their row-major order; shares no memory with them.
+/// Errors: as for a matrix.
+Result<MaskStats> compute_mask(const StridedView& values, const DataNormConfig& config,
+                               std::span<uint8_t> mask, ParallelFor& threads);
+
+/// One mask for each target, each with a budget of its own.
+///
+/// @param configs  one for all targets, or one for each.
+/// Errors: kInvalidArgument for a config, and those of check_targets, before any mask is written;
+/// kOutOfMemory, with the masks in any state.
+Status compute_masks(std::span<const StridedTarget> targets,
+                     std::span<const DataNormConfig> configs, ParallelFor& threads);
+
+/// One budget over all targets, as for matrices. Errors: as compute_masks.
+Result<MaskStats> compute_global_masks(std::span<const StridedTarget> targets,
                                        const DataNormConfig& config, ParallelFor& threads);
 
 }  // namespace winnow

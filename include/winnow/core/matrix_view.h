@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "winnow/base/dtype.h"
 #include "winnow/base/status.h"
@@ -40,5 +41,11 @@ struct MatrixView {
 
 /// A view of contiguous values. Precondition: dtype is prunable.
 MatrixView contiguous_view(const void* data, DType dtype, MatrixShape shape) noexcept;
+
+/// Ok, or kInvalidArgument: "`what`: expected dtype F32, F64, F16 or BF16, found ...".
+Status check_prunable(DType dtype, std::string_view what);
+
+/// Ok, or kInvalidArgument unless a mask of `bytes` has one byte for each of `numel` values.
+Status check_mask_size(size_t bytes, size_t numel);
 
 }  // namespace winnow

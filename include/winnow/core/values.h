@@ -1,4 +1,4 @@
-// What is done to and asked of flat values besides masks: apply, count, find, summarise.
+// Operations on values besides computing masks: apply a mask, find NaN, summarise.
 // All functions are thread-safe for distinct outputs and allocate nothing.
 #pragma once
 
@@ -7,6 +7,7 @@
 #include <span>
 
 #include "winnow/base/dtype.h"
+#include "winnow/core/strided_view.h"
 
 namespace winnow {
 
@@ -14,11 +15,13 @@ namespace winnow {
 /// @param values mask.size() elements of `dtype` (8, 16, 32 or 64 bits), any alignment, in place.
 void apply_mask(void* values, DType dtype, std::span<const uint8_t> mask) noexcept;
 
+/// The same for the elements of a tensor; the mask is in their row-major order.
+/// Precondition: layout.has_distinct_places().
+void apply_mask(void* values, DType dtype, const StridedLayout& layout,
+                std::span<const uint8_t> mask) noexcept;
+
 /// The lowest index of a NaN in [0, count), if there is one. Precondition: is_prunable(dtype).
 std::optional<uint64_t> find_nan(const void* values, DType dtype, uint64_t count) noexcept;
-
-/// How many of `count` values are zero (+0 or -0). Precondition: is_prunable(dtype).
-uint64_t count_zeros(const void* values, DType dtype, uint64_t count) noexcept;
 
 /// The first index in [0, mask.size()) at which `pruned` is not what the mask makes of `original`:
 /// +0.0 where mask is 0, the original's bits elsewhere.

@@ -3,12 +3,11 @@
 #include <torch/torch.h>
 
 #include <cstdint>
-#include <fstream>
 #include <memory>
-#include <stdexcept>
 #include <string>
 
 #include "io/temp_dir.h"
+#include "support/peak_memory.h"
 #include "torch/captured_warnings.h"
 #include "winnow/torch/data_norm_sparsifier.h"
 #include "winnow/torch/training/trainer.h"
@@ -16,28 +15,8 @@
 namespace winnow {
 namespace {
 
+using testing::peak_share;
 using testing::TempDir;
-
-/// kB of a line of /proc/self/status.
-int64_t status_kb(const std::string& key) {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    int64_t kb = 0;
-    if (word == key + ":" && status >> kb) return kb;
-  }
-  return -1;
-}
-
-/// The most memory that `call` had at once beyond what was there before it, in shares of `bytes`.
-/// Throws where the system does not let a process forget its peak.
-template <typename Call>
-double peak_share(int64_t bytes, const Call& call) {
-  std::ofstream("/proc/self/clear_refs") << 5;
-  const int64_t before = status_kb("VmRSS");
-  if (status_kb("VmHWM") > before + 1024) throw std::runtime_error("the peak cannot be reset");
-  call();
-  return static_cast<double>((status_kb("VmHWM") - before) * 1024) / static_cast<double>(bytes);
-}
 
 constexpr int64_t kRows = 250'000, kCols = 128;  // of F32: 128 MB
 
