@@ -88,35 +88,15 @@ Result<LoadedValues> MaskMaker::load(const PlanEntry& entry) {
   return loaded;
 }
 
-Result<MaskStats> MaskMaker::mask_by_threshold(const PlanEntry& entry, std::span<uint8_t> mask) {
-  const MatrixView view = view_of(entry);
-  WINNOW_ASSIGN_OR_RETURN(GlobalSelection selection,
-                          GlobalSelection::create({{view.shape, view.dtype}}, entry.config));
-  {
-    StageTimer timer(in_.seconds.select);
-    while (!selection.ready()) {
-      WINNOW_RETURN_IF_ERROR(check_cancelled(in_.progress));
-      WINNOW_RETURN_IF_ERROR(selection.visit(0, view, in_.threads));
-      WINNOW_RETURN_IF_ERROR(selection.end_pass());
-    }
-  }
-  StageTimer timer(in_.seconds.mask);
-  return selection.write_mask(0, view, mask, in_.threads);
-}
-
 Result<std::span<const uint8_t>> MaskMaker::mask(const PlanEntry& entry, GuardedStats& stats) {
   const std::span<uint8_t> mask(reinterpret_cast<uint8_t*>(mask_.data()), entry.shape.numel());
-  const auto compute = [&]() -> Result<MaskStats> {
-    if (!global_ && in_.road == MaskRoad::kThreshold) return mask_by_threshold(entry, mask);
-    StageTimer timer(in_.seconds.mask);
-    return global_ ? global_->write_mask(matrix_index(entry), view_of(entry), mask, in_.threads)
-                   : compute_mask(view_of(entry), entry.config, mask, in_.threads);
-  };
-  const Result<MaskStats> result = compute();
+  StageTimer timer(in_.seconds.mask);
+  const Result<MaskStats> result =
+      global_ ? global_->write_mask(matrix_index(entry), view_of(entry), mask, in_.threads)
+              : compute_mask(view_of(entry), entry.config, mask, in_.threads);
   if (!result.ok()) return result.status().with_context(label(entry));
   stats = {*result, {}};
   if (entry.guard) {
-    StageTimer timer(in_.seconds.mask);
     stats.kept = keep_whole_slices(values_.data(), tensor_of(entry).dtype, mask, *entry.guard);
     stats.mask.dropped_values -= stats.kept.values;
   }

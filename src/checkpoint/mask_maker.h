@@ -1,4 +1,4 @@
-// Private: the road from a file and a plan to masks, shared by prune_file and verify_file.
+// Private: the path from a file and a plan to masks, shared by prune_file and verify_file.
 #pragma once
 
 #include <optional>
@@ -25,13 +25,6 @@ struct GuardedStats {
   KeptSlices kept;
 };
 
-/// How the mask of one tensor comes about; the roads lead to the same bytes. A global scope has but
-/// the second.
-enum class MaskRoad {
-  kDirect,     ///< compute_mask
-  kThreshold,  ///< GlobalSelection: passes until the threshold is known, then the mask from it
-};
-
 /// Loads one planned tensor after the other and computes their masks, in memory that is used again
 /// and again: the largest tensor's bytes and one byte for each of its values.
 class MaskMaker {
@@ -43,7 +36,6 @@ class MaskMaker {
     const SafetensorsFile& file;
     const std::vector<PlanEntry>& plan;
     const PruneSettings& settings;
-    MaskRoad road = MaskRoad::kDirect;
     ParallelFor& threads;
     Progress& progress;
     StageSeconds& seconds;
@@ -66,7 +58,6 @@ class MaskMaker {
   Result<RawBuffer> allocate(const PlanEntry& entry, uint64_t bytes) const;
   Status run_passes();
   Status show_all_tensors();
-  Result<MaskStats> mask_by_threshold(const PlanEntry& entry, std::span<uint8_t> mask);
   const TensorInfo& tensor_of(const PlanEntry& entry) const;
   MatrixView view_of(const PlanEntry& entry);
   size_t matrix_index(const PlanEntry& entry) const;

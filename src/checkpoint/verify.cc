@@ -153,7 +153,6 @@ Status Verifier::run() {
                    .file = original_,
                    .plan = *plan,
                    .settings = result_.settings,
-                   .road = MaskRoad::kThreshold,  // not the one that prune_file took
                    .threads = threads_,
                    .progress = progress_,
                    .seconds = result_.seconds});

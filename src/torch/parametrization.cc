@@ -127,16 +127,6 @@ void ParametrizationAccess::restore(Parametrizable& target, const std::string& n
   target.parametrization_changed(name);
 }
 
-void ParametrizationAccess::forget_chains(Parametrizable& copy) {
-  if (copy.lists_.empty()) return;
-  copy.module().unregister_module(kChildName);
-  const auto chains = std::exchange(copy.lists_, {});
-  for (const auto& [name, chain] : chains) {
-    insert_tensor(copy, name, chain->original(), chain->original_is_parameter());
-    copy.parametrization_changed(name);
-  }
-}
-
 void ParametrizationAccess::insert_tensor(Parametrizable& target, const std::string& name,
                                           const at::Tensor& tensor, bool as_parameter) {
   if (as_parameter) {
@@ -220,14 +210,10 @@ void remove_parametrizations(torch::nn::Module& module, const std::string& tenso
   ParametrizationAccess::restore(target, tensor_name);
 }
 
-std::type_index type_before_parametrizations(const torch::nn::Module& module) {
-  return typeid(module);
-}
-
-void clone_parametrizations(const Parametrizable& from, Parametrizable& to,
-                            const std::optional<at::Device>& device) {
-  for (const std::string& name : from.parametrized_names()) {
-    for (const auto& link : *from.parametrizations(name)) {
+void Parametrizable::clone_chains(Parametrizable& to,
+                                  const std::optional<at::Device>& device) const {
+  for (const std::string& name : parametrized_names()) {
+    for (const auto& link : *parametrizations(name)) {
       auto copy = std::dynamic_pointer_cast<Parametrization>(link->clone(device));
       TORCH_CHECK(copy != nullptr, "clone() of the parametrization ", link->name(), " on '", name,
                   "' made no parametrization");
@@ -236,6 +222,15 @@ void clone_parametrizations(const Parametrizable& from, Parametrizable& to,
   }
 }
 
-void drop_parametrizations(Parametrizable& copy) { ParametrizationAccess::forget_chains(copy); }
+void Parametrizable::forget_chains() {
+  if (lists_.empty()) return;
+  module().unregister_module(kChildName);
+  const auto chains = std::exchange(lists_, {});
+  for (const auto& [name, chain] : chains) {
+    ParametrizationAccess::insert_tensor(*this, name, chain->original(),
+                                         chain->original_is_parameter());
+    parametrization_changed(name);
+  }
+}
 
 }  // namespace winnow

@@ -7,7 +7,6 @@
 
 #include "torch/check.h"
 #include "torch/parametrization_access.h"
-#include "winnow/torch/data_sparsifier.h"
 #include "winnow/torch/fake_sparsity.h"
 
 namespace winnow {

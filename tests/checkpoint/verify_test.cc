@@ -106,18 +106,6 @@ TEST_F(VerifyFile, PatternsForTiedNamesMeanTheSameAsInPrune) {
   EXPECT_EQ(verify({}).value().left_alone, 1u);
 }
 
-TEST_F(VerifyFile, TakesAnotherRoadToTheMasksThanPrune) {
-  const PruneJob job{.input = dir_.path("in"), .output = dir_.path("out"), .settings = settings_};
-  SerialFor serial;
-  Progress progress;
-  const Result<PruneResult> pruned = prune_file(Env::posix(), job, serial, progress);
-  ASSERT_TRUE(pruned.ok());
-  EXPECT_EQ(pruned->seconds.select, 0);
-  const Result<VerifyResult> result = verify(std::nullopt);
-  ASSERT_TRUE(result.ok()) << result.status().message();
-  EXPECT_GT(result->seconds.select, 0);
-}
-
 TEST_F(VerifyFile, ProgressCountsTheBytesOfBothFiles) {
   prune();
   testing::CountingProgress progress;

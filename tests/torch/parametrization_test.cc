@@ -202,13 +202,5 @@ TEST(Parametrization, SaveAndLoadLeaveTheMaskOut) {
   EXPECT_TRUE(other->read("weight").equal(torch::tensor({0.0F, 0.0F, 3.0F})));
 }
 
-TEST(Parametrization, TypeIsTheSameBeforeAndAfter) {
-  Scaled module;
-  const auto before = type_before_parametrizations(*module);
-  register_parametrization(*module, "weight", mask_of({1, 0, 1}));
-  EXPECT_EQ(type_before_parametrizations(*module), before);
-  EXPECT_EQ(before, std::type_index(typeid(ScaledImpl)));
-}
-
 }  // namespace
 }  // namespace winnow

@@ -40,8 +40,9 @@ struct VerifyResult {
 /// Entries whose keys begin with "winnow." may be there besides; what they say is not checked, so a
 /// wrong winnow.version is no violation.
 ///
-/// The masks are a second opinion: those of single tensors are computed by GlobalSelection, where
-/// prune_file asks compute_mask. A global scope has one road only, and so both take it.
+/// The masks are computed by the code that prune_file uses. This finds damaged files, other inputs
+/// and other settings; it would not find a fault in the selection itself, which is what the tests'
+/// reference is for (tests/support/reference_mask.h shares no code with the library).
 ///
 /// Memory: as prune_file. Errors: kCheckFailed for the first violation, naming the tensor, the
 /// index, what was expected and what was found; kInvalidArgument, kBadSettings and kOtherRule where

@@ -323,13 +323,4 @@ torch::serialize::OutputArchive& operator<<(torch::serialize::OutputArchive& arc
 torch::serialize::InputArchive& operator>>(torch::serialize::InputArchive& archive,
                                            BaseDataSparsifier& sparsifier);
 
-class Parametrization;
-
-/// Makes a type of parametrization known by name, so that `config = {{"parametrization", NAME}}`
-/// and files can say which one data has. `make` gets the mask. Registering a name again replaces
-/// it. Thread-safe.
-void register_parametrization_type(
-    const std::string& name,
-    std::function<std::shared_ptr<Parametrization>(const at::Tensor& mask)> make);
-
 }  // namespace winnow

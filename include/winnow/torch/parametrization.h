@@ -18,11 +18,11 @@
 #include <torch/nn/cloneable.h>
 #include <torch/nn/module.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <typeindex>
 #include <vector>
 
 namespace winnow {
@@ -90,6 +90,12 @@ class Parametrizable {
   /// from it. Must not throw.
   virtual void parametrization_changed(const std::string& name) { (void)name; }
 
+  // What ParametrizableModule::clone is made of. The first clones the chains onto `to`, which has
+  // the same tensors and no chains; the second takes every chain off a shallow copy, without
+  // touching a tensor.
+  void clone_chains(Parametrizable& to, const std::optional<at::Device>& device) const;
+  void forget_chains();
+
   // How the functions below move tensors between the module and its chains.
   virtual torch::nn::Module& module() noexcept = 0;
   virtual const torch::nn::Module& module() const noexcept = 0;
@@ -155,25 +161,21 @@ bool is_parametrized(const torch::nn::Module& module, std::string_view tensor_na
 void remove_parametrizations(torch::nn::Module& module, const std::string& tensor_name,
                              bool leave_parametrized = true);
 
-/// The module's type. In Python a parametrized module changes its class; in C++ it never does, so
-/// this is typeid(module), parametrized or not. For code that is to read alike in both.
-std::type_index type_before_parametrizations(const torch::nn::Module& module);
-
-/// Clones the chains of `from` onto `to`, which has the same tensors and no chains.
-void clone_parametrizations(const Parametrizable& from, Parametrizable& to,
-                            const std::optional<at::Device>& device);
-
-/// Takes every chain off without touching a tensor: for a shallow copy that is about to be cloned.
-void drop_parametrizations(Parametrizable& copy);
+/// Makes a type of parametrization known by name, so that a data sparsifier's
+/// `config = {{"parametrization", NAME}}` and files can say which one data has. `make` gets the
+/// mask. Registering a name again replaces it. Thread-safe.
+void register_parametrization_type(
+    const std::string& name,
+    std::function<std::shared_ptr<Parametrization>(const at::Tensor& mask)> make);
 
 template <typename Derived>
 std::shared_ptr<torch::nn::Module> ParametrizableModule<Derived>::clone(
     const std::optional<at::Device>& device) const {
   // Cloneable::clone compares tensors by name with what reset() makes, which knows no chains.
   Derived plain(static_cast<const Derived&>(*this));
-  drop_parametrizations(plain);
+  plain.forget_chains();
   auto copy = plain.torch::nn::template Cloneable<Derived>::clone(device);
-  clone_parametrizations(*this, dynamic_cast<Derived&>(*copy), device);
+  clone_chains(dynamic_cast<Derived&>(*copy), device);
   return copy;
 }
 
