@@ -1,4 +1,4 @@
-// Quick start: two embedding tables lose the blocks of values that matter least.
+// Quick start: prunes the least important blocks of two embedding tables.
 #include <torch/torch.h>
 
 #include <iostream>
@@ -8,7 +8,7 @@
 int main() {
   torch::nn::Embedding users(1000, 64), items(5000, 64);
 
-  // Of all blocks of 1 x 4 values 80 % fall, those with the smallest mean magnitude.
+  // Prune 80 % of the 1 x 4 blocks: those with the smallest mean magnitude.
   winnow::DataNormSparsifier sparsifier({.sparsity_level = 0.8, .sparse_block_shape = {1, 4}});
   sparsifier.add_data("users", users);
   sparsifier.add_data("items", items, {.config = {{"sparsity_level", 0.9}}});
