@@ -26,16 +26,16 @@ constexpr const char* kPruneExamples = R"(Examples:
                --include 're:encoder\.layer\.[0-9]+\..*weight'
   winnow prune model.safetensors -o out.safetensors --include '*.lora_*' --force '*.ia3_l'
   winnow prune model.safetensors -s 0.8 --dry-run -v
-By default matrices of floats are pruned, but no scales of quantized weights, masks, tables of
-positions, biases or statistics. -v lists what is left alone, and why; --include chooses among the
-rest, and --force prunes it all the same.)";
+By default prune takes matrices of floats, but not scales of quantized weights, masks, position
+tables, biases or statistics. -v lists what it leaves alone and why; --include chooses among the
+rest, and --force prunes what it would leave alone.)";
 
 constexpr const char* kVerifyExamples = R"(Examples:
   winnow verify out.safetensors --against model.safetensors
   winnow verify out.safetensors --against model.safetensors -s 0.8 --block 1x1)";
 
 constexpr const char* kFooter =
-    R"(Exit codes: 0 fine, 1 a check failed, 2 usage, 3 bad input file, 4 I/O failure.
+    R"(Exit codes: 0 success, 1 a check failed, 2 usage, 3 bad input file, 4 I/O failure.
 The environment variable WINNOW_SIMD (scalar, sse4, avx2, avx512) forces a SIMD level.
 'winnow COMMAND --help' shows a command's options and examples.)";
 
@@ -64,20 +64,20 @@ CLI::Option* add_texts(CLI::App& app, const char* names, std::vector<std::string
 }
 
 void add_settings_flags(CLI::App& app, SettingsFlags& flags) {
-  const char* group = "What falls";
+  const char* group = "Pruning options";
   add_text(app, "-s,--sparsity-level", flags.sparsity_level, "LEVEL",
-           "Share of the blocks that fall, 0 to 1 [0.5]")
+           "Share of the blocks to prune, 0 to 1 [0.5]")
       ->group(group);
   add_text(app, "--block", flags.block, "HxW", "Block of values that are scored together [1x4]")
       ->group(group);
   add_text(app, "--zeros-per-block", flags.zeros_per_block, "N|all",
-           "Values that fall in a selected block [all]")
+           "Values to prune in each selected block [all]")
       ->group(group);
   add_text(app, "--norm", flags.norm, "l1|l2", "Score of a value: |x| or x*x [l1]")->group(group);
   add_text(app, "--nm", flags.nm, "N:M", "Keep the N largest of each M values along a row")
       ->group(group);
   add_text(app, "--scope", flags.scope, "tensor|global",
-           "Spend the level on each tensor, or once on all [tensor]")
+           "Apply the level to each tensor, or once to all [tensor]")
       ->group(group);
   add_text(app, "--nan", flags.nan, "error|keep", "NaN values: stop, or rank them last [error]")
       ->group(group);
@@ -85,19 +85,20 @@ void add_settings_flags(CLI::App& app, SettingsFlags& flags) {
             "Prune only what matches (glob, or re:REGEX); may be repeated")
       ->group(group);
   add_texts(app, "--exclude", flags.exclude, "PAT",
-            "Never prune what matches; beats --include and --force")
+            "Never prune what matches; overrides --include and --force")
       ->group(group);
   add_texts(app, "--force", flags.force, "PAT",
-            "Prune what matches, though the default rule leaves it alone")
+            "Prune what matches even if the default rule leaves it alone")
       ->group(group);
   add_texts(app, "--level", flags.levels, "PAT=LEVEL",
-            "Another level for what matches; the first match wins")
+            "A different level for what matches; the first match counts")
       ->group(group);
 }
 
 void add_run_flags(CLI::App& app, RunFlags& flags, const char* verbose_description) {
-  const char* group = "How it runs";
-  add_text(app, "-j,--threads", flags.threads, "N", "Threads; never changes the result [all cores]")
+  const char* group = "Run options";
+  add_text(app, "-j,--threads", flags.threads, "N",
+           "Number of threads; never changes the result [all cores]")
       ->group(group);
   app.add_flag("--json", flags.json, "Print one JSON object instead of tables")->group(group);
   CLI::Option* quiet =
@@ -113,22 +114,22 @@ CLI::App* add_inspect(CLI::App& app, Arguments& arguments) {
   command->add_flag("--stats", arguments.stats, "Read the values: zeros, range, NaN, infinities");
   add_text(*command, "--sort", arguments.sort, "size|name|sparsity",
            "Order of the list; sparsity implies --stats [file order]");
-  add_run_flags(*command, arguments.run, "Print the seconds of each stage too");
+  add_run_flags(*command, arguments.run, "Also print the seconds of each stage");
   command->footer(kInspectExamples);
   return command;
 }
 
 CLI::App* add_prune(CLI::App& app, Arguments& arguments) {
   CLI::App* command =
-      app.add_subcommand("prune", "Set the values of a file that matter least to zero");
+      app.add_subcommand("prune", "Set the least important values of a file to zero");
   add_text(*command, "FILE", arguments.file, "", "The safetensors file to prune")->required();
-  add_text(*command, "-o,--output", arguments.output, "OUT", "Where the result goes");
+  add_text(*command, "-o,--output", arguments.output, "OUT", "The file to write");
   command->add_flag("--dry-run", arguments.dry_run, "Read, compute and print; write nothing");
   CLI::Option* overwrite = command->add_flag("--overwrite", arguments.overwrite,
-                                             "Replace OUT where it exists; it may be FILE itself");
+                                             "Replace OUT if it exists; it may be FILE itself");
   command
       ->add_flag("--overwrite-blob", arguments.overwrite_blob,
-                 "Even where its name is a hash, as in Hugging Face's cache")
+                 "Even if its name is a hash, as in Hugging Face's cache")
       ->needs(overwrite);
   add_settings_flags(*command, arguments.settings);
   add_run_flags(*command, arguments.run,
@@ -140,13 +141,13 @@ CLI::App* add_prune(CLI::App& app, Arguments& arguments) {
 CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
   CLI::App* command =
       app.add_subcommand("verify",
-                         "Compute the masks of --against anew and compare OUT bit for bit.\n"
-                         "Without settings, those that OUT's metadata records are used");
+                         "Compute the masks of --against again and compare OUT bit for bit.\n"
+                         "Without pruning options, the settings in OUT's metadata apply");
   add_text(*command, "OUT", arguments.file, "", "The pruned safetensors file")->required();
   add_text(*command, "--against", arguments.against, "FILE", "The file that OUT was made from")
       ->required();
   add_settings_flags(*command, arguments.settings);
-  add_run_flags(*command, arguments.run, "Print the seconds of each stage too");
+  add_run_flags(*command, arguments.run, "Also print the seconds of each stage");
   command->footer(kVerifyExamples);
   return command;
 }
@@ -173,7 +174,7 @@ Result<std::optional<Arguments>> parse_arguments(int argc, const char* const* ar
                                                  std::string& text) {
   WINNOW_RETURN_IF_ERROR(check_command(argc, argv));
   Arguments arguments;
-  CLI::App app("winnow sets the values of tensors that matter least to zero, exactly.", "winnow");
+  CLI::App app("winnow prunes tensors: it sets their least important values to zero.", "winnow");
   app.set_version_flag("--version", "winnow " WINNOW_VERSION);
   app.require_subcommand(1);
   app.footer(kFooter);
@@ -183,7 +184,7 @@ Result<std::optional<Arguments>> parse_arguments(int argc, const char* const* ar
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    text = app.help();  // that of the command, where one was named
+    text = app.help();  // that of the command, if one was named
     return std::optional<Arguments>();
   } catch (const CLI::CallForVersion& version) {
     text = std::string(version.what()) + "\n";

@@ -102,7 +102,7 @@ def test_incomplete_commands_are_usage_errors(args, part):
 
 def test_version_and_help():
     assert re.fullmatch(r"winnow \d+\.\d+\.\d+\n", run("--version").stdout)
-    assert "Exit codes: 0 fine, 1 a check failed, 2 usage" in run("--help").stdout
+    assert "Exit codes: 0 success, 1 a check failed, 2 usage" in run("--help").stdout
     for command in ["inspect", "prune", "verify"]:
         text = run(command, "--help").stdout
         assert f"Usage: winnow {command}" in text
