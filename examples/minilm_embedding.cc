@@ -1,11 +1,11 @@
-// The word embedding of a real model, from its safetensors file to a pruned one.
+// Prunes the word embedding of a real model, from safetensors file to safetensors file.
 //
 //   example_minilm_embedding IN.safetensors OUT.safetensors
 //   winnow verify OUT.safetensors --against IN.safetensors
 //
-// The settings go into the file's metadata, where `winnow verify` finds them: it computes the mask
-// anew and compares every tensor bit for bit. The model is MiniLM (./dev demo fetches it); any file
-// that has a tensor of this name will do, if its only metadata is "format = pt".
+// The settings go into the file's metadata. `winnow verify` reads them there, computes the mask
+// again and compares every tensor bit for bit. The model is MiniLM (./dev demo fetches it). Any
+// other file with a tensor of this name works too, if its only metadata is "format = pt".
 #include <torch/torch.h>
 
 #include <exception>
@@ -37,8 +37,7 @@ void prune(const std::string& in, const std::string& out) {
   sparsifier.add_data("words", weight);
   sparsifier.step();
   sparsifier.squash_mask();
-  // Squashing multiplies, which leaves -0 where the value was negative. In the file a dropped
-  // value is +0.
+  // Squashing multiplies, so a dropped negative value becomes -0. In the file it must be +0.
   winnow::apply_mask_(weight, sparsifier.get_mask("words"));
 
   winnow::save_safetensors(out, tensors, {.metadata = metadata()});

@@ -1,7 +1,7 @@
-// The embeddings of a model: trained, then sparsified where they stand.
+// The embeddings of a model: trained, then sparsified in place.
 //
-// The model is made of LibTorch's own modules and knows nothing of winnow. The sparsifier holds the
-// module's weight, the same tensor object, so the result arrives in the model.
+// The model uses LibTorch's own modules and does not know winnow. The sparsifier holds the module's
+// weight, the same tensor object, so the model sees the result.
 #include <torch/torch.h>
 
 #include <iostream>
@@ -21,7 +21,7 @@ struct ModelImpl : torch::nn::Module {
 };
 TORCH_MODULE(Model);
 
-/// Some steps of training: the class of a bag is its first index, modulo 10.
+/// Trains for some steps: the class of a bag is its first index, modulo 10.
 double train(Model& model, torch::optim::Optimizer& optimizer, int steps) {
   double loss_value = 0;
   for (int i = 0; i < steps; ++i) {
@@ -52,7 +52,7 @@ int main() {
   std::cout << "loss after training:      " << train(model, optimizer, 200) << '\n';
 
   sparsifier.step();
-  // Until it is squashed the model is dense; the sparsifier's own read is masked.
+  // The model is dense until it is squashed; the sparsifier's own read is masked.
   const double share_before = share_of_zeros(model->bag->weight);
   const double share_of_read = share_of_zeros(sparsifier.get_data("bag", false));
 
@@ -62,7 +62,7 @@ int main() {
             << "zeros in the masked read: " << share_of_read << '\n'
             << "zeros once squashed:      " << share_after << '\n';
 
-  // The optimizer from before goes on, on the same tensor object. Nothing holds the zeros now.
+  // The same optimizer still works on the same tensor object, but nothing holds the zeros now.
   std::cout << "loss after more training: " << train(model, optimizer, 20) << '\n';
   return share_before == 0 && share_of_read == 0.75 && share_after == 0.75 ? 0 : 1;
 }

@@ -1,7 +1,7 @@
-// A sparsifier of one's own: every value below a threshold falls.
+// A custom sparsifier: it drops every value below a threshold.
 //
-// The base class keeps the data, the masks and the configuration, and does the saving and loading.
-// A sparsifier adds its defaults and one function, update_mask.
+// The base class keeps the data, the masks and the configuration, and saves and loads them. A
+// sparsifier adds its defaults and one function, update_mask.
 #include <torch/torch.h>
 
 #include <iostream>
@@ -13,19 +13,19 @@ namespace {
 
 class ThresholdSparsifier : public winnow::BaseDataSparsifier {
  public:
-  /// The threshold of all data that bring none of their own.
+  /// @param threshold  for data that are added without one
   explicit ThresholdSparsifier(double threshold) : BaseDataSparsifier({{"threshold", threshold}}) {}
 
  protected:
-  /// step() calls this for every name, without gradient. The mask is changed in place: the
-  /// sparsifier keeps this very tensor. A value that fell in an earlier step stays dropped.
+  /// step() calls this for every name, without gradient. It changes the mask in place, because the
+  /// sparsifier keeps that tensor. A value that was dropped in an earlier step stays dropped.
   void update_mask(const std::string& name, const at::Tensor& data,
                    const winnow::NamedValues& config) override {
     get_mask(name).masked_fill_(data.abs() < config.get<double>("threshold"), 0);
   }
 };
 
-/// Prints the share of zeros; false where a value other than 0 is below `threshold`.
+/// Prints the share of zeros. Returns false if a value other than 0 is below `threshold`.
 bool report(const std::string& name, const at::Tensor& data, double threshold) {
   const at::Tensor zeros = data.eq(0);
   std::cout << name << ": " << 100 * zeros.to(torch::kDouble).mean().item<double>()
@@ -44,7 +44,7 @@ int main() {
   sparsifier.add_data("tensor1", tensor1, {.config = {{"threshold", 0.5}}});
   sparsifier.add_data("param1", param1);
   sparsifier.step();         // computes the masks
-  sparsifier.squash_mask();  // applies them to tensor1 and param1, and takes them off
+  sparsifier.squash_mask();  // applies them to tensor1 and param1, and stops masking
 
   const bool tensor_is_right = report("tensor1", tensor1, 0.5);
   const bool param_is_right = report("param1", param1, 0.2);

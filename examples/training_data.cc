@@ -1,7 +1,7 @@
-// Training data as data: every batch goes in under one name and comes back masked.
+// Training data as data: every batch is added under one name and read back masked.
 //
-// The mask says which inputs the model sees. It is computed from one batch and holds for the next,
-// which therefore has to have the same shape.
+// The mask says which inputs the model sees. It is computed from one batch and applied to the next,
+// so all batches must have the same shape.
 #include <torch/torch.h>
 
 #include <iostream>
@@ -27,8 +27,8 @@ int main() {
     x = torch::randn({kBatchSize, kFeatures});
     const torch::Tensor classes = torch::randint(kClasses, {kBatchSize});
 
-    // The name is there from the second batch on: its data is replaced and its mask kept. LibTorch
-    // warns of that once, since it could be a mistake.
+    // From the second batch on the name exists: its data are replaced and its mask is kept.
+    // LibTorch warns about that once, because it could be a mistake.
     sparsifier.add_data("batch", x);
     x = sparsifier.get_data("batch", /*return_original=*/false);
 
@@ -36,7 +36,7 @@ int main() {
     torch::nn::functional::cross_entropy(model->forward(x), classes).backward();
     optimizer.step();
 
-    sparsifier.step();  // after backward, which has to see the mask that forward saw
+    sparsifier.step();  // after backward, which needs the mask that forward saw
   }
 
   const double share = x.eq(0).to(torch::kDouble).mean().item<double>();

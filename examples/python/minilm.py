@@ -20,7 +20,7 @@ WORD_EMBEDDING = "embeddings.word_embeddings.weight"
 
 
 class MiniLM:
-    """The weights are a plain dict, so that one of them can be exchanged for another."""
+    """The weights are a plain dict, so that one of them can be replaced."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.weights = load_file(folder / "model.safetensors")

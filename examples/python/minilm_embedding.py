@@ -1,4 +1,4 @@
-"""Prunes MiniLM's word embedding and shows what that does to the similarity of sentences.
+"""Prunes MiniLM's word embedding and shows the effect on the similarity of sentences.
 
 A table on standard output, one line a level: how close the vectors of sentences stay to the dense
 model's, how many of the five nearest neighbours are still the same, and how often a function of
@@ -65,7 +65,7 @@ def neighbours(vectors: Tensor) -> Tensor:
 
 
 def mean_reciprocal_rank(queries: Tensor, answers: Tensor) -> float:
-    """1 where each query's own answer is the nearest of all."""
+    """1 if every query's own answer is the nearest of all."""
     similarity = queries @ answers.T
     ranks = (similarity >= similarity.diagonal()[:, None]).sum(1)
     return float(ranks.double().reciprocal().mean())
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=200, help="how many are encoded")
     parser.add_argument("--levels", type=float, nargs="+", default=LEVELS)
     parser.add_argument("--block", type=int, nargs=2, default=(1, 1), metavar=("ROWS", "COLS"))
-    parser.add_argument("--picture", type=pathlib.Path, help="where the picture goes: .png, .svg")
+    parser.add_argument("--picture", type=pathlib.Path, help="file for the picture: .png, .svg")
     arguments = parser.parse_args()
     study = Study(MiniLM(arguments.model), arguments.texts)
     rows = [study.measure(level, tuple(arguments.block)) for level in arguments.levels]

@@ -1,8 +1,8 @@
-"""MovieLens 100k as a recommender sees it: who rated what, and what is known of both.
+"""MovieLens 100k for a recommender: who rated what, and the features of both.
 
 The files are RecBole's ml-100k.inter, ml-100k.user and ml-100k.item, as in examples/recommender:
-tab-separated, a header of name:type, UTF-8. A value of a feature has a code, which is the row of
-its embedding table; codes count from 0 in the order in which the values stand in the files.
+tab-separated, a header of name:type, UTF-8. Each value of a feature has a code, which is the row
+of its embedding table; codes count from 0 in the order in which the values appear in the files.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ FEATURES = ("user", "item", "age", "gender", "occupation", "zip", "release_year"
 class MovieLens:
     codes: Tensor  # int64 [features, ratings]
     sizes: list[int]  # rows of each feature's table
-    genres: Tensor  # int64, flat: the genres of one item after the other's
+    genres: Tensor  # int64, flat: the genres of each item, one after another
     genre_begin: Tensor  # int64 [items + 1], where each item's begin
     genre_count: int
     liked: Tensor  # float32 [ratings], 0 or 1
 
     def batch(self, ratings: Tensor) -> dict[str, Tensor]:
-        """Some ratings as the model takes them."""
+        """Ratings in the form that the model takes."""
         items = self.codes[FEATURES.index("item"), ratings]
         begin, count = self.genre_begin[items], self.genre_begin.diff()[items]
         offsets = count.cumsum(0) - count
@@ -43,7 +43,7 @@ class MovieLens:
 
 
 class Vocabulary(dict):
-    """Numbers values as they come."""
+    """Numbers values in the order of their first appearance."""
 
     def code(self, value: str) -> int:
         return self.setdefault(value, len(self))
@@ -66,7 +66,7 @@ def coded(rows: list[dict[str, str]], field: str, length: int | None = None) -> 
 
 
 def read_movielens(folder: pathlib.Path) -> MovieLens:
-    """FileNotFoundError where a file is missing, KeyError for a user or an item not listed."""
+    """FileNotFoundError if a file is missing, KeyError for a user or an item that is not listed."""
     users, items, ratings = (
         read_table(folder / f"ml-100k.{kind}") for kind in ("user", "item", "inter")
     )

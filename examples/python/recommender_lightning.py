@@ -1,13 +1,12 @@
-"""A recommender on MovieLens 100k in Lightning: dense, pruned after training, and while it trains.
+"""A recommender on MovieLens 100k in Lightning: dense, pruned after training, and during training.
 
-The twin of examples/recommender, the same in C++: the model, its settings and what is measured are
-equal; splits and initial values are of another generator, so that figures agree within the spread
-over seeds.
+The twin of examples/recommender, which is in C++. The model, its settings and the measures are equal.
+Splits and initial values come from another generator, so figures agree within the spread over seeds.
 
     python examples/python/recommender_lightning.py --data .cache/movielens --csv out.csv
 
-With `--devices 2` two processes train each model (DDP), half of the batches each. The variable LIGHTNING
-names the package: lightning.pytorch, unless it says pytorch_lightning.
+With `--devices 2` two processes train each model (DDP), with half of the batches each. The environment
+variable LIGHTNING names the package: lightning.pytorch by default, or pytorch_lightning.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ DIM = 32  # of every table
 BATCH = 512
 LEARNING_RATE = 0.005  # of Adam
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-STEP_EVERY = 5  # batches, where masks advance while training
+STEP_EVERY = 5  # batches between two new masks during training
 RAMP = 0.75  # the share of the training after which the level is reached
 DENSE, AFTER, AFTER_BLOCKS, WHILE = "dense", "after training", "after training in 1x4", "while training"
 
 
 class Recommender(nn.Module):
-    """A table for each feature, a bag of genres, and a perceptron on top of what was looked up."""
+    """A table for each feature, a bag of genres, and a perceptron on top of the looked-up rows."""
 
     def __init__(self, data: MovieLens) -> None:
         super().__init__()
@@ -76,7 +75,7 @@ class RecommenderModule(pl.LightningModule):
 
 
 class Batches(Dataset):
-    """Batches by the lists of their ratings."""
+    """Batches, each given by the list of its ratings."""
 
     def __init__(self, data: MovieLens, ratings: Tensor) -> None:
         self.data, self.ratings = data, ratings
@@ -89,7 +88,7 @@ class Batches(Dataset):
 
 
 def is_table(name: str, parameter: nn.Parameter) -> bool:
-    """Tables are all that is pruned."""
+    """Only tables are pruned."""
     return name.startswith("embeddings.")
 
 
@@ -103,7 +102,7 @@ def auc(scores: Tensor, liked: Tensor) -> float:
 
 
 class Experiment:
-    """All that is done with one split and one set of initial values."""
+    """Everything that is done with one split and one set of initial values."""
 
     def __init__(self, data: MovieLens, seed: int, epochs: int, devices: int) -> None:
         self.data, self.seed, self.epochs, self.devices = data, seed, epochs, devices
@@ -159,7 +158,7 @@ class Experiment:
 
 
 def table_text(runs: list[dict], levels: tuple[float, ...]) -> str:
-    """Markdown: a line for each level, in each column the mean AUC and the greatest distance to it."""
+    """Markdown: a line for each level; each column has the mean AUC and the largest deviation from it."""
 
     def cell(method: str, level: float) -> str:
         values = [run["auc"] for run in runs if (run["method"], run["level"]) == (method, level)]
@@ -181,7 +180,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--levels", type=float, nargs="+", default=LEVELS)
     parser.add_argument("--devices", type=int, default=1, help="how many processes train a model")
-    parser.add_argument("--csv", type=pathlib.Path, help="where the figures go")
+    parser.add_argument("--csv", type=pathlib.Path, help="file for the figures")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # batches are too small for two
     for package in (LIGHTNING, LIGHTNING.replace("pytorch", "fabric")):

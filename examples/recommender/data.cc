@@ -17,10 +17,10 @@ namespace {
 constexpr double kLikedFrom = 4;
 constexpr size_t kZipAreaLength = 3;
 
-/// Numbers values as they come.
+/// Numbers values in the order of their first appearance.
 class Vocabulary {
  public:
-  /// The code of `value`, which is new where it was not seen before.
+  /// The code of `value`; a new code if it was not seen before.
   int64_t code(std::string_view value) {
     const auto [entry, added] = codes_.try_emplace(std::string(value), size());
     if (added) {
@@ -61,7 +61,7 @@ Attribute attribute(const TypedTable& table, std::string_view name,
   return result;
 }
 
-/// The ids of a table of users or items, whose codes are the numbers of their rows.
+/// The ids of a table of users or items; their codes are their row numbers.
 Vocabulary ids(const TypedTable& table, std::string_view name) {
   const size_t column = table.column(name, "token");
   Vocabulary vocabulary;
@@ -88,7 +88,7 @@ FeatureColumn rated(const TypedTable& ratings, std::string_view name, const Voca
   return result;
 }
 
-/// What is known of the user or item of each rating.
+/// The features of the user or item of each rating.
 FeatureColumn looked_up(const std::vector<int64_t>& owners, Attribute attribute) {
   FeatureColumn result{std::move(attribute.values), {}};
   result.codes.reserve(owners.size());
@@ -127,7 +127,7 @@ std::vector<uint8_t> read_labels(const TypedTable& ratings) {
   return liked;
 }
 
-/// A pair on both sides of a split would let the model see the answer.
+/// If a pair were on both sides of a split, the model would see the answer.
 void check_pairs_are_unique(const TypedTable& ratings, const MovieLens& data) {
   const auto items = static_cast<int64_t>(data.features[kItem].values.size());
   std::unordered_set<int64_t> seen;
@@ -178,8 +178,8 @@ Split split_ratings(int64_t ratings, uint64_t seed) {
 }
 
 std::vector<int64_t> shuffled(std::vector<int64_t> values, uint64_t seed) {
-  // By hand, since std::shuffle differs from one standard library to the next. The remainder of 64
-  // random bits favours no place that could be noticed.
+  // By hand, because std::shuffle differs between standard libraries. The remainder of 64 random
+  // bits has no bias that anyone could notice.
   std::mt19937_64 random(seed);
   for (size_t left = values.size(); left > 1; --left) {
     std::swap(values[left - 1], values[random() % left]);

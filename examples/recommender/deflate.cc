@@ -12,7 +12,7 @@
 namespace recommender {
 namespace {
 
-constexpr int kLevel = 6;  // what zip programs do unless they are told otherwise
+constexpr int kLevel = 6;  // the default of zip programs
 
 int64_t deflated_size(const std::vector<char>& bytes) {
   const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(

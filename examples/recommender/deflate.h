@@ -1,4 +1,4 @@
-// What a file weighs once it is zipped.
+// The size of a file before and after zipping.
 #pragma once
 
 #include <cstdint>
@@ -6,14 +6,14 @@
 
 namespace recommender {
 
-/// The size of a file, and of its bytes deflated at level 6 as zip programs do. An archive adds
-/// some 100 bytes for the name.
+/// The size of a file, and of its bytes deflated at level 6, as zip programs do. An archive adds
+/// about 100 bytes for the name.
 struct FileSize {
   int64_t bytes = 0;
   int64_t deflated_bytes = 0;
 };
 
-/// Reads the whole file. std::runtime_error naming it where that fails.
+/// Reads the whole file. Throws std::runtime_error, which names the file, if that fails.
 FileSize file_size(const std::string& path);
 
 }  // namespace recommender

@@ -15,8 +15,8 @@ constexpr double kWidth = 640, kHeight = 400;  // of one chart
 constexpr double kLeft = 72, kRight = 24, kTop = 64, kBottom = 56;
 constexpr size_t kMaxSeries = 6;
 
-// Colours of Okabe and Ito's palette, which differ for colour-blind readers too, a shade darker on
-// light ground and a shade lighter on dark ground.
+// Okabe and Ito's palette, which colour-blind readers can tell apart too, slightly darker on light
+// backgrounds and slightly lighter on dark ones.
 constexpr const char* kStyle = R"(<style>
   text { font: 13px system-ui, sans-serif; fill: #24292f }
   .title { font-size: 16px; font-weight: 600 }
@@ -66,14 +66,14 @@ std::string escaped(const std::string& text) {
   return result;
 }
 
-/// Up to six significant digits, as short as they go.
+/// Up to six significant digits, in the shortest form.
 std::string number(double value) {
   std::array<char, 32> text;
   std::snprintf(text.data(), text.size(), "%.6g", std::abs(value) < 1e-12 ? 0.0 : value);
   return text.data();
 }
 
-/// A coordinate, to a hundredth.
+/// A coordinate, rounded to a hundredth.
 std::string coordinate(double value) { return number(std::round(value * 100) / 100); }
 
 std::string text_at(double x, double y, const char* anchor, const std::string& text,
@@ -118,7 +118,7 @@ void check(const LineChart& chart) {
   }
 }
 
-/// From the least to the greatest coordinate; some width where all are the same.
+/// From the smallest to the largest coordinate; widened if all are equal.
 Range range_of(const LineChart& chart, double Point::*coordinate) {
   Range range{chart.series[0].points[0].*coordinate, chart.series[0].points[0].*coordinate};
   for (const Series& series : chart.series) {
@@ -229,7 +229,7 @@ std::vector<double> axis_ticks(double low, double high) {
   for (const double factor : {5.0, 2.0, 1.0}) {
     step = rough <= factor * power ? factor * power : step;
   }
-  // A multiple that misses an end by less than the rounding of the division is that end.
+  // A multiple that differs from an end only by the rounding of the division counts as that end.
   constexpr double kSlack = 1e-9;
   std::vector<double> ticks;
   for (double i = std::floor(low / step + kSlack); i <= std::ceil(high / step - kSlack); ++i) {

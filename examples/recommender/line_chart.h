@@ -1,6 +1,6 @@
-// Line charts as one SVG file that needs nothing else: no script, no font, no other file. It is
-// readable on light and dark pages, since it brings a background and follows the reader's scheme,
-// and in print: series differ by marker, not by colour alone. Thread-safety: pure.
+// Line charts as one self-contained SVG file: no script, no font, no other file. The charts are
+// readable on light and dark pages, because they have a background and follow the reader's scheme,
+// and in print, because series differ by marker as well as by colour. Thread-safety: pure.
 #pragma once
 
 #include <optional>
@@ -15,7 +15,7 @@ struct Point {
   double y = 0;
 };
 
-/// One line, through its points in their order.
+/// One line through its points, in their order.
 struct Series {
   std::string name;
   std::vector<Point> points;
@@ -31,14 +31,14 @@ struct LineChart {
   std::optional<double> y_max = std::nullopt;
 };
 
-/// Places for the marks of an axis: multiples of 1, 2 or 5 times a power of ten that cover
-/// [low, high], some five of them, in rising order.
+/// Positions for the ticks of an axis: about five multiples of 1, 2 or 5 times a power of ten that
+/// cover [low, high], in rising order.
 /// std::invalid_argument unless low < high, both finite.
 std::vector<double> axis_ticks(double low, double high);
 
 /// The charts side by side, `columns` in a row. All text is escaped.
-/// std::invalid_argument: no chart, columns < 1, a chart without points, more series than there are
-/// markers (6), a coordinate that is not finite, y_min >= y_max.
+/// std::invalid_argument: no chart, columns < 1, a chart without points, more series than markers
+/// (6), a coordinate that is not finite, y_min >= y_max.
 std::string to_svg(std::span<const LineChart> charts, int columns = 1);
 
 }  // namespace recommender

@@ -1,5 +1,5 @@
-// A recommender on MovieLens 100k: trained dense, pruned after training and while it trains, and
-// judged each time by its test AUC. ./dev demo-train runs it; docs/recommender.md shows the result.
+// A recommender on MovieLens 100k: trained dense, pruned after and during training, and judged each
+// time by its test AUC. ./dev demo-train runs it; docs/recommender.md shows the result.
 #include <ATen/Parallel.h>
 
 #include <array>
@@ -38,7 +38,7 @@ const std::array<Quantization, 4> kQuantizations = {{
      {.sparsify_first = false, .zero_policy = winnow::nn::ZeroPolicy::kUpstream}},
 }};
 
-/// All that is done with one split and one set of initial values.
+/// Everything that is done with one split and one set of initial values.
 class Experiment {
  public:
   Experiment(const MovieLens& data, uint64_t seed, int64_t epochs, std::vector<Run>& runs)
@@ -105,7 +105,7 @@ std::vector<std::string> quantized_methods() {
 }
 
 void run(const Arguments& arguments) {
-  // One thread: sums do not depend on the machine's cores, and batches are too small for two.
+  // One thread: sums then do not depend on the number of cores, and batches are too small for two.
   at::set_num_threads(1);
   const Progress progress;
   progress.say("reading " + arguments.data);

@@ -19,8 +19,8 @@ void check(std::span<const float> scores, std::span<const uint8_t> labels) {
   }
 }
 
-/// Twice the sum of the likes' ranks, from 1, where equal scores share the mean of theirs. Twice,
-/// so that it is an integer and exact.
+/// Twice the sum of the likes' ranks, counted from 1; equal scores share the mean of their ranks.
+/// Doubled, so that it is an exact integer.
 int64_t doubled_rank_sum(std::span<const float> scores, std::span<const uint8_t> labels) {
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});

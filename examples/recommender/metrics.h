@@ -1,8 +1,8 @@
-// How well scores tell likes from the rest.
+// Measures of how well scores separate likes from other ratings.
 //
 // Scores are logits: the model's log-odds of a like. Labels are 1 for a like and 0 otherwise, one
-// for each score. All functions throw std::invalid_argument for different sizes, none at all and a
-// score that is NaN. Thread-safety: they are pure.
+// for each score. All functions throw std::invalid_argument if the sizes differ or are 0, or if a
+// score is NaN. Thread-safety: they are pure.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,15 @@
 
 namespace recommender {
 
-/// The probability that a like has a higher score than another rating, where ties count one half:
-/// the area under the ROC curve, exactly, by ranks. O(n log n).
-/// std::invalid_argument also where all labels are the same.
+/// The probability that a like has a higher score than another rating, with ties counting one half:
+/// the exact area under the ROC curve, computed from ranks. O(n log n).
+/// std::invalid_argument also if all labels are the same.
 double roc_auc(std::span<const float> scores, std::span<const uint8_t> labels);
 
-/// Share of the scores above 0 that are likes and of those up to 0 that are not, taken together.
+/// Share of the scores that are right: above 0 for a like, at most 0 otherwise.
 double accuracy(std::span<const float> scores, std::span<const uint8_t> labels);
 
-/// Mean negative log-likelihood, in nats: the loss that the model is trained with.
+/// Mean negative log-likelihood, in nats; the loss that training minimises.
 double log_loss(std::span<const float> scores, std::span<const uint8_t> labels);
 
 struct Metrics {

@@ -1,8 +1,8 @@
-// A recommender in DLRM's way: a table for each categorical feature, a bag of genres, and a
-// perceptron on top of what was looked up.
+// A recommender like DLRM: a table for each categorical feature, a bag of genres, and a perceptron
+// on top of the looked-up rows.
 //
-// Its modules are those of winnow::nn, as typed members: they can be masked and quantized where
-// they stand. Thread-safety: that of torch::nn modules.
+// Its modules are winnow::nn modules as typed members, so they can be masked and quantized in
+// place. Thread-safety: that of torch::nn modules.
 #pragma once
 
 #include <torch/nn/cloneable.h>
@@ -20,15 +20,15 @@
 
 namespace recommender {
 
-/// Some ratings as the model takes them.
+/// Ratings in the form that the model takes.
 struct Batch {
   at::Tensor codes;          ///< int64 [features, ratings]
-  at::Tensor genres;         ///< int64, flat: the genres of one rating's item after the other's
+  at::Tensor genres;         ///< int64, flat: the genres of each rating's item, one after another
   at::Tensor genre_offsets;  ///< int64 [ratings], where each begins in `genres`
   at::Tensor liked;          ///< float [ratings], 0 or 1
 };
 
-/// @param ratings  which, as indices into `data`; at least one
+/// @param ratings  indices into `data`; at least one
 Batch make_batch(const MovieLens& data, std::span<const int64_t> ratings);
 
 /// How many rows each table has.
@@ -41,7 +41,7 @@ struct TableSizes {
 
 inline constexpr int64_t kEmbeddingDim = 32;
 
-/// The eight tables. Their parameters are all that is pruned: `embeddings.*.weight` in the model.
+/// The eight tables. Only their parameters are pruned: `embeddings.*.weight` in the model.
 class EmbeddingsImpl : public torch::nn::Cloneable<EmbeddingsImpl> {
  public:
   explicit EmbeddingsImpl(const TableSizes& sizes);

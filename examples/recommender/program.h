@@ -1,4 +1,4 @@
-// What the recommender's programs share: progress, and errors as one line.
+// Shared by the recommender's programs: progress, and errors as one line.
 #pragma once
 
 #include <c10/util/Exception.h>
@@ -11,7 +11,7 @@
 
 namespace recommender {
 
-/// Tells on standard error what is being done, each line with the seconds so far.
+/// Prints on standard error what is being done, each line with the seconds so far.
 class Progress {
  public:
   void say(const std::string& line) const {
@@ -26,7 +26,7 @@ class Progress {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// Calls `program`; what it throws becomes one line on standard error and the status 1.
+/// Calls `program`. An exception becomes one line on standard error and the status 1.
 template <typename Program>
 int run_program(const Program& program) {
   try {

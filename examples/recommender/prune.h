@@ -1,4 +1,4 @@
-// Pruning and quantizing the recommender's tables once it is trained.
+// Prunes and quantizes the recommender's tables after training.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,15 @@
 
 namespace recommender {
 
-/// For winnow::attach_model: the tables, which are all that is pruned.
+/// A filter for winnow::attach_model: only the tables are pruned.
 winnow::AttachOptions tables_only();
 
 /// A copy that shares no tensor with `model`.
 Recommender copy_of(const Recommender& model);
 
-/// Applies the masks of `sparsifier`, and ends them. Dropped values are +0 then, as in a file that
-/// `winnow prune` wrote; squash_mask alone leaves -0 where they were negative, and these signs have
-/// to be written into a compressed file.
+/// Applies the masks of `sparsifier` and removes them. Dropped values are then +0, as in a file
+/// from `winnow prune`. squash_mask alone leaves -0 for negative values, and those signs would make
+/// a compressed file larger.
 void squash_to_zero(winnow::BaseDataSparsifier& sparsifier);
 
 /// A copy whose tables are pruned, each to the level of `options`.
@@ -28,10 +28,10 @@ Recommender pruned_copy(const Recommender& model, const winnow::DataNormSparsifi
 Recommender quantized_copy(const Recommender& model, double level,
                            const winnow::PostTrainingSparseQuantizeOptions& options);
 
-/// Share of the tables' values that are exactly zero when they are looked up.
+/// Share of the tables' values that are exactly zero in a lookup.
 double share_of_zeros(const Recommender& model);
 
-/// Bytes of the tables, scales and zero points included where they are quantized.
+/// Bytes of the tables, including scales and zero points if they are quantized.
 int64_t table_bytes(const Recommender& model);
 
 }  // namespace recommender

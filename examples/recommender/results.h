@@ -1,4 +1,4 @@
-// What the recommender's runs gave, and how it is shown. Thread-safety: pure.
+// The results of the recommender's runs, as text and charts. Thread-safety: pure.
 #pragma once
 
 #include <cstdint>
@@ -17,33 +17,33 @@ inline constexpr const char* kDense = "dense";
 /// One model, judged.
 struct Run {
   std::string method = {};  ///< how it was pruned
-  double level = 0;         ///< share of its tables' values that were to be dropped
+  double level = 0;         ///< share of its tables' values to drop
   uint64_t seed = 0;
   Metrics metrics = {};
   double zeros = 0;         ///< share of its tables' values that are exactly zero
-  int64_t table_bytes = 0;  ///< what its tables take in memory
+  int64_t table_bytes = 0;  ///< memory of its tables
 };
 
 /// Over the seeds.
 struct Summary {
   double auc = 0;     ///< mean
-  double spread = 0;  ///< greatest distance of a run from that mean
+  double spread = 0;  ///< largest deviation of a run from that mean
   double zeros = 0;   ///< mean
   int64_t table_bytes = 0;
-  int seeds = 0;  ///< 0: there is no such run, and the rest means nothing
+  int seeds = 0;  ///< 0: there is no such run, and the other fields have no meaning
 };
 Summary summary_of(std::span<const Run> runs, const std::string& method, double level);
 
-/// The middle one, or the upper of the two. At least one value.
+/// The middle value, or the upper of the two. Precondition: at least one value.
 double median(std::vector<double> values);
 
 /// "90" for 0.9.
 std::string percent(double share);
 
-/// `value` with so many digits after the point.
+/// `value` with this many digits after the point.
 std::string fixed(double value, int digits);
 
-/// One line a run, with a header. Names hold no comma.
+/// One line a run, with a header. Precondition: names contain no comma.
 std::string to_csv(std::span<const Run> runs);
 
 /// Markdown: a line for each level, a column for each method, in each the mean AUC and its spread.
@@ -56,11 +56,11 @@ std::string auc_table(std::span<const Run> runs, std::span<const std::string> me
 std::string size_table(std::span<const Run> runs, std::span<const std::string> methods,
                        double level);
 
-/// AUC against the level, a line for each method, all of which begin at kDense's.
+/// AUC against the level, a line for each method; all lines begin at kDense's point.
 LineChart auc_chart(std::span<const Run> runs, std::span<const std::string> methods,
                     std::span<const double> levels);
 
-/// Writes a file. std::runtime_error naming it where that fails.
+/// Writes a file. Throws std::runtime_error, which names the file, if that fails.
 void write_text(const std::string& path, const std::string& text);
 
 }  // namespace recommender

@@ -1,7 +1,7 @@
-// The study that torch.ao made of its data sparsifier on DLRM, on the recommender of this folder:
-// over a grid of norms, blocks and levels, what a step takes, what the model's file weighs, how
-// well the model still does and how fast it is. ./dev demo-study runs it; docs/study.md shows the
-// result and what differs from upstream's.
+// Repeats torch.ao's study of its data sparsifier on DLRM with the recommender in this folder: over
+// a grid of norms, blocks and levels, the time of a step, the size of the model's file, and the
+// quality and speed of the model. ./dev demo-study runs it; docs/study.md shows the result and the
+// differences from upstream's study.
 #include <ATen/Parallel.h>
 #include <torch/torch.h>
 #include <unistd.h>
@@ -36,7 +36,7 @@ struct Setting {
   std::array<int64_t, 2> block;
 };
 
-// Of single values L2 orders as L1 does, so upstream leaves it out as well.
+// On single values L2 selects the same as L1, so upstream leaves it out as well.
 constexpr std::array<Setting, 3> kSettings = {{{"L1 1x1", winnow::Norm::kL1, {1, 1}},
                                                {"L1 1x4", winnow::Norm::kL1, {1, 4}},
                                                {"L2 1x4", winnow::Norm::kL2, {1, 4}}}};
@@ -68,7 +68,7 @@ double median_seconds(const std::function<void()>& call) {
   return median(seconds);
 }
 
-/// The size of the model's file, which is written, measured and removed.
+/// Writes, measures and removes the model's file.
 FileSize saved_size(const Recommender& model) {
   const std::filesystem::path path =
       std::filesystem::temp_directory_path() /
@@ -108,7 +108,7 @@ class Study {
     cell.forward_seconds = median_seconds([&] { model(batch_); });
     const at::Tensor sparse = model->hidden1->weight.to_sparse();
     cell.forward_coo_seconds = median_seconds([&] {
-      // Rows of the dense factor are added up, so they had better be contiguous.
+      // Rows of the dense factor are added up, which is faster if they are contiguous.
       const at::Tensor product = at::mm(sparse, model->embeddings(batch_).t().contiguous()).t();
       model->output(model->hidden2((product + model->hidden1->bias).relu()).relu());
     });
@@ -157,7 +157,7 @@ std::string to_table(std::span<const Cell> cells) {
   return text;
 }
 
-/// A line for each setting.
+/// One line for each setting.
 std::vector<Series> series_of(std::span<const Cell> cells,
                               const std::function<double(const Cell&)>& value) {
   std::vector<Series> all;

@@ -26,7 +26,7 @@ int64_t batches_of(const Split& split, const TrainOptions& options) {
   return (ratings + options.batch_size - 1) / options.batch_size;
 }
 
-/// The ratings of each epoch, in an order of its own, in batches.
+/// The ratings of each epoch in batches; each epoch has its own order.
 class Batches {
  public:
   Batches(const MovieLens& data, const Split& split, const TrainOptions& options)
@@ -34,7 +34,7 @@ class Batches {
 
   Batch get(int64_t epoch, int64_t batch_idx) {
     if (epoch != epoch_) {
-      // Seeds next to each other would share the orders of neighbouring epochs.
+      // Without this, seed s + 1 would repeat the orders of seed s one epoch earlier.
       constexpr uint64_t kEpochsApart = 1'000'003;
       order_ =
           shuffled(split_.train, options_.seed * kEpochsApart + static_cast<uint64_t>(epoch + 1));

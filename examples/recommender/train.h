@@ -1,4 +1,4 @@
-// Training and judging the recommender, dense and under masks.
+// Trains and judges the recommender, dense and under masks.
 #pragma once
 
 #include <cstdint>
@@ -19,30 +19,30 @@ struct TrainOptions {
   uint64_t seed = 0;             ///< of the initial values and the order of the ratings
 };
 
-/// Optimizer steps of a whole training.
+/// The number of optimizer steps of a whole training.
 int64_t training_steps(const Split& split, const TrainOptions& options);
 
-/// A new model that has learned from split.train. The same arguments give the same model, bit for
-/// bit, on the same machine; torch::manual_seed is called.
+/// A new model, trained on split.train. The same arguments give the same model, bit for bit, on the
+/// same machine. Calls torch::manual_seed.
 Recommender train(const MovieLens& data, const Split& split, const TrainOptions& options,
                   const std::vector<std::shared_ptr<winnow::Callback>>& callbacks = {});
 
-/// Prunes the tables value by value while the model trains, each to `level`: new masks 18 times
-/// (after every step of a training that has fewer), at a level that rises with the third power and
+/// Prunes the tables value by value while the model trains, each to `level`. Computes new masks 18
+/// times (or after every step, if there are fewer steps). The level rises along a cubic curve and
 /// is reached after two thirds of them.
 std::shared_ptr<winnow::Callback> cubic_pruning(double level, int64_t training_steps);
 
-/// How well the model tells likes in split.test. Puts the model into eval mode.
+/// How well the model recognises likes in split.test. Puts the model into eval mode.
 Metrics evaluate(Recommender model, const MovieLens& data, const Split& split);
 
-/// Median seconds of a training step: forward, backward and Adam; the batch is there before.
+/// Median seconds of a training step: forward, backward and Adam, without making the batch.
 struct StepSeconds {
   double plain = 0;
-  double held = 0;  ///< the same, and then the masks of all tables are held
+  double held = 0;  ///< including holding the masks of all tables
 };
 
-/// Trains one model for 2 * rounds steps, alternately with and without holding masks that drop
-/// 90 % of the tables' values. For the benchmarks.
+/// For the benchmarks: trains one model for 2 * rounds steps, alternately with and without holding
+/// masks that drop 90 % of the tables' values.
 StepSeconds time_training_steps(const MovieLens& data, const Split& split, int64_t rounds);
 
 }  // namespace recommender

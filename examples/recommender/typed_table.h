@@ -4,7 +4,7 @@
 //   user_id:token<TAB>age:token<TAB>gender:token
 //   1<TAB>24<TAB>M
 //
-// Strict: a file that is not exactly so is refused, with the place. Thread-safety: const members
+// Strict: a file that differs from this is refused, with the place. Thread-safety: const members
 // may be called at the same time.
 #pragma once
 
@@ -17,7 +17,7 @@
 
 namespace recommender {
 
-/// What a file lacks or has wrong; what() starts with the file and, where there is one, the line.
+/// A fault in a file; what() starts with the file and, if there is one, the line.
 class DataError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -25,7 +25,7 @@ class DataError : public std::runtime_error {
 
 class TypedTable {
  public:
-  /// Reads the whole file. DataError: it cannot be read, or as parse().
+  /// Reads the whole file. DataError if it cannot be read, or as parse().
   static TypedTable read(const std::string& path);
 
   /// @param path only for messages
@@ -37,18 +37,18 @@ class TypedTable {
   /// Lines after the header.
   size_t rows() const noexcept { return cells_.size() / names_.size(); }
 
-  /// The number of the column with this name. DataError: there is none, or it has another type.
+  /// The number of the column with this name. DataError if there is none, or it has another type.
   size_t column(std::string_view name, std::string_view type) const;
 
-  /// A field as it stands in the file. Valid as long as the table.
+  /// A field as written in the file. Valid as long as the table.
   std::string_view at(size_t row, size_t column) const {
     return cells_[row * names_.size() + column];
   }
 
-  /// The field as a finite number. DataError: it is something else.
+  /// The field as a finite number. DataError if it is anything else.
   double number(size_t row, size_t column) const;
 
-  /// The words of a token_seq, which single spaces part. DataError: an empty word.
+  /// The words of a token_seq, separated by single spaces. DataError for an empty word.
   std::vector<std::string_view> words(size_t row, size_t column) const;
 
   /// Throws the DataError "FILE:LINE: COLUMN: what".
@@ -66,7 +66,7 @@ class TypedTable {
   std::vector<std::string_view> cells_;
 };
 
-/// The parts of `text` between the separators: one more than there are separators.
+/// The parts of `text` between the separators: one more part than separators.
 std::vector<std::string_view> split_text(std::string_view text, char separator);
 
 }  // namespace recommender
