@@ -3,9 +3,8 @@
 //   at::Tensor mask = winnow::compute_mask(weight, {.sparsity_level = 0.8});   // int8, 1 = kept
 //   winnow::apply_mask_(weight, mask);
 //
-// CPU tensors are read in place by the kernels; all others take a path of ATen operators that gives
-// the same mask, bit for bit. Threads are those of at::parallel_for; the result does not depend on
-// their number. Thread-safety: all functions may be called at the same time with distinct masks.
+// Tensors on another device are copied to the CPU, and their masks back. Threads are those of
+// at::parallel_for; the result does not depend on their number. Thread-safety: all functions may be called at the same time with distinct masks.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -50,7 +49,7 @@ struct TensorMask {
 void compute_masks_out(std::span<const TensorMask> targets, const DataNormConfig& config);
 
 /// Spends one budget over all tensors: round_half_even(sparsity_level * blocks of all of them)
-/// blocks fall, by score across all of them; ties go to the earlier tensor. Where dtypes differ,
+/// blocks are pruned, by score across all of them; ties go to the earlier tensor. Where dtypes differ,
 /// scores are compared as F64. Errors as compute_mask_out, before any mask is written.
 void compute_global_masks_out(std::span<const TensorMask> targets, const DataNormConfig& config);
 
