@@ -4,9 +4,9 @@
 #include <torch/serialize/input-archive.h>
 #include <torch/serialize/output-archive.h>
 
-#include "torch/inference_mode.h"
 #include "torch/nn/quantized_storage.h"
-#include "torch/parametrization_access.h"
+#include "torch/parametrize/parametrization_access.h"
+#include "torch/support/inference_mode.h"
 
 namespace winnow::nn {
 namespace {

@@ -10,8 +10,8 @@
 #include <optional>
 #include <variant>
 
-#include "torch/inference_mode.h"
 #include "torch/nn/bags.h"
+#include "torch/support/inference_mode.h"
 
 namespace winnow::nn {
 namespace {

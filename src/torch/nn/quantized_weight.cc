@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "torch/at_parallel_for.h"
-#include "torch/inference_mode.h"
+#include "torch/support/at_parallel_for.h"
+#include "torch/support/inference_mode.h"
 #include "winnow/core/row_quantization.h"
 
 namespace winnow::nn {

@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "torch/training/model_copy.h"
+#include "torch/training/callback_parts.h"
 #include "torch/training/random_state.h"
 
 namespace winnow {

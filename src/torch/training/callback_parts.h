@@ -18,4 +18,9 @@ std::unique_ptr<BaseDataScheduler> made_scheduler(const MakeScheduler& make,
 void log_levels(const torch::nn::Module& model, const BaseDataSparsifier& sparsifier,
                 const LogLine& log);
 
+/// What `copy_model` makes of `model`. c10::ValueError unless it has the same parameters, in memory
+/// of its own, with the same ones tied.
+std::shared_ptr<torch::nn::Module> checked_copy(const torch::nn::Module& model,
+                                                const CopyModel& copy_model);
+
 }  // namespace winnow

@@ -7,7 +7,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "torch/dtype_map.h"
+#include "torch/support/dtype_map.h"
 #include "winnow/core/default_selection.h"
 #include "winnow/torch/training/attach.h"
 

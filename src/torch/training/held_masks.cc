@@ -14,8 +14,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "torch/apply_mask.h"
-#include "torch/class_name.h"
+#include "torch/masks/apply_mask.h"
+#include "torch/support/class_name.h"
 
 namespace winnow {
 namespace {

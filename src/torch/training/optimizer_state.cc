@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "torch/class_name.h"
+#include "torch/support/class_name.h"
 #include "torch/training/optimizer_fields.h"
 #include "winnow/torch/torch_file.h"
 

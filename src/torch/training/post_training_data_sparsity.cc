@@ -2,7 +2,6 @@
 #include <torch/nn/module.h>
 
 #include "torch/training/callback_parts.h"
-#include "torch/training/model_copy.h"
 
 namespace winnow {
 

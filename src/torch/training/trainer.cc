@@ -8,7 +8,7 @@
 #include <limits>
 #include <utility>
 
-#include "torch/flag_guard.h"
+#include "torch/support/flag_guard.h"
 #include "torch/training/checkpoint.h"
 #include "torch/training/optimizer_state.h"
 #include "torch/training/random_state.h"

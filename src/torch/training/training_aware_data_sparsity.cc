@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "torch/training/callback_parts.h"
-#include "torch/training/model_copy.h"
 #include "torch/training/training_aware_state.h"
 
 namespace winnow {

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "torch/class_name.h"
+#include "torch/support/class_name.h"
 #include "torch/training/callback_parts.h"
 #include "winnow/torch/schedules.h"
 #include "winnow/torch/torch_file.h"

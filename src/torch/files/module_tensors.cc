@@ -1,0 +1,32 @@
+#include "torch/files/module_tensors.h"
+
+#include <torch/nn/module.h>
+
+namespace winnow {
+namespace {
+
+using Tensors = torch::OrderedDict<std::string, at::Tensor>;
+
+void add_tensors(const torch::nn::Module& module, const std::string& prefix, Tensors& out) {
+  for (const auto& item : module.named_parameters(/*recurse=*/false)) {
+    out.insert(prefix + item.key(), item.value());
+  }
+  for (const auto& item : module.named_buffers(/*recurse=*/false)) {
+    out.insert(prefix + item.key(), item.value());
+  }
+  for (const auto& child : module.named_children()) {
+    if (child.value()->is_serializable()) {
+      add_tensors(*child.value(), prefix + child.key() + ".", out);
+    }
+  }
+}
+
+}  // namespace
+
+Tensors serializable_tensors(const torch::nn::Module& module) {
+  Tensors tensors("Tensor");
+  add_tensors(module, "", tensors);
+  return tensors;
+}
+
+}  // namespace winnow

@@ -1,0 +1,183 @@
+// States as dictionaries of plain values, with upstream's names.
+#include <ATen/core/Dict.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/jit_type.h>
+#include <c10/util/Exception.h>
+
+#include "torch/support/tensor_memory.h"
+#include "winnow/torch/torch_file.h"
+
+namespace winnow {
+namespace {
+
+using Dict = c10::impl::GenericDict;
+
+Dict new_dict() { return Dict(c10::StringType::get(), c10::AnyType::get()); }
+
+template <typename Value>
+c10::IValue dict_of(const torch::OrderedDict<std::string, Value>& items) {
+  Dict dict = new_dict();
+  for (const auto& item : items) {
+    if constexpr (std::is_same_v<Value, NamedValues>) {
+      dict.insert(item.key(), to_value(item.value()));
+    } else {
+      dict.insert(item.key(), item.value());
+    }
+  }
+  return dict;
+}
+
+/// Calls function(key, value) for the entries of a dictionary called `what`.
+template <typename Function>
+void for_each_entry(const c10::IValue& value, const std::string& what, const Function& function) {
+  TORCH_CHECK(value.isGenericDict(), "Error loading ", what, ": expected a dictionary, found ",
+              value.isString() ? "a string" : to_text(value));
+  for (const auto& item : value.toGenericDict()) {
+    TORCH_CHECK(item.key().isString(), "Error loading ", what, ": the key ", to_text(item.key()),
+                " is no string");
+    // A few bytes of a file can be a view of any size; what takes it over would copy all of it.
+    TORCH_CHECK(!item.value().isTensor() || !is_expanded(item.value().toTensor()), "Error loading ",
+                what, ": '", item.key().toStringRef(),
+                "' is an expanded view, larger than what it is a view of");
+    function(item.key().toStringRef(), item.value());
+  }
+}
+
+/// The entries of a dictionary that is a configuration or the like: NamedValues look names up one
+/// by one.
+NamedValues entries_of(const c10::IValue& value, const std::string& what) {
+  constexpr size_t kMost = 4096;
+  TORCH_CHECK(!value.isGenericDict() || value.toGenericDict().size() <= kMost, "Error loading ",
+              what, ": it has ", value.isGenericDict() ? value.toGenericDict().size() : 0,
+              " entries, expected at most ", kMost);
+  NamedValues entries;
+  for_each_entry(value, what, [&](const std::string& key, const c10::IValue& entry) {
+    entries.set(key, entry);
+  });
+  return entries;
+}
+
+/// Takes the value of that name out of `entries`.
+c10::IValue take(NamedValues& entries, const std::string& key, const std::string& what) {
+  TORCH_CHECK(entries.contains(key), "Error loading ", what, ": it has no '", key, "'");
+  c10::IValue value = entries.at(key);
+  entries.erase(key);
+  return value;
+}
+
+torch::OrderedDict<std::string, NamedValues> groups_of(const c10::IValue& value,
+                                                       const std::string& what) {
+  torch::OrderedDict<std::string, NamedValues> groups("name");
+  for_each_entry(value, what, [&](const std::string& name, const c10::IValue& group) {
+    groups.insert(name, entries_of(group, what + " of " + name));
+  });
+  return groups;
+}
+
+torch::OrderedDict<std::string, at::Tensor> tensors_in(const c10::IValue& value,
+                                                       const std::string& what) {
+  torch::OrderedDict<std::string, at::Tensor> tensors("name");
+  for_each_entry(value, what, [&](const std::string& name, const c10::IValue& tensor) {
+    TORCH_CHECK(tensor.isTensor(), "Error loading ", what, ": '", name, "' is no tensor but ",
+                to_text(tensor));
+    tensors.insert(name, tensor.toTensor());
+  });
+  return tensors;
+}
+
+ScheduleValues schedule_values_of(const c10::IValue& value, const std::string& what) {
+  ScheduleValues values("name");
+  for_each_entry(value, what, [&](const std::string& name, const c10::IValue& entry) {
+    values.insert(name, entry);
+  });
+  return values;
+}
+
+}  // namespace
+
+c10::IValue to_value(const NamedValues& values) {
+  Dict dict = new_dict();
+  for (const auto& entry : values) dict.insert(entry.name, entry.value);
+  return dict;
+}
+
+c10::IValue to_value(const torch::OrderedDict<std::string, at::Tensor>& tensors) {
+  return dict_of(tensors);
+}
+
+NamedValues to_named_values(const c10::IValue& value) { return entries_of(value, "the values"); }
+
+torch::OrderedDict<std::string, at::Tensor> to_tensors(const c10::IValue& value) {
+  return tensors_in(value, "the tensors");
+}
+
+c10::IValue to_value(const DataSparsifierState& state) {
+  return to_value(NamedValues{{"state", dict_of(state.state)},
+                              {"data_groups", dict_of(state.data_groups)},
+                              {"_container", dict_of(state.container)}});
+}
+
+c10::IValue to_value(const DataSparsifierSnapshot& snapshot) {
+  NamedValues values = to_named_values(to_value(static_cast<const DataSparsifierState&>(snapshot)));
+  values.set("defaults", to_value(snapshot.defaults));
+  values.set("fields", to_value(snapshot.fields));
+  values.set("enable_mask_update", snapshot.enable_mask_update.value_or(true));
+  return to_value(values);
+}
+
+DataSparsifierSnapshot to_sparsifier_snapshot(const c10::IValue& value) {
+  const std::string what = "a data sparsifier";
+  DataSparsifierSnapshot snapshot;
+  static_cast<DataSparsifierState&>(snapshot) = to_sparsifier_state(value);
+  NamedValues entries = entries_of(value, what);
+  snapshot.defaults = entries_of(take(entries, "defaults", what), "the defaults");
+  if (entries.contains("fields")) {
+    snapshot.fields = entries_of(entries.at("fields"), "the fields");
+  }
+  if (entries.contains("enable_mask_update")) {
+    snapshot.enable_mask_update = entries.get<bool>("enable_mask_update");
+  }
+  return snapshot;
+}
+
+DataSparsifierState to_sparsifier_state(const c10::IValue& value) {
+  const std::string what = "the state of a data sparsifier";
+  NamedValues entries = entries_of(value, what);
+  DataSparsifierState state;
+  state.state = groups_of(take(entries, "state", what), "the state");
+  state.data_groups = groups_of(take(entries, "data_groups", what), "the data group");
+  state.container = tensors_in(take(entries, "_container", what), "the container");
+  return state;
+}
+
+c10::IValue to_value(const DataSchedulerState& state) {
+  NamedValues values{{"schedule_param", state.schedule_param},
+                     {"base_param", dict_of(state.base_param)},
+                     {"last_epoch", state.last_epoch},
+                     {"_step_count", state.step_count},
+                     {"_last_param", dict_of(state.last_param)}};
+  values.update(state.fields);
+  return to_value(values);
+}
+
+DataSchedulerState to_scheduler_state(const c10::IValue& value) {
+  const std::string what = "the state of a data scheduler";
+  NamedValues entries = entries_of(value, what);
+  DataSchedulerState state;
+  for (const char* key : {"schedule_param", "last_epoch", "_step_count"}) {
+    TORCH_CHECK(entries.contains(key), "Error loading ", what, ": it has no '", key, "'");
+  }
+  state.schedule_param = entries.get<std::string>("schedule_param");
+  state.last_epoch = entries.get<int64_t>("last_epoch");
+  state.step_count = entries.get<int64_t>("_step_count");
+  state.base_param = schedule_values_of(take(entries, "base_param", what), "base_param");
+  state.last_param = schedule_values_of(take(entries, "_last_param", what), "_last_param");
+  for (const char* key :
+       {"schedule_param", "last_epoch", "_step_count", "verbose", "_get_sp_called_within_step"}) {
+    entries.erase(key);
+  }
+  state.fields = std::move(entries);
+  return state;
+}
+
+}  // namespace winnow

@@ -1,0 +1,156 @@
+#include "winnow/torch/module_utils.h"
+
+#include <torch/nn/modules/container/any.h>
+#include <torch/nn/modules/embedding.h>
+#include <torch/nn/modules/linear.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "torch/models/child_slot.h"
+#include "torch/parametrize/parametrization_access.h"
+#include "torch/support/errors.h"
+#include "winnow/torch/nn/embedding.h"
+#include "winnow/torch/nn/embedding_bag.h"
+#include "winnow/torch/nn/linear.h"
+#include "winnow/torch/parametrization.h"
+
+namespace winnow {
+namespace {
+
+using torch::nn::AnyModule;
+using torch::nn::Module;
+
+struct SplitName {
+  std::string head, tail;
+};
+
+SplitName split_at_last_dot(const std::string& name) {
+  const size_t dot = name.rfind('.');
+  if (dot == std::string::npos) return {"", name};
+  return {name.substr(0, dot), name.substr(dot + 1)};
+}
+
+std::shared_ptr<Module> find_child(const Module& module, const std::string& name) {
+  const auto children = module.named_children();
+  const auto* found = children.find(name);
+  return found != nullptr ? *found : nullptr;
+}
+
+/// The descendant of that name, which is not empty.
+Module* find_descendant(const Module& model, std::string_view path) {
+  const size_t dot = path.find('.');
+  Module* child = find_child(model, std::string(path.substr(0, dot))).get();
+  if (child == nullptr || dot == std::string_view::npos) return child;
+  return find_descendant(*child, path.substr(dot + 1));
+}
+
+/// As forward sees it; undefined where there is none.
+at::Tensor read_tensor(const Module& module, const std::string& name) {
+  const auto* parametrizable = dynamic_cast<const Parametrizable*>(&module);
+  if (parametrizable != nullptr && parametrizable->parametrizations(name) != nullptr) {
+    return parametrizable->read(name);
+  }
+  return find_tensor(module, name).tensor;
+}
+
+/// The one device of the module's tensors; none where it has no tensors.
+std::optional<at::Device> single_device(const Module& module) {
+  std::vector<at::Tensor> tensors = module.parameters();
+  for (const at::Tensor& buffer : module.buffers()) tensors.push_back(buffer);
+  if (tensors.empty()) return std::nullopt;
+  const at::Device device = tensors.front().device();
+  for (const at::Tensor& tensor : tensors) {
+    WINNOW_CHECK_ASSERTION(tensor.device() == device,
+                           "swap_module works on single-device modules only: ", module.name(),
+                           " is on ", device, " and ", tensor.device());
+  }
+  return device;
+}
+
+/// Empty where the mapping has no entry for the module.
+AnyModule make_replacement(const Module& module, const SwapMapping& mapping) {
+  const auto entry = mapping.find(typeid(module));
+  if (entry == mapping.end()) return AnyModule();
+  TORCH_CHECK_VALUE(entry->second != nullptr, "the mapping has an empty function for a ",
+                    module.name());
+  const auto device = single_device(module);
+  AnyModule replacement = entry->second(module);
+  TORCH_CHECK_VALUE(!replacement.is_empty(), "the replacement of a ", module.name(), " is empty");
+  if (device) replacement.ptr()->to(*device);
+  replacement.ptr()->train(module.is_training());
+  return replacement;
+}
+
+template <typename From, typename To>
+AnyModule converted(const Module& module) {
+  return AnyModule(std::make_shared<To>(dynamic_cast<const From&>(module)));
+}
+
+}  // namespace
+
+bool any_parametrization(const Module& module,
+                         const std::function<bool(const Parametrization*)>& test) {
+  const auto* target = dynamic_cast<const Parametrizable*>(&module);
+  if (target == nullptr) return false;
+  return std::ranges::any_of(target->parametrized_names(), [&](const std::string& name) {
+    return std::ranges::any_of(*target->parametrizations(name),
+                               [&](const auto& link) { return test(link.get()); });
+  });
+}
+
+std::optional<std::string> module_to_fqn(const Module& model, const Module& module,
+                                         const std::string& prefix) {
+  if (&model == &module) return "";
+  for (const auto& child : model.named_children()) {
+    if (const auto fqn = module_to_fqn(*child.value(), module, ".")) {
+      return prefix + child.key() + *fqn;
+    }
+  }
+  return std::nullopt;
+}
+
+Module* fqn_to_module(Module& model, const std::string& path) {
+  return path.empty() ? &model : find_descendant(model, path);
+}
+
+at::Tensor fqn_to_tensor(const Module& model, const std::string& path) {
+  const size_t dot = path.rfind('.');
+  if (dot == std::string::npos) return read_tensor(model, path);
+  const Module* module = find_descendant(model, std::string_view(path).substr(0, dot));
+  return module != nullptr ? read_tensor(*module, path.substr(dot + 1)) : at::Tensor();
+}
+
+TensorArgInfo get_arg_info_from_tensor_fqn(Module& model, const std::string& tensor_fqn) {
+  auto [module_fqn, tensor_name] = split_at_last_dot(tensor_fqn);
+  Module* module = fqn_to_module(model, module_fqn);
+  return {std::move(module_fqn), module, std::move(tensor_name), tensor_fqn};
+}
+
+SwapMapping default_swap_mapping() {
+  return {
+      {typeid(torch::nn::EmbeddingImpl), converted<torch::nn::EmbeddingImpl, nn::EmbeddingImpl>},
+      {typeid(torch::nn::EmbeddingBagImpl),
+       converted<torch::nn::EmbeddingBagImpl, nn::EmbeddingBagImpl>},
+      {typeid(torch::nn::LinearImpl), converted<torch::nn::LinearImpl, nn::LinearImpl>},
+  };
+}
+
+std::shared_ptr<Module> swap_module(const std::shared_ptr<Module>& module,
+                                    const SwapMapping& mapping) {
+  TORCH_CHECK_VALUE(module != nullptr, "swap_module got no module");
+  const AnyModule replacement = make_replacement(*module, mapping);
+  return replacement.is_empty() ? module : replacement.ptr();
+}
+
+std::shared_ptr<Module> swap_child(Module& parent, const std::string& name,
+                                   const SwapMapping& mapping) {
+  const auto child = find_child(parent, name);
+  WINNOW_CHECK_KEY(child != nullptr, parent.name(), " has no child '", name, "'");
+  const AnyModule replacement = make_replacement(*child, mapping);
+  if (replacement.is_empty()) return child;
+  ChildSlot(parent, name, replacement.type_info()).set(replacement);
+  return replacement.ptr();
+}
+
+}  // namespace winnow

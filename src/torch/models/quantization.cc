@@ -1,0 +1,262 @@
+#include "winnow/torch/quantization.h"
+
+#include <ATen/core/grad_mode.h>
+#include <torch/nn/modules/container/any.h>
+#include <torch/nn/modules/embedding.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "torch/models/child_slot.h"
+#include "torch/support/errors.h"
+#include "torch/support/inference_mode.h"
+#include "winnow/torch/module_utils.h"
+#include "winnow/torch/nn/quantizable.h"
+#include "winnow/torch/nn/storage.h"
+
+namespace winnow {
+namespace {
+
+using nn::Quantizable;
+using nn::QuantizedTable;
+using nn::QuantizedWeight;
+using torch::nn::AnyModule;
+using torch::nn::Module;
+using ModulePtr = std::shared_ptr<Module>;
+
+// ---- which modules
+
+bool is_libtorch_embedding(const Module& module) {
+  return typeid(module) == typeid(torch::nn::EmbeddingImpl) ||
+         typeid(module) == typeid(torch::nn::EmbeddingBagImpl);
+}
+
+const Quantizable* as_float_quantizable(const Module& module) {
+  const auto* quantizable = dynamic_cast<const Quantizable*>(&module);
+  return quantizable != nullptr && !quantizable->is_quantized() ? quantizable : nullptr;
+}
+
+bool is_convertible(const Module& module) {
+  return is_libtorch_embedding(module) || as_float_quantizable(module) != nullptr;
+}
+
+/// A child and where it hangs.
+struct Child {
+  Module* parent;
+  std::string name;
+  ModulePtr module;
+};
+
+/// All children below the model, once for each of their places, in the order of the walk.
+std::vector<Child> walk(Module& model) {
+  std::vector<Child> found;
+  std::vector<Module*> stack = {&model};
+  std::set<const Module*> entered = {&model};
+  while (!stack.empty()) {
+    Module* parent = stack.back();
+    stack.pop_back();
+    for (const auto& child : parent->named_children()) {
+      found.push_back({parent, child.key(), child.value()});
+      const bool is_leaf = is_convertible(*child.value());
+      if (!is_leaf && entered.insert(child.value().get()).second) {
+        stack.push_back(child.value().get());
+      }
+    }
+  }
+  return found;
+}
+
+bool contains(const std::vector<ModulePtr>& modules, const Module* module) {
+  return std::ranges::any_of(modules,
+                             [&](const ModulePtr& other) { return other.get() == module; });
+}
+
+std::vector<ModulePtr> all_embeddings(const Module& model, const std::vector<Child>& children) {
+  WINNOW_CHECK_KEY(
+      !is_convertible(model), "the model itself is a ", model.name(),
+      ", which has no name in a model: call its quantize, or put it into a Sequential");
+  std::vector<ModulePtr> modules;
+  for (const Child& child : children) {
+    if (is_convertible(*child.module) && !contains(modules, child.module.get())) {
+      modules.push_back(child.module);
+    }
+  }
+  return modules;
+}
+
+void check_selected(const Data& data, const Module& model, const std::vector<Child>& children) {
+  const Module* module = data.module().get();
+  const auto* quantizable = dynamic_cast<const nn::Quantizable*>(module);
+  WINNOW_CHECK_ASSERTION(quantizable == nullptr || !quantizable->is_quantized(),
+                         "select_embeddings has a ", module->name(), " that is quantized already");
+  WINNOW_CHECK_ASSERTION(module != nullptr && is_convertible(*module),
+                         "select_embeddings must be an embedding or embedding bags of floats, of "
+                         "torch::nn exactly or of winnow::nn; got ",
+                         module != nullptr ? module->name() : "a tensor or null");
+  WINNOW_CHECK_KEY(module != &model,
+                   "the model itself cannot be selected, for it has no name: call "
+                   "its quantize, or put it into a Sequential");
+  const bool inside = std::ranges::any_of(
+      children, [&](const Child& child) { return child.module.get() == module; });
+  WINNOW_CHECK_ASSERTION(inside, "select_embeddings must be part of input model: a ",
+                         module->name(), " is not");
+}
+
+std::vector<ModulePtr> selected_embeddings(const std::vector<Data>& selected, const Module& model,
+                                           const std::vector<Child>& children) {
+  std::vector<ModulePtr> modules;
+  for (const Data& data : selected) {
+    check_selected(data, model, children);
+    if (!contains(modules, data.module().get())) modules.push_back(data.module());
+  }
+  return modules;
+}
+
+// ---- what is done to each
+
+/// A module to convert: itself, or what takes its place.
+struct Target {
+  std::string name;              ///< for the sparsifier
+  AnyModule replacement;         ///< of a module of LibTorch; else empty
+  Quantizable* quantizable;      ///< the replacement or the module
+  std::vector<ChildSlot> slots;  ///< where the replacement goes
+  std::shared_ptr<QuantizedTable> table = nullptr;
+};
+
+/// Adds to an error whose weight it is about.
+template <typename Call>
+auto naming(const std::string& name, const Call& call) {
+  try {
+    return call();
+  } catch (c10::Error& error) {
+    error.add_context(c10::str("in post_training_sparse_quantize, of '", name, "'"));
+    throw;
+  }
+}
+
+std::string unique_name(std::string fqn, const std::set<std::string>& taken) {
+  std::ranges::replace(fqn, '.', '_');
+  if (!taken.contains(fqn)) return fqn;
+  int64_t suffix = 1;
+  while (taken.contains(c10::str(fqn, "_", suffix))) ++suffix;
+  return c10::str(fqn, "_", suffix);
+}
+
+Target make_target(const ModulePtr& module, const std::vector<Child>& children) {
+  if (!is_libtorch_embedding(*module)) {
+    return {{}, {}, dynamic_cast<Quantizable*>(module.get()), {}};
+  }
+  AnyModule replacement = default_swap_mapping().at(typeid(*module))(*module);
+  auto* quantizable = dynamic_cast<Quantizable*>(replacement.ptr().get());
+  Target target{{}, std::move(replacement), quantizable, {}};
+  for (const Child& child : children) {
+    if (child.module != module) continue;
+    target.slots.emplace_back(*child.parent, child.name, target.replacement.type_info());
+  }
+  return target;
+}
+
+std::vector<Target> make_targets(Module& model, const std::vector<ModulePtr>& modules,
+                                 const std::vector<Child>& children) {
+  std::vector<Target> targets;
+  std::set<std::string> names = {"parametrizations"};  // no name for data
+  for (const ModulePtr& module : modules) {
+    const std::string fqn = module_to_fqn(model, *module).value();
+    targets.push_back(naming(fqn, [&] {
+      Target target = make_target(module, children);
+      target.quantizable->check_quantizable();
+      return target;
+    }));
+    targets.back().name = *names.insert(unique_name(fqn, names)).first;
+  }
+  return targets;
+}
+
+at::Tensor weight_of(const Target& target) {
+  return target.quantizable->storage()->weight().detach();
+}
+
+at::Tensor masked(const BaseDataSparsifier& sparsifier, const Target& target) {
+  return sparsifier.get_data(target.name, /*return_original=*/false).detach();
+}
+
+void sparsify_then_quantize(std::vector<Target>& targets, BaseDataSparsifier& sparsifier,
+                            nn::ZeroPolicy policy) {
+  for (const Target& target : targets) sparsifier.add_data(target.name, weight_of(target));
+  sparsifier.step();
+  for (Target& target : targets) {
+    target.table = naming(target.name, [&] {
+      return nn::make_quantized_table(nn::quantize_rows(masked(sparsifier, target), policy));
+    });
+  }
+}
+
+void quantize_then_sparsify(std::vector<Target>& targets, BaseDataSparsifier& sparsifier,
+                            nn::ZeroPolicy policy) {
+  std::vector<QuantizedWeight> dense;
+  for (const Target& target : targets) {
+    dense.push_back(
+        naming(target.name, [&] { return nn::quantize_rows(weight_of(target), policy); }));
+    sparsifier.add_data(target.name, nn::dequantize_rows(dense.back()));
+  }
+  sparsifier.step();
+  for (size_t i = 0; i < targets.size(); ++i) {
+    targets[i].table =
+        nn::make_quantized_table(nn::requantize_rows(masked(sparsifier, targets[i]), dense[i]));
+  }
+}
+
+/// The weight of a module need not have the shape that its options say, for forward to work.
+void check_tables(const std::vector<Target>& targets) {
+  for (const Target& target : targets) {
+    naming(target.name, [&] { target.quantizable->check_quantizable(*target.table); });
+  }
+}
+
+/// Nothing here can fail after check_tables, but for want of memory for a few names.
+void put_in_place(const std::vector<Target>& targets) {
+  for (const Target& target : targets) {
+    target.quantizable->quantize(target.table);
+    for (const ChildSlot& slot : target.slots) slot.set(target.replacement);
+  }
+}
+
+std::unique_ptr<BaseDataSparsifier> make_checked(const SparsifierFactory& make_sparsifier) {
+  TORCH_CHECK_VALUE(make_sparsifier != nullptr, "post_training_sparse_quantize got no function");
+  auto sparsifier = make_sparsifier();
+  TORCH_CHECK_VALUE(sparsifier != nullptr && sparsifier->names().empty(),
+                    "the function has to make a sparsifier without data");
+  return sparsifier;
+}
+
+}  // namespace
+
+void post_training_sparse_quantize(Module& model, const SparsifierFactory& make_sparsifier,
+                                   const PostTrainingSparseQuantizeOptions& options) {
+  const OutOfInferenceMode normal;
+  const at::NoGradGuard no_grad;
+  const auto sparsifier = make_checked(make_sparsifier);
+  const std::vector<Child> children = walk(model);
+  std::vector<Target> targets = make_targets(
+      model,
+      options.select_embeddings ? selected_embeddings(*options.select_embeddings, model, children)
+                                : all_embeddings(model, children),
+      children);
+  if (options.sparsify_first) {
+    sparsify_then_quantize(targets, *sparsifier, options.zero_policy);
+  } else {
+    quantize_then_sparsify(targets, *sparsifier, options.zero_policy);
+  }
+  check_tables(targets);
+  put_in_place(targets);
+}
+
+void post_training_sparse_quantize(Module& model, const DataNormSparsifierOptions& sparsifier,
+                                   const PostTrainingSparseQuantizeOptions& options) {
+  const SparsifierFactory make = [&] { return std::make_unique<DataNormSparsifier>(sparsifier); };
+  post_training_sparse_quantize(model, make, options);
+}
+
+}  // namespace winnow

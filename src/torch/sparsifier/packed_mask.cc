@@ -1,0 +1,126 @@
+#include "torch/sparsifier/packed_mask.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
+
+#include <utility>
+
+#include "torch/masks/apply_mask.h"
+#include "torch/support/dtype_map.h"
+#include "torch/support/tensor_memory.h"
+#include "winnow/base/dtype.h"
+#include "winnow/core/packed_mask.h"
+
+namespace winnow {
+namespace {
+
+constexpr const char* kBits = "mask_bits";
+constexpr const char* kShape = "mask_shape";
+constexpr const char* kDtype = "mask_dtype";
+
+/// At one byte a value, 1 where it is kept; undefined where a value is neither 0 nor 1.
+at::Tensor byte_mask(const at::Tensor& mask) {
+  const at::Tensor dense = mask.to(at::kCPU).contiguous();
+  if (dense.element_size() == 1) return dense;
+  const at::Tensor kept = dense.ne(0);
+  return dense.eq(1).equal(kept) ? kept : at::Tensor();
+}
+
+c10::IValue shape_tuple(at::IntArrayRef sizes) {
+  return c10::ivalue::Tuple::create(std::vector<c10::IValue>(sizes.begin(), sizes.end()));
+}
+
+std::vector<int64_t> shape_in(const std::string& name, const NamedValues& values) {
+  const c10::IValue& shape = values.at(kShape);
+  TORCH_CHECK(shape.isTuple(), "Error loading ", name, ": ", kShape, " is no tuple but ",
+              to_text(shape));
+  std::vector<int64_t> sizes;
+  for (const c10::IValue& size : shape.toTupleRef().elements()) {
+    TORCH_CHECK(size.isInt() && size.toInt() >= 0, "Error loading ", name, ": ", kShape, " is ",
+                to_text(shape));
+    sizes.push_back(size.toInt());
+  }
+  return sizes;
+}
+
+/// What a packed mask says of itself.
+struct PackedForm {
+  std::vector<int64_t> sizes;
+  c10::ScalarType type;
+};
+
+c10::ScalarType dtype_in(const std::string& name, const NamedValues& values) {
+  const auto text = values.get<std::string>(kDtype);
+  const std::optional<DType> dtype = dtype_from_name(text);
+  const auto type = dtype ? scalar_type_of(*dtype) : std::nullopt;
+  TORCH_CHECK(type.has_value(), "Error loading ", name, ": ", kDtype, " is '", text, "'");
+  return *type;
+}
+
+PackedForm checked_form(const std::string& name, const NamedValues& values, int64_t most) {
+  const auto bits = values.get<at::Tensor>(kBits);
+  PackedForm form{shape_in(name, values), dtype_in(name, values)};
+  int64_t numel = 1;
+  bool fits = true;
+  for (const int64_t size : form.sizes) fits &= !__builtin_mul_overflow(numel, size, &numel);
+  fits = fits && numel <= most && bits.defined() && bits.scalar_type() == at::kByte &&
+         bits.dim() == 1 &&
+         static_cast<size_t>(bits.numel()) == packed_mask_bytes(static_cast<size_t>(numel));
+  TORCH_CHECK(fits, "Error loading ", name, ": ", kBits, " does not fit ", kShape, " ",
+              to_text(values.at(kShape)), ", or that its data");
+  return form;
+}
+
+}  // namespace
+
+NamedValues packed_mask_values(const at::Tensor& mask) {
+  const auto dtype = dtype_of(mask.scalar_type());
+  const at::Tensor kept = dtype && mask.layout() == at::kStrided ? byte_mask(mask) : at::Tensor();
+  if (kept.defined()) {
+    const auto size = static_cast<int64_t>(packed_mask_bytes(static_cast<size_t>(kept.numel())));
+    const at::Tensor bits = at::empty({size}, at::kByte);
+    if (pack_mask(tensor_bytes<uint8_t>(kept), mutable_tensor_bytes<uint8_t>(bits))) {
+      return {{kBits, bits},
+              {kShape, shape_tuple(mask.sizes())},
+              {kDtype, std::string(dtype_name(*dtype))}};
+    }
+  }
+  return {{"mask", mask.clone()}};
+}
+
+at::Tensor unpacked_mask(const std::string& name, const NamedValues& values, int64_t most) {
+  if (!values.contains(kBits)) return {};
+  const PackedForm form = checked_form(name, values, most);
+  const at::Tensor mask = at::empty(form.sizes, at::kChar);
+  unpack_into(values, mask);
+  return mask.to(form.type);
+}
+
+bool can_unpack_into(const std::string& name, const NamedValues& values, const at::Tensor& mask) {
+  if (!values.contains(kBits)) return false;
+  TORCH_CHECK(!values.contains("mask"), "Error loading ", name,
+              ": it has both a packed mask and a 'mask'");
+  const PackedForm form = checked_form(name, values, mask.numel());
+  const auto bits = values.get<at::Tensor>(kBits);
+  return bits.is_cpu() && bits.is_contiguous() && has_mask_bytes(mask) && mask.is_cpu() &&
+         mask.is_contiguous() && mask.element_size() == 1 && !mask.is_neg() &&
+         mask.scalar_type() == form.type && mask.sizes() == at::IntArrayRef(form.sizes);
+}
+
+void unpack_into(const NamedValues& values, const at::Tensor& mask) {
+  const at::Tensor packed = values.get<at::Tensor>(kBits).to(at::kCPU).contiguous();
+  unpack_mask(tensor_bytes<uint8_t>(packed), mutable_tensor_bytes<uint8_t>(mask));
+}
+
+void check_no_mask_names(const std::string& name, const NamedValues& state) {
+  for (const char* key : {"mask", kBits, kShape, kDtype}) {
+    TORCH_CHECK_VALUE(!state.contains(key), "the state of '", name, "' has a value named '", key,
+                      "', a name that states keep for the mask; call it otherwise");
+  }
+}
+
+void erase_mask(NamedValues& values) {
+  for (const char* key : {"mask", kBits, kShape, kDtype}) values.erase(key);
+}
+
+}  // namespace winnow

@@ -1,0 +1,213 @@
+#include "winnow/torch/named_values.h"
+
+#include <ATen/core/Dict.h>
+#include <ATen/core/List.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <utility>
+
+#include "torch/support/errors.h"
+
+namespace winnow {
+namespace {
+
+c10::IValue tuple_of(std::initializer_list<int64_t> integers) {
+  std::vector<c10::IValue> elements(integers.begin(), integers.end());
+  return c10::ivalue::Tuple::create(std::move(elements));
+}
+
+c10::IValue copy_of(const c10::IValue& value) {
+  if (value.isTensor()) {
+    const at::Tensor& tensor = value.toTensor();
+    return tensor.defined() ? tensor.detach().clone() : at::Tensor();
+  }
+  return value.deepcopy();
+}
+
+/// As Python's repr: the shortest digits that read back, always with a point or an exponent.
+std::string number_text(double number) {
+  if (std::isnan(number)) return "nan";
+  if (std::isinf(number)) return number < 0 ? "-inf" : "inf";
+  const double size = std::fabs(number);
+  const bool plain = size == 0 || (size >= 1e-4 && size < 1e16);
+  char buffer[64];
+  const auto end = std::to_chars(buffer, buffer + sizeof(buffer), number,
+                                 plain ? std::chars_format::fixed : std::chars_format::scientific);
+  std::string text(buffer, end.ptr);
+  if (plain && text.find('.') == std::string::npos) text += ".0";
+  return text;
+}
+
+std::string tensor_text(const at::Tensor& tensor) {
+  if (!tensor.defined()) return "tensor(undefined)";
+  return c10::str("tensor(", tensor.sizes(), ", ", tensor.scalar_type(), ")");
+}
+
+constexpr size_t kMaxText = size_t{1} << 20;
+
+/// Writes values as text until there is enough of it: a few bytes of a file can share lists in such
+/// a way that their text is without end.
+class TextWriter {
+ public:
+  std::string take() {
+    if (text_.size() > kMaxText) text_ += "...";
+    return std::move(text_);
+  }
+
+  void value(const c10::IValue& value) {
+    if (value.isTuple()) {
+      const auto& elements = value.toTupleRef().elements();
+      list("(", elements, elements.size() == 1 ? ",)" : ")");
+    } else if (value.isList()) {
+      list("[", value.toListRef(), "]");
+    } else if (value.isGenericDict()) {
+      dict(value.toGenericDict());
+    } else {
+      text_ += to_text(value);
+    }
+  }
+
+ private:
+  void element(const c10::IValue& item) {
+    if (item.isString()) {
+      text_ += "'" + item.toStringRef() + "'";
+    } else {
+      value(item);
+    }
+  }
+
+  void list(const char* open, c10::ArrayRef<c10::IValue> items, const char* close) {
+    text_ += open;
+    const char* separator = "";
+    for (const c10::IValue& item : items) {
+      if (text_.size() > kMaxText) return;
+      text_ += std::exchange(separator, ", ");
+      element(item);
+    }
+    text_ += close;
+  }
+
+  void dict(const c10::Dict<c10::IValue, c10::IValue>& items) {
+    text_ += "{";
+    const char* separator = "";
+    for (const auto& item : items) {
+      if (text_.size() > kMaxText) return;
+      text_ += std::exchange(separator, ", ");
+      element(item.key());
+      text_ += ": ";
+      element(item.value());
+    }
+    text_ += "}";
+  }
+
+  std::string text_;
+};
+
+[[noreturn]] void refuse_type(std::string_view name, const char* wanted, const c10::IValue& value) {
+  TORCH_CHECK_TYPE(false, "'", name, "' must be ", wanted, ", got ", value.tagKind(), " ",
+                   to_text(value));
+}
+
+}  // namespace
+
+NamedValues::Entry::Entry(std::string name, std::initializer_list<int64_t> integers)
+    : name(std::move(name)), value(tuple_of(integers)) {}
+
+NamedValues::NamedValues(std::initializer_list<Entry> entries) {
+  for (const Entry& entry : entries) set(entry.name, entry.value);
+}
+
+const c10::IValue* NamedValues::find(std::string_view name) const noexcept {
+  const auto entry = std::ranges::find(entries_, name, &Entry::name);
+  return entry == entries_.end() ? nullptr : &entry->value;
+}
+
+const c10::IValue& NamedValues::at(std::string_view name) const {
+  const c10::IValue* value = find(name);
+  WINNOW_CHECK_KEY(value != nullptr, "there is no value named '", name, "'");
+  return *value;
+}
+
+template <>
+double NamedValues::get<double>(std::string_view name) const {
+  const c10::IValue& value = at(name);
+  if (value.isInt()) return static_cast<double>(value.toInt());
+  if (!value.isDouble()) refuse_type(name, "a number", value);
+  return value.toDouble();
+}
+
+template <>
+int64_t NamedValues::get<int64_t>(std::string_view name) const {
+  const c10::IValue& value = at(name);
+  if (!value.isInt()) refuse_type(name, "an integer", value);
+  return value.toInt();
+}
+
+template <>
+bool NamedValues::get<bool>(std::string_view name) const {
+  const c10::IValue& value = at(name);
+  if (!value.isBool()) refuse_type(name, "a bool", value);
+  return value.toBool();
+}
+
+template <>
+std::string NamedValues::get<std::string>(std::string_view name) const {
+  const c10::IValue& value = at(name);
+  if (!value.isString()) refuse_type(name, "a string", value);
+  return value.toStringRef();
+}
+
+template <>
+at::Tensor NamedValues::get<at::Tensor>(std::string_view name) const {
+  const c10::IValue& value = at(name);
+  if (!value.isTensor()) refuse_type(name, "a tensor", value);
+  return value.toTensor();
+}
+
+void NamedValues::set(std::string_view name, c10::IValue value) {
+  const auto entry = std::ranges::find(entries_, name, &Entry::name);
+  if (entry != entries_.end()) {
+    entry->value = std::move(value);
+  } else {
+    entries_.emplace_back(std::string(name), std::move(value));
+  }
+}
+
+void NamedValues::set(std::string_view name, std::initializer_list<int64_t> integers) {
+  set(name, tuple_of(integers));
+}
+
+void NamedValues::update(const NamedValues& other) {
+  if (&other == this) return;
+  for (const Entry& entry : other) set(entry.name, entry.value);
+}
+
+bool NamedValues::erase(std::string_view name) {
+  return std::erase_if(entries_, [&](const Entry& entry) { return entry.name == name; }) > 0;
+}
+
+NamedValues NamedValues::deep_copy() const {
+  NamedValues copy;
+  for (const Entry& entry : entries_) copy.entries_.emplace_back(entry.name, copy_of(entry.value));
+  return copy;
+}
+
+std::string to_text(const c10::IValue& value) {
+  if (value.isNone()) return "None";
+  if (value.isBool()) return value.toBool() ? "True" : "False";
+  if (value.isInt()) return std::to_string(value.toInt());
+  if (value.isDouble()) return number_text(value.toDouble());
+  if (value.isString()) return value.toStringRef();
+  if (value.isTensor()) return tensor_text(value.toTensor());
+  if (value.isTuple() || value.isList() || value.isGenericDict()) {
+    TextWriter writer;
+    writer.value(value);
+    return writer.take();
+  }
+  return "<" + value.tagKind() + ">";
+}
+
+}  // namespace winnow
