@@ -27,6 +27,10 @@
 
 namespace winnow {
 
+namespace internal {
+class ParametrizationAccess;
+}
+
 /// One link of a chain. Derive from it and write forward; register tensors of its own in the
 /// constructor. To be cloned together with a module, override clone() too.
 class Parametrization : public torch::nn::Module {
@@ -102,7 +106,7 @@ class Parametrizable {
   virtual torch::OrderedDict<std::string, at::Tensor>& own_parameters() noexcept = 0;
 
  private:
-  friend class ParametrizationAccess;
+  friend class internal::ParametrizationAccess;
   std::vector<std::pair<std::string, std::shared_ptr<ParametrizationList>>> lists_;
 };
 

@@ -2,7 +2,7 @@
 
 #include <torch/nn/module.h>
 
-namespace winnow {
+namespace winnow::internal {
 namespace {
 
 using Tensors = torch::OrderedDict<std::string, at::Tensor>;
@@ -29,4 +29,4 @@ Tensors serializable_tensors(const torch::nn::Module& module) {
   return tensors;
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -22,6 +22,8 @@
 #include "winnow/io/safetensors_writer.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 using Tensors = torch::OrderedDict<std::string, at::Tensor>;

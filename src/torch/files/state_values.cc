@@ -8,6 +8,8 @@
 #include "winnow/torch/torch_file.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 using Dict = c10::impl::GenericDict;

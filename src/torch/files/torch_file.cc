@@ -8,6 +8,7 @@
 #include "winnow/io/torch_archive_writer.h"
 
 namespace winnow {
+using namespace internal;
 
 void save_torch_file(const std::string& path, const c10::IValue& value,
                      const SaveTorchFileOptions& options) {

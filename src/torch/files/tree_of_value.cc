@@ -10,7 +10,7 @@
 #include "winnow/io/escape_name.h"
 #include "winnow/torch/named_values.h"
 
-namespace winnow {
+namespace winnow::internal {
 namespace {
 
 std::vector<uint64_t> unsigned_sizes(at::IntArrayRef sizes) { return {sizes.begin(), sizes.end()}; }
@@ -132,4 +132,4 @@ ValueTree tree_of(const c10::IValue& value) {
   return maker.finish(root);
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

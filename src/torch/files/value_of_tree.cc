@@ -16,7 +16,7 @@
 #include "torch/support/tensor_memory.h"
 #include "winnow/io/escape_name.h"
 
-namespace winnow {
+namespace winnow::internal {
 namespace {
 
 std::vector<int64_t> signed_sizes(std::span<const uint64_t> sizes) {
@@ -184,4 +184,4 @@ void read_into(const TorchArchive& archive, const TorchTensor& from, const at::T
   to.copy_(bools ? normal_bools(values) : values);
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

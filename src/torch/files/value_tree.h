@@ -12,7 +12,7 @@
 #include "winnow/io/torch_archive.h"
 #include "winnow/io/torch_value.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 /// Where in a nested value a walk is, for messages; its text is made only when it is asked for.
 class Place {
@@ -57,4 +57,4 @@ bool can_read_into(const TorchTensor& from, const at::Tensor& to);
 /// Precondition: can_read_into. c10::Error of the reader.
 void read_into(const TorchArchive& archive, const TorchTensor& from, const at::Tensor& to);
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -13,6 +13,8 @@
 #include "winnow/torch/tensor_mask.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 void check(const at::Tensor& data, const at::Tensor& mask) {
@@ -51,12 +53,12 @@ void apply_bytes(std::span<const at::Tensor> tensors, std::span<const uint8_t> m
 
 }  // namespace
 
-bool has_mask_bytes(const at::Tensor& mask) noexcept {
+bool internal::has_mask_bytes(const at::Tensor& mask) noexcept {
   const at::ScalarType type = mask.scalar_type();
   return type == at::kChar || type == at::kByte || type == at::kBool;
 }
 
-void apply_mask_to_all(std::span<const at::Tensor> tensors, const at::Tensor& mask) {
+void internal::apply_mask_to_all(std::span<const at::Tensor> tensors, const at::Tensor& mask) {
   for (const at::Tensor& tensor : tensors) check(tensor, mask);
   const at::NoGradGuard no_grad;
   const bool plain = is_plain_memory(mask) && has_mask_bytes(mask) &&

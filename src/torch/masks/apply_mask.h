@@ -7,7 +7,7 @@
 
 #include "winnow/torch/tensor_mask.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 /// apply_mask_ on each of `tensors`, which all have the mask's shape; all are checked before the
 /// first is written. Where all are contiguous on the CPU and the mask has one byte a value, the
@@ -17,4 +17,4 @@ void apply_mask_to_all(std::span<const at::Tensor> tensors, const at::Tensor& ma
 /// Whether a value of the mask is dropped exactly where its byte is 0.
 bool has_mask_bytes(const at::Tensor& mask) noexcept;
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -12,7 +12,7 @@
 #include "torch/support/inference_mode.h"
 #include "torch/support/tensor_memory.h"
 
-namespace winnow {
+namespace winnow::internal {
 namespace {
 
 /// A tensor's name in messages, as the core's: its number is told if there are several.
@@ -138,4 +138,4 @@ void write_masks_by_copy(std::span<const TensorMask> targets, const WriteMasks& 
   finish(targets, status);
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

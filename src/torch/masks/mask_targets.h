@@ -10,7 +10,7 @@
 #include "winnow/core/mask.h"
 #include "winnow/torch/tensor_mask.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 /// Where the elements of a tensor stand; refers to the tensor.
 StridedLayout layout_of(const at::Tensor& tensor);
@@ -38,4 +38,4 @@ void write_masks(std::span<const TensorMask> targets, const WriteMasks& write);
 /// The same by copies, whatever the device.
 void write_masks_by_copy(std::span<const TensorMask> targets, const WriteMasks& write);
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -7,6 +7,8 @@
 #include "torch/masks/mask_targets.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 void check_one_kind_of_device(std::span<const TensorMask> targets) {

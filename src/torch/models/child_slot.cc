@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <string_view>
 
-namespace winnow {
+namespace winnow::internal {
 namespace {
 
 using torch::nn::AnyModule;
@@ -71,4 +71,4 @@ Setter setter_in(Module& parent, const std::string& name, const std::type_info& 
 ChildSlot::ChildSlot(Module& parent, const std::string& name, const std::type_info& replacement)
     : set_(setter_in(parent, name, replacement)) {}
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -11,7 +11,7 @@ class AnyModule;
 class Module;
 }  // namespace torch::nn
 
-namespace winnow {
+namespace winnow::internal {
 
 /// The child `name` of a Sequential, a ModuleList or a ModuleDict: among the container's children,
 /// and in the list that its code runs through. Valid until the container is changed otherwise.
@@ -29,4 +29,4 @@ class ChildSlot {
   std::function<void(const torch::nn::AnyModule&)> set_;
 };
 
-}  // namespace winnow
+}  // namespace winnow::internal

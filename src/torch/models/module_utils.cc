@@ -16,6 +16,8 @@
 #include "winnow/torch/parametrization.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 using torch::nn::AnyModule;

@@ -17,6 +17,8 @@
 #include "winnow/torch/nn/storage.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 using nn::Quantizable;

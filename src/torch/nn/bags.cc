@@ -7,6 +7,8 @@
 #include <variant>
 
 namespace winnow::nn {
+using namespace internal;
+
 namespace {
 
 using torch::nn::EmbeddingBagOptions;

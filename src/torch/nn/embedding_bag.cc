@@ -7,6 +7,8 @@
 #include "torch/nn/libtorch_text.h"
 
 namespace winnow::nn {
+using namespace internal;
+
 namespace {
 
 /// LibTorch's module with these options and without memory: for what it knows better.

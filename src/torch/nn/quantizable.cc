@@ -9,6 +9,8 @@
 #include "torch/support/inference_mode.h"
 
 namespace winnow::nn {
+using namespace internal;
+
 namespace {
 
 constexpr const char* kWeight = "weight";

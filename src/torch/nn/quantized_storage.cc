@@ -14,6 +14,8 @@
 #include "torch/support/inference_mode.h"
 
 namespace winnow::nn {
+using namespace internal;
+
 namespace {
 
 namespace F = torch::nn::functional;

@@ -11,6 +11,8 @@
 #include "winnow/core/row_quantization.h"
 
 namespace winnow::nn {
+using namespace internal;
+
 namespace {
 
 // Values that are turned into F32 at a time, where they are not: 4 MiB.

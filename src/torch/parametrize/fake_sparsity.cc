@@ -5,6 +5,7 @@
 #include "torch/support/errors.h"
 
 namespace winnow {
+using namespace internal;
 
 FakeSparsity::FakeSparsity(at::Tensor mask) : Parametrization("FakeSparsity"), mask(mask) {
   WINNOW_CHECK_ASSERTION(mask.defined(),

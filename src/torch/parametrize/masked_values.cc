@@ -11,7 +11,7 @@
 #include "torch/support/inference_mode.h"
 #include "winnow/torch/fake_sparsity.h"
 
-namespace winnow {
+namespace winnow::internal {
 namespace {
 
 constexpr int64_t kPieceValues = int64_t{1} << 17;
@@ -65,4 +65,4 @@ void write_masked_values(const ParametrizationList& chain) {
   }
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -12,6 +12,8 @@
 #include "torch/support/tensor_memory.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 // Named as in Python, so that states of both have the same keys.
@@ -36,7 +38,7 @@ Parametrizable& parametrizable(torch::nn::Module& module) {
 
 }  // namespace
 
-FoundTensor find_tensor(const torch::nn::Module& module, const std::string& name) {
+FoundTensor internal::find_tensor(const torch::nn::Module& module, const std::string& name) {
   const auto parameters = module.named_parameters(/*recurse=*/false);
   if (const at::Tensor* found = parameters.find(name)) return {*found, true};
   const auto buffers = module.named_buffers(/*recurse=*/false);
@@ -84,7 +86,8 @@ std::vector<std::string> Parametrizable::parametrized_names() const {
   return {names.begin(), names.end()};
 }
 
-bool ParametrizationAccess::has_name(const Parametrizable& target, const std::string& name) {
+bool internal::ParametrizationAccess::has_name(const Parametrizable& target,
+                                               const std::string& name) {
   if (target.parametrizations(name) != nullptr) return true;
   torch::nn::Module copy(target.module());
   if (copy.named_children().contains(name)) return true;
@@ -97,8 +100,8 @@ bool ParametrizationAccess::has_name(const Parametrizable& target, const std::st
   return false;
 }
 
-void ParametrizationAccess::append(Parametrizable& target, const std::string& name,
-                                   std::shared_ptr<Parametrization> link) {
+void internal::ParametrizationAccess::append(Parametrizable& target, const std::string& name,
+                                             std::shared_ptr<Parametrization> link) {
   if (const auto chain = target.parametrizations(name)) {
     chain->append(std::move(link));
   } else {
@@ -112,13 +115,13 @@ void ParametrizationAccess::append(Parametrizable& target, const std::string& na
   target.parametrization_changed(name);
 }
 
-void ParametrizationAccess::attach(Parametrizable& target, const std::string& name,
-                                   std::shared_ptr<ParametrizationList> chain) {
+void internal::ParametrizationAccess::attach(Parametrizable& target, const std::string& name,
+                                             std::shared_ptr<ParametrizationList> chain) {
   chains_of(target.module())->register_module(name, chain);
   target.lists_.emplace_back(name, std::move(chain));
 }
 
-void ParametrizationAccess::restore(Parametrizable& target, const std::string& name) {
+void internal::ParametrizationAccess::restore(Parametrizable& target, const std::string& name) {
   const auto chain = target.parametrizations(name);
   std::erase_if(target.lists_, [&](const auto& item) { return item.first == name; });
   chains_of(target.module())->unregister_module(name);
@@ -127,8 +130,8 @@ void ParametrizationAccess::restore(Parametrizable& target, const std::string& n
   target.parametrization_changed(name);
 }
 
-void ParametrizationAccess::insert_tensor(Parametrizable& target, const std::string& name,
-                                          const at::Tensor& tensor, bool as_parameter) {
+void internal::ParametrizationAccess::insert_tensor(Parametrizable& target, const std::string& name,
+                                                    const at::Tensor& tensor, bool as_parameter) {
   if (as_parameter) {
     target.own_parameters().insert(name, tensor);
   } else {
@@ -136,7 +139,8 @@ void ParametrizationAccess::insert_tensor(Parametrizable& target, const std::str
   }
 }
 
-void ParametrizationAccess::erase_tensor(Parametrizable& target, const std::string& name) {
+void internal::ParametrizationAccess::erase_tensor(Parametrizable& target,
+                                                   const std::string& name) {
   if (find_tensor(target.module(), name).is_parameter) {
     target.own_parameters().erase(name);
   } else {
@@ -145,7 +149,8 @@ void ParametrizationAccess::erase_tensor(Parametrizable& target, const std::stri
 }
 
 // LibTorch's modules cannot unregister a buffer: the module's own part is made anew without it.
-void ParametrizationAccess::erase_buffer(Parametrizable& target, const std::string& name) {
+void internal::ParametrizationAccess::erase_buffer(Parametrizable& target,
+                                                   const std::string& name) {
   torch::nn::Module& module = target.module();
   torch::nn::Module rest(module.name());
   rest.train(module.is_training());
@@ -160,7 +165,7 @@ void ParametrizationAccess::erase_buffer(Parametrizable& target, const std::stri
   target.own_parameters() = std::move(parameters);
 }
 
-void check_evaluation(const at::Tensor& before, Parametrization& link) {
+void internal::check_evaluation(const at::Tensor& before, Parametrization& link) {
   at::NoGradGuard no_grad;
   const at::Tensor after = link.forward(before);
   TORCH_CHECK_VALUE(after.defined() && after.scalar_type() == before.scalar_type(),
@@ -172,7 +177,7 @@ void check_evaluation(const at::Tensor& before, Parametrization& link) {
                     before.sizes());
 }
 
-void adopt_values(const at::Tensor& mask, const at::Tensor& values) {
+void internal::adopt_values(const at::Tensor& mask, const at::Tensor& values) {
   mask.set_data(values);
   // set_data keeps the version: a backward pass that saved the old values would read the new ones.
   bump_version(mask);

@@ -3,7 +3,7 @@
 
 #include "winnow/torch/parametrization.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 struct FoundTensor {
   at::Tensor tensor;  ///< undefined: there is none of that name
@@ -58,4 +58,4 @@ void check_can_be_written(const at::Tensor& tensor, const std::string& what);
 /// Allocates no more than a few MB for a mask, and the tensor's size for other links.
 void write_masked_values(const ParametrizationList& chain);
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -10,6 +10,8 @@
 #include "winnow/torch/fake_sparsity.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 using Maker = std::function<std::shared_ptr<Parametrization>(const at::Tensor& mask)>;
@@ -43,7 +45,8 @@ void register_parametrization_type(const std::string& name, Maker make) {
   known.makers[name] = std::move(make);
 }
 
-std::shared_ptr<Parametrization> make_link(const NamedValues& group, const at::Tensor& mask) {
+std::shared_ptr<Parametrization> internal::make_link(const NamedValues& group,
+                                                     const at::Tensor& mask) {
   if (!group.contains("parametrization")) return std::make_shared<FakeSparsity>(mask);
   const auto name = group.get<std::string>("parametrization");
   auto link = maker_of(name)(mask);
@@ -51,7 +54,7 @@ std::shared_ptr<Parametrization> make_link(const NamedValues& group, const at::T
   return link;
 }
 
-void check_mask(const at::Tensor& mask, const at::Tensor& weight) {
+void internal::check_mask(const at::Tensor& mask, const at::Tensor& weight) {
   WINNOW_CHECK_ASSERTION(mask.defined(), "mask shape must match x shape: the mask is undefined");
   TORCH_CHECK_VALUE(mask.layout() == at::kStrided && !mask.is_quantized() && !mask.is_nested(),
                     "a mask must be a dense tensor, got ", mask.toString());
@@ -60,7 +63,7 @@ void check_mask(const at::Tensor& mask, const at::Tensor& weight) {
                     " and the data on ", weight.device(), ": move one of them");
 }
 
-void check_link(const at::Tensor& tensor, Parametrization& link) {
+void internal::check_link(const at::Tensor& tensor, Parametrization& link) {
   if (auto* fake = dynamic_cast<FakeSparsity*>(&link)) {
     fake->check_shape(tensor);
     const at::ScalarType product = at::result_type(fake->mask, tensor);

@@ -7,7 +7,7 @@
 #include "winnow/torch/named_values.h"
 #include "winnow/torch/parametrization.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 /// The link for `mask` that `group` asks for by `parametrization`, or FakeSparsity.
 /// c10::ValueError naming the type where nobody registered it, c10::TypeError where it is no name.
@@ -21,4 +21,4 @@ void check_mask(const at::Tensor& mask, const at::Tensor& weight);
 /// judged by the dtypes and shapes alone, without evaluating it.
 void check_link(const at::Tensor& tensor, Parametrization& link);
 
-}  // namespace winnow
+}  // namespace winnow::internal

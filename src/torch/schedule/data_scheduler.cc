@@ -12,6 +12,8 @@
 #include "torch/support/flag_guard.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 /// The value `param` of every name, None where it has none.

@@ -2,7 +2,7 @@
 
 #include "torch/parametrize/parametrization_access.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 void DataContainer::add(const std::string& name, const at::Tensor& tensor, bool as_parameter,
                         std::shared_ptr<ParametrizationList> chain) {
@@ -13,4 +13,4 @@ void DataContainer::add(const std::string& name, const at::Tensor& tensor, bool 
   }
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

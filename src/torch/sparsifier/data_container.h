@@ -6,7 +6,7 @@
 
 #include "winnow/torch/parametrization.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 /// Has no forward. Made to show what a data sparsifier holds: nothing is ever taken out.
 class DataContainer final : public torch::nn::Module, public Parametrizable {
@@ -25,4 +25,4 @@ class DataContainer final : public torch::nn::Module, public Parametrizable {
   }
 };
 
-}  // namespace winnow
+}  // namespace winnow::internal

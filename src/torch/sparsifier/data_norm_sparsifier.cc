@@ -11,6 +11,8 @@
 #include "winnow/torch/tensor_mask.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 constexpr const char* kLevel = "sparsity_level";

@@ -19,6 +19,8 @@
 #include "torch/support/inference_mode.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 /// Edit distance up to which a name of that length is taken for a misspelt one. In names of a few
@@ -67,12 +69,12 @@ void warn_if_misspelt(const std::string& key, const NamedValues& declared) {
 
 }  // namespace
 
-bool is_one_value(const at::Tensor& mask) {
+bool internal::is_one_value(const at::Tensor& mask) {
   return mask.layout() == at::kStrided && mask.numel() > 1 &&
          std::ranges::all_of(mask.strides(), [](int64_t stride) { return stride == 0; });
 }
 
-void check_data_name(const std::string& name) {
+void internal::check_data_name(const std::string& name) {
   WINNOW_CHECK_KEY(!name.empty(), "the name of data can't be empty");
   WINNOW_CHECK_KEY(name.find('.') == std::string::npos, "the name of data can't contain \".\": '",
                    name, "'. Replace the dots, by \"_\" for example");
@@ -80,8 +82,8 @@ void check_data_name(const std::string& name) {
                    "the name 'parametrizations' already exists: the container needs it for itself");
 }
 
-std::shared_ptr<ParametrizationList> chain_of(const at::Tensor& tensor, bool as_parameter,
-                                              std::shared_ptr<Parametrization> link) {
+std::shared_ptr<ParametrizationList> internal::chain_of(const at::Tensor& tensor, bool as_parameter,
+                                                        std::shared_ptr<Parametrization> link) {
   auto chain = std::make_shared<ParametrizationList>(tensor, as_parameter);
   chain->append(std::move(link));
   return chain;

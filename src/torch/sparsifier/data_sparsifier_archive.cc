@@ -14,6 +14,8 @@
 #include "torch/support/class_name.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 using torch::serialize::InputArchive;

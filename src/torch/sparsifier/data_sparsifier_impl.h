@@ -16,6 +16,7 @@
 #include "winnow/torch/parametrization.h"
 
 namespace winnow {
+namespace internal {
 
 struct DataEntry {
   at::Tensor tensor;  // the object that was added, or a loaded one; masked or squashed
@@ -33,6 +34,10 @@ struct DataEntry {
 
 using NewEntries = std::vector<std::pair<std::string, DataEntry>>;
 using TensorDict = torch::OrderedDict<std::string, at::Tensor>;
+
+}  // namespace internal
+
+using namespace internal;
 
 struct BaseDataSparsifier::Impl {
   NamedList<DataEntry> entries;
@@ -117,6 +122,8 @@ struct BaseDataSparsifier::Impl {
   mutable std::shared_ptr<const torch::nn::Module> container_;
 };
 
+namespace internal {
+
 /// Whether `mask` is one value of memory that is shown at every place, as the first masks are.
 bool is_one_value(const at::Tensor& mask);
 
@@ -127,4 +134,5 @@ void check_data_name(const std::string& name);
 std::shared_ptr<ParametrizationList> chain_of(const at::Tensor& tensor, bool as_parameter,
                                               std::shared_ptr<Parametrization> link);
 
+}  // namespace internal
 }  // namespace winnow

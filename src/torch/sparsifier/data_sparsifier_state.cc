@@ -10,6 +10,8 @@
 #include "torch/support/tensor_memory.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 /// The mask in `values` for data of `weight`'s shape.

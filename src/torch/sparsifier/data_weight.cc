@@ -7,7 +7,7 @@
 #include "winnow/torch/nn/embedding_bag.h"
 #include "winnow/torch/parametrization.h"
 
-namespace winnow {
+namespace winnow::internal {
 namespace {
 
 constexpr const char* kSupported =
@@ -60,4 +60,4 @@ DataWeight weight_of(const Data& data) {
   return {*weight, true, data.module()};
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -8,7 +8,7 @@
 
 #include "winnow/torch/data_sparsifier.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 struct DataWeight {
   at::Tensor tensor;  ///< the object itself
@@ -26,4 +26,4 @@ const at::Tensor* weight_of_module(torch::nn::Module& module);
 /// the tensor in the message.
 void check_is_dense(const at::Tensor& tensor, const std::string& owner);
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -11,7 +11,7 @@
 #include "winnow/base/dtype.h"
 #include "winnow/core/packed_mask.h"
 
-namespace winnow {
+namespace winnow::internal {
 namespace {
 
 constexpr const char* kBits = "mask_bits";
@@ -123,4 +123,4 @@ void erase_mask(NamedValues& values) {
   for (const char* key : {"mask", kBits, kShape, kDtype}) values.erase(key);
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -7,7 +7,7 @@
 
 #include "winnow/torch/named_values.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 /// `mask_bits` (uint8, [ceil(numel / 8)], as core/packed_mask.h packs it), `mask_shape` and
 /// `mask_dtype`; or, where a value is neither 0 nor 1, `mask` itself, a copy.
@@ -30,4 +30,4 @@ void check_no_mask_names(const std::string& name, const NamedValues& state);
 /// Takes all that says the mask out of `values`: in this form, dense or sparse.
 void erase_mask(NamedValues& values);
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -8,7 +8,7 @@
 #error "compile this file with OpenMP, or at::parallel_for is serial"
 #endif
 
-namespace winnow {
+namespace winnow::internal {
 
 void AtParallelFor::run(size_t count, const std::function<void(size_t)>& task) {
   at::parallel_for(0, static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end) {
@@ -20,4 +20,4 @@ size_t AtParallelFor::concurrency() const noexcept {
   return at::in_parallel_region() ? 1 : static_cast<size_t>(at::get_num_threads());
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -3,7 +3,7 @@
 
 #include "winnow/base/parallel_for.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 /// Lends the threads of at::set_num_threads. Inside another parallel region of LibTorch everything
 /// runs on the calling thread, as nested at::parallel_for does. Stateless.
@@ -13,4 +13,4 @@ class AtParallelFor final : public ParallelFor {
   size_t concurrency() const noexcept override;
 };
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -6,7 +6,7 @@
 #include <string>
 #include <typeinfo>
 
-namespace winnow {
+namespace winnow::internal {
 
 /// The name without namespaces: "DataNormSparsifier".
 inline std::string class_name(const std::type_info& type) {
@@ -15,4 +15,4 @@ inline std::string class_name(const std::type_info& type) {
   return colon == std::string::npos ? name : name.substr(colon + 1);
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

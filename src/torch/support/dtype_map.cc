@@ -2,7 +2,7 @@
 
 #include <utility>
 
-namespace winnow {
+namespace winnow::internal {
 namespace {
 
 using c10::ScalarType;
@@ -46,4 +46,4 @@ std::optional<ScalarType> scalar_type_of(DType dtype) noexcept {
   return std::nullopt;
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -7,11 +7,11 @@
 
 #include "winnow/base/dtype.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 /// The same type on the other side, or nothing where that side lacks it. Float4_e2m1fn_x2 is kF4:
 /// it packs two values of the last dimension into an element.
 std::optional<DType> dtype_of(c10::ScalarType type) noexcept;
 std::optional<c10::ScalarType> scalar_type_of(DType dtype) noexcept;
 
-}  // namespace winnow
+}  // namespace winnow::internal

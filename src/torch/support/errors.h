@@ -22,7 +22,7 @@
 /// Throws winnow::KeyError likewise.
 #define WINNOW_CHECK_KEY(condition, ...) WINNOW_CHECK_AS(KeyError, condition, __VA_ARGS__)
 
-namespace winnow {
+namespace winnow::internal {
 
 /// Throws where `status` is an error, with its message: kInvalidArgument is c10::ValueError, all
 /// others are c10::Error.
@@ -38,4 +38,4 @@ T value_of(Result<T> result) {
   return std::move(result).value();
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -1,7 +1,7 @@
 // PRIVATE. A flag that is up while a call runs.
 #pragma once
 
-namespace winnow {
+namespace winnow::internal {
 
 /// True while it lives.
 class FlagGuard {
@@ -15,4 +15,4 @@ class FlagGuard {
   bool& flag_;
 };
 
-}  // namespace winnow
+}  // namespace winnow::internal

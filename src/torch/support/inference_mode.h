@@ -6,7 +6,7 @@
 
 #include <optional>
 
-namespace winnow {
+namespace winnow::internal {
 
 /// Leaves inference mode while it lives; elsewhere it does nothing. Leaving turns gradients on.
 class OutOfInferenceMode {
@@ -33,4 +33,4 @@ class InModeOf {
   std::optional<c10::InferenceMode> mode_;
 };
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace winnow {
+namespace winnow::internal {
 
 /// As torch::OrderedDict, but taking one out costs the same however many there are: there every
 /// later one is numbered anew. References stay valid until their own name is taken out.
@@ -72,4 +72,4 @@ class NamedList {
   std::unordered_map<std::string, typename std::list<Item>::iterator> index_;
 };
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -12,6 +12,8 @@
 #include "torch/support/errors.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 c10::IValue tuple_of(std::initializer_list<int64_t> integers) {

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <span>
 
-namespace winnow {
+namespace winnow::internal {
 
 template <typename Byte = std::byte>
 std::span<const Byte> tensor_bytes(const at::Tensor& tensor) {
@@ -42,4 +42,4 @@ inline void bump_version(const at::Tensor& tensor) {
   if (!tensor.is_inference()) tensor.unsafeGetTensorImpl()->bump_version();
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

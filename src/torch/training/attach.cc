@@ -14,6 +14,8 @@
 #include "torch/training/random_state.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 /// A parameter and all of its names, the first of which it goes by.
@@ -223,8 +225,8 @@ std::shared_ptr<torch::nn::Module> clone_model(const torch::nn::Module& model) {
   return checked_copy(model, [](const torch::nn::Module& module) { return module.clone(); });
 }
 
-std::shared_ptr<torch::nn::Module> checked_copy(const torch::nn::Module& model,
-                                                const CopyModel& copy_model) {
+std::shared_ptr<torch::nn::Module> internal::checked_copy(const torch::nn::Module& model,
+                                                          const CopyModel& copy_model) {
   const KeptRandomState kept;  // clone() draws first values for every module, to replace them
   std::shared_ptr<torch::nn::Module> copy = copy_model(model);
   TORCH_CHECK_VALUE(copy != nullptr && copy.get() != &model,

@@ -5,7 +5,7 @@
 
 #include "winnow/torch/training/sparsity_callbacks.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 /// What `make` returns; c10::ValueError where that is null.
 std::unique_ptr<BaseDataSparsifier> made_sparsifier(const MakeSparsifier& make);
@@ -23,4 +23,4 @@ void log_levels(const torch::nn::Module& model, const BaseDataSparsifier& sparsi
 std::shared_ptr<torch::nn::Module> checked_copy(const torch::nn::Module& model,
                                                 const CopyModel& copy_model);
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -18,7 +18,7 @@
 #include "torch/training/random_state.h"
 #include "winnow/torch/torch_file.h"
 
-namespace winnow {
+namespace winnow::internal {
 namespace {
 
 constexpr const char* kCheckpointFormat = "winnow checkpoint 2";
@@ -205,4 +205,4 @@ Checkpoint load_checkpoint(const std::string& path, torch::nn::Module& model,
   return {progress, rng.toTensor()};
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -14,7 +14,7 @@
 
 #include "winnow/torch/training/trainer.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 /// Memory: what the callbacks' states take, and an archive of LibTorch where the optimizer needs
 /// one.
@@ -37,4 +37,4 @@ Checkpoint load_checkpoint(const std::string& path, torch::nn::Module& model,
                            const std::vector<std::shared_ptr<Callback>>& callbacks,
                            int64_t batches);
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -12,6 +12,8 @@
 #include "winnow/torch/training/attach.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 /// A dtype that no file has (quantized ones) is codes to the rule, as bytes are.

@@ -18,6 +18,8 @@
 #include "torch/support/class_name.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 using torch::optim::OptimizerParamState;

@@ -11,7 +11,7 @@
 #include <concepts>
 #include <type_traits>
 
-namespace winnow {
+namespace winnow::internal {
 
 template <typename Fields, typename... Kinds>
 concept OneOf = (std::same_as<std::remove_const_t<Fields>, Kinds> || ...);
@@ -83,4 +83,4 @@ void visit_fields(Fields& state, const Visit& visit) {
   visit("step", state.step());
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

@@ -17,7 +17,7 @@
 #include "torch/training/optimizer_fields.h"
 #include "winnow/torch/torch_file.h"
 
-namespace winnow {
+namespace winnow::internal {
 namespace {
 
 namespace optim = torch::optim;
@@ -390,4 +390,4 @@ std::function<void()> optimizer_restorer(optim::Optimizer& optimizer, const Name
       [&optimizer, bytes = archive.toTensor().contiguous()] { restore_archive(optimizer, bytes); };
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

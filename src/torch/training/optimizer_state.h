@@ -22,7 +22,7 @@ namespace torch::optim {
 class Optimizer;
 }
 
-namespace winnow {
+namespace winnow::internal {
 
 /// Refers to the optimizer's tensors; an archive is a copy.
 /// c10::ValueError where a parameter stands twice in an optimizer that needs an archive.
@@ -39,4 +39,4 @@ std::function<void()> optimizer_restorer(torch::optim::Optimizer& optimizer,
 /// is there once.
 int64_t repeated_parameter(const torch::optim::Optimizer& optimizer);
 
-}  // namespace winnow
+}  // namespace winnow::internal

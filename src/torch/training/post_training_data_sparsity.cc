@@ -4,6 +4,7 @@
 #include "torch/training/callback_parts.h"
 
 namespace winnow {
+using namespace internal;
 
 PostTrainingDataSparsity::PostTrainingDataSparsity(PostTrainingOptions options)
     : options_(std::move(options)) {

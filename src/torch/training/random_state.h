@@ -5,7 +5,7 @@
 
 #include <mutex>
 
-namespace winnow {
+namespace winnow::internal {
 
 inline at::Tensor random_state() {
   at::Generator generator = at::detail::getDefaultCPUGenerator();
@@ -19,4 +19,4 @@ inline void set_random_state(const at::Tensor& state) {
   generator.set_state(state);
 }
 
-}  // namespace winnow
+}  // namespace winnow::internal

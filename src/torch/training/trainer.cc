@@ -14,6 +14,8 @@
 #include "torch/training/random_state.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 /// An optimizer of parameters() moves a tied weight twice in each step.

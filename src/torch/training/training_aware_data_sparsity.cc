@@ -7,6 +7,8 @@
 #include "torch/training/training_aware_state.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 void check(const TrainingAwareOptions& options) {
@@ -28,21 +30,21 @@ bool has_first_masks(const BaseDataSparsifier& sparsifier) {
 
 }  // namespace
 
-std::unique_ptr<BaseDataSparsifier> made_sparsifier(const MakeSparsifier& make) {
+std::unique_ptr<BaseDataSparsifier> internal::made_sparsifier(const MakeSparsifier& make) {
   auto sparsifier = make();
   TORCH_CHECK_VALUE(sparsifier != nullptr, "make_sparsifier returned null");
   return sparsifier;
 }
 
-std::unique_ptr<BaseDataScheduler> made_scheduler(const MakeScheduler& make,
-                                                  BaseDataSparsifier& sparsifier) {
+std::unique_ptr<BaseDataScheduler> internal::made_scheduler(const MakeScheduler& make,
+                                                            BaseDataSparsifier& sparsifier) {
   auto scheduler = make(sparsifier);
   TORCH_CHECK_VALUE(scheduler != nullptr, "make_scheduler returned null");
   return scheduler;
 }
 
-void log_levels(const torch::nn::Module& model, const BaseDataSparsifier& sparsifier,
-                const LogLine& log) {
+void internal::log_levels(const torch::nn::Module& model, const BaseDataSparsifier& sparsifier,
+                          const LogLine& log) {
   if (!log) return;
   for (const SparsityLevel& level : sparsity_levels(model, sparsifier)) log(to_text(level));
 }

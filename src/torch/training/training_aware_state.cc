@@ -10,6 +10,8 @@
 #include "winnow/torch/torch_file.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 constexpr const char* kWhat = "Error loading TrainingAwareDataSparsity: ";
@@ -86,7 +88,7 @@ void check_same_groups(const DataSparsifierState& saved, const BaseDataSparsifie
 
 }  // namespace
 
-std::optional<DataSparsifierState> saved_state(const NamedValues& state) {
+std::optional<DataSparsifierState> internal::saved_state(const NamedValues& state) {
   if (part(state, "sparsifier").isNone()) return std::nullopt;
   return to_sparsifier_state(part(state, "sparsifier"));
 }

@@ -12,9 +12,9 @@
 
 #include "winnow/torch/training/sparsity_callbacks.h"
 
-namespace winnow {
+namespace winnow::internal {
 
 /// The sparsifier's state in `state`; nothing where it is None.
 std::optional<DataSparsifierState> saved_state(const NamedValues& state);
 
-}  // namespace winnow
+}  // namespace winnow::internal

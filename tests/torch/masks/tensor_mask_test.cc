@@ -8,6 +8,8 @@
 #include "torch/masks/mask_targets.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 using testing::describe;

@@ -9,6 +9,8 @@
 #include <vector>
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 class AtParallelForTest : public ::testing::Test {

@@ -19,6 +19,8 @@
 #include "winnow/torch/training/trainer.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 namespace optim = torch::optim;
