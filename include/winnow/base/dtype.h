@@ -8,8 +8,8 @@
 
 namespace winnow {
 
-/// An element type, named as safetensors names it. winnow computes with F16, BF16, F32 and F64 and
-/// carries the others through untouched.
+/// An element type, with safetensors' name. winnow computes with F16, BF16, F32 and F64 and copies
+/// values of all other types unchanged.
 enum class DType : uint8_t {
   kBool,
   kF4,
@@ -35,16 +35,16 @@ enum class DType : uint8_t {
   kU64,
 };
 
-/// The name in a safetensors header, for example "BF16" or "F8_E4M3".
+/// Returns the name in a safetensors header, for example "BF16" or "F8_E4M3".
 std::string_view dtype_name(DType dtype) noexcept;
 
-/// The type of that name; case matters. Empty for any other text.
+/// Returns the type with that name, or nullopt if there is none. Names are case-sensitive.
 std::optional<DType> dtype_from_name(std::string_view name) noexcept;
 
-/// Bits an element takes: 4 (F4), 6 (F6_*) or a multiple of 8.
+/// Returns the size of an element in bits: 4 (F4), 6 (F6_*) or a multiple of 8.
 size_t dtype_bits(DType dtype) noexcept;
 
-/// True for the types whose values can be pruned: F16, BF16, F32 and F64.
+/// Returns true for the types whose values can be pruned: F16, BF16, F32 and F64.
 bool is_prunable(DType dtype) noexcept;
 
 }  // namespace winnow

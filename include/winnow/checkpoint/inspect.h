@@ -1,4 +1,4 @@
-// Lists what a safetensors file holds.
+// Lists the tensors of a safetensors file, and figures of their values.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +16,11 @@
 
 namespace winnow {
 
-/// One tensor, and the figures of its values where they were asked for.
+/// One tensor, with the figures of its values if they were asked for.
 struct InspectedTensor {
   TensorInfo tensor;
-  std::vector<std::string> aliases = {};  ///< its other names: see tensor_aliases
-  std::optional<ValueStats> stats;        ///< only of dtypes that can be pruned
+  std::vector<std::string> aliases = {};  ///< its other names, see tensor_aliases
+  std::optional<ValueStats> stats;        ///< set only for dtypes that can be pruned
 };
 
 /// Sums over all tensors of one dtype.
@@ -31,19 +31,19 @@ struct DTypeTotal {
   uint64_t bytes = 0;
 };
 
-/// What a file holds.
+/// The content of a file.
 struct Inspection {
   uint64_t file_bytes = 0;
-  uint64_t header_bytes = 0;  ///< of the header's text, padding included
+  uint64_t header_bytes = 0;  ///< size of the header's text, including its padding
   Metadata metadata;
   std::vector<InspectedTensor> tensors;  ///< in the order of the header
-  std::vector<DTypeTotal> dtypes;        ///< in the order of the enumeration
+  std::vector<DTypeTotal> dtypes;        ///< in the order of DType; only those that occur
   StageSeconds seconds;
 };
 
-/// Reads the header, and with `stats` also streams every value through a buffer of 4 MiB a thread.
-/// The figures do not depend on the number of threads.
-/// Errors: those of the header (from 100 on), kIoError, kInputChanged, kOutOfMemory, kInterrupted.
+/// Reads the header of the file at `path`. With `stats` it also reads every value, through a buffer
+/// of 4 MiB for each thread. The figures do not depend on the number of threads. Errors: those of
+/// the header (codes from 100 on), kIoError, kInputChanged, kOutOfMemory, kInterrupted.
 Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, ParallelFor& threads,
                                 Progress& progress);
 

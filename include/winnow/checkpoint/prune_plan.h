@@ -1,4 +1,4 @@
-// Which tensors of a file are pruned, and how: decided from the header alone.
+// Decides which tensors of a file are pruned, and how, from the header alone.
 #pragma once
 
 #include <cstddef>
@@ -19,51 +19,53 @@
 
 namespace winnow {
 
-/// What patterns say against a tensor.
+/// Why the patterns leave a tensor out.
 enum class PatternReason : uint8_t {
   kExcluded,     ///< an exclude pattern matches
-  kNotIncluded,  ///< there are include patterns, and neither these nor a force pattern match
+  kNotIncluded,  ///< there are include patterns, but none of them and no force pattern matches
 };
 
-/// Why a tensor is copied as it is: the patterns or the default selection say so.
+/// Why a tensor is copied unchanged: because of the patterns, or of the default selection.
 using SkipReason = std::variant<PatternReason, LeftAlone>;
 
-/// One line for a person, for example "excluded" or "fewer than 2 dimensions larger than 1".
+/// Returns one line for people, for example "excluded" or "fewer than 2 dimensions larger than 1".
 std::string_view skip_reason_text(const SkipReason& reason) noexcept;
 
-/// The same for a program: "excluded", "not_included" or left_alone_code.
+/// Returns a word for programs: "excluded", "not_included" or what left_alone_code returns.
 std::string_view skip_reason_code(const SkipReason& reason) noexcept;
 
-/// Whether the default selection keeps the tensor out, and a force pattern would take it in.
+/// Returns true if the default selection leaves the tensor out and a force pattern would include
+/// it.
 bool is_left_alone(const std::optional<SkipReason>& reason) noexcept;
 
 /// What happens to one tensor.
 struct PlanEntry {
   size_t tensor = 0;                  ///< index into the header's tensors()
-  std::optional<SkipReason> skipped;  ///< set: copied untouched, and what follows has no meaning
-  DataNormConfig config;              ///< with the level that holds for this tensor
+  std::optional<SkipReason> skipped;  ///< if set, copied unchanged; the fields below are unused
+  DataNormConfig config;              ///< with this tensor's level
   MatrixShape shape;                  ///< the tensor folded into a matrix
-  std::optional<SliceShape> guard;    ///< slices that keep_whole_slices does not let fall whole
+  std::optional<SliceShape> guard;    ///< slices that must not become all zeros
 };
 
-/// Decides for every tensor, in the order in which the data stand in the file (tensors without data
-/// in the header's order among them):
+/// Makes an entry for every tensor, in the order of their data in the file (tensors without data
+/// keep the header's order):
 ///
 ///     excluded                        -> skipped
 ///     neither included nor forced     -> skipped; without include patterns all are included
-///     type or size that has no masks  -> skipped
+///     dtype or size without masks     -> skipped
 ///     forced                          -> pruned
 ///     left alone by the default rule  -> skipped
-///     otherwise                       -> pruned, under the rule's guard
+///     otherwise                       -> pruned, with the rule's guard
 ///
-/// Of several level rules that match a tensor the first wins. A pattern matches a tensor if it
-/// matches its own name or one of its aliases. The default rule judges all of a tensor's names, and
-/// leaves it alone if it would leave one; an alias is taken to have the tensor's shape.
+/// The first level rule that matches a tensor applies. A pattern matches a tensor if it matches its
+/// name or one of its aliases. The default rule looks at all names of a tensor and leaves the
+/// tensor alone if it would leave any of them alone; it assumes that an alias has the tensor's
+/// shape.
 /// @param aliases see tensor_aliases.
-/// Errors: kInvalidArgument for settings or patterns without meaning and for an alias of none of
-/// the tensors; kUnknownTensor for a pattern that matches no name, with the nearest names;
-/// kLeftAlone for an include or level pattern all of whose tensors are left alone by the rule, with
-/// a reason; kShapeOverflow.
+/// Errors: kInvalidArgument for invalid settings or patterns, and for an alias whose tensor does
+/// not exist; kUnknownTensor for a pattern that matches no name, with the nearest names; kLeftAlone
+/// for an include or level pattern if the rule leaves all of its tensors alone, with a reason;
+/// kShapeOverflow.
 Result<std::vector<PlanEntry>> make_plan(std::span<const TensorInfo> tensors,
                                          const PruneSettings& settings,
                                          std::span<const TensorAlias> aliases = {});

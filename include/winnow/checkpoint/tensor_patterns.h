@@ -18,27 +18,29 @@
 
 namespace winnow {
 
-/// A shell glob, or after "re:" a regular expression. Either must match the whole name, which may
-/// be any UTF-8 text, NUL and slashes included.
+/// A shell glob or, after "re:", a regular expression. Both must match the whole name, which may be
+/// any UTF-8 text, including NUL and slashes.
 ///
-/// A glob is what fnmatch(3) takes without flags: `*` any text, `?` one character, `[a-z]`,
-/// `[!a-z]` (also `[^a-z]`) and `[[:digit:]]` one of a set, `\` makes the next character plain.
-/// Neither "/" nor a leading "." is special, and there are no collating symbols. Time: at most
-/// pattern length times name length.
+/// A glob has the syntax of fnmatch(3) without flags: `*` matches any text, `?` one character,
+/// `[a-z]`, `[!a-z]` (or `[^a-z]`) and `[[:digit:]]` one character of a set; `\` quotes the next
+/// character. "/" and a leading "." are not special; collating symbols are not supported. Time: at
+/// most pattern length times name length.
 ///
 /// A regular expression has ECMAScript's syntax without back-references and works on bytes. Its
-/// time is polynomial for every pattern and name; it matches no name over kMaxRegexName bytes.
+/// time is polynomial for every pattern and name; it never matches names over kMaxRegexName bytes.
 class Pattern {
  public:
   static constexpr size_t kMaxPattern = 1024;    ///< bytes of a pattern's text
-  static constexpr size_t kMaxRegexName = 4096;  ///< bytes of a name that a regex looks at
+  static constexpr size_t kMaxRegexName = 4096;  ///< bytes of the longest name a regex can match
 
-  /// Errors: kInvalidArgument for text that is empty, too long, not UTF-8 or no valid pattern.
+  /// Compiles a pattern. Error: kInvalidArgument for text that is empty, too long, not UTF-8 or not
+  /// a valid pattern.
   static Result<Pattern> compile(std::string text);
 
+  /// Returns true if the pattern matches the whole of `name`.
   bool matches(std::string_view name) const;
 
-  /// The text as it was given, "re:" included.
+  /// Returns the text that was given to `compile`, including "re:".
   const std::string& text() const noexcept { return text_; }
 
  private:
@@ -50,9 +52,9 @@ class Pattern {
   std::shared_ptr<const Matcher> matcher_;
 };
 
-/// The names of `tensors` and `aliases` that come nearest to what `pattern` would match, best
-/// first, at most `limit`. Nearness is the edit distance in bytes, where wildcards match for free.
-/// Cost is bounded: of long names and long lists only the beginning is looked at.
+/// Returns up to `limit` names of `tensors` and `aliases` that are nearest to a match of `pattern`,
+/// best first. The distance is the edit distance in bytes, with wildcards matching at no cost. Only
+/// the beginning of long names and lists is searched, so the cost is bounded.
 std::vector<std::string> nearest_names(const Pattern& pattern, std::span<const TensorInfo> tensors,
                                        size_t limit, std::span<const TensorAlias> aliases = {});
 
