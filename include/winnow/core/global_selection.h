@@ -1,5 +1,5 @@
-// One budget over matrices that do not fit into memory together: they are shown one after the
-// other, pass by pass, until the threshold is known; then each one's mask can be made on its own.
+// One budget over matrices that do not fit into memory together. The matrices are visited one after
+// the other, in passes, until the threshold is known; then each mask is computed on its own.
 //
 //   Result<GlobalSelection> selection = GlobalSelection::create(shapes, config);
 //   while (!selection->ready()) {
@@ -8,8 +8,8 @@
 //   }
 //   for (size_t i = 0; i < shapes.size(); ++i) selection->write_mask(i, load(i), mask, threads);
 //
-// The masks equal those of compute_global_masks, byte for byte. Two passes are usual, more are
-// needed where the sample misled; never more than eight.
+// The masks equal those of compute_global_masks, byte for byte. Two passes are usual. A misleading
+// sample costs more passes, but never more than eight in all.
 #pragma once
 
 #include <memory>
@@ -24,38 +24,40 @@
 
 namespace winnow {
 
-/// What must be known of a matrix before its values are seen.
+/// What must be known of a matrix before its values are visited.
 struct MatrixInfo {
   MatrixShape shape;
   DType dtype = DType::kF32;
 };
 
 /// The search for the threshold of one budget. Not thread-safe. Memory: about 150 bytes for every
-/// matrix and every 64 Ki blocks, plus the candidates of the threshold: at most one key (4 bytes, 8
-/// with F64) for every 32 blocks.
+/// matrix and every 64 Ki blocks, plus the candidates for the threshold: at most one key (4 bytes,
+/// 8 with F64) for every 32 blocks.
 class GlobalSelection {
  public:
-  /// Errors: kInvalidArgument for the config or a dtype that cannot be pruned.
+  /// Starts a search over `matrices`. Errors: kInvalidArgument for an invalid config or a dtype
+  /// that cannot be pruned.
   static Result<GlobalSelection> create(std::vector<MatrixInfo> matrices,
                                         const DataNormConfig& config);
 
+  /// Movable. An object that was moved from may only be destroyed or assigned to.
   GlobalSelection(GlobalSelection&&) noexcept;
   GlobalSelection& operator=(GlobalSelection&&) noexcept;
   ~GlobalSelection();
 
-  /// True when the threshold is known; at once where the level drops nothing or everything.
+  /// Returns true if the threshold is known. If the level drops nothing or everything, it is known
+  /// from the start.
   bool ready() const noexcept;
 
-  /// Shows matrix `index` to the pass that is under way, once in each pass, in any order.
-  /// The values must be the same in every pass.
+  /// Processes matrix `index` in the current pass. Call it once for each matrix and pass, in any
+  /// order, with the same values in every pass.
   Status visit(size_t index, const MatrixView& values, ParallelFor& threads);
 
-  /// Ends a pass. Precondition: every matrix was visited in it.
-  /// Error: kInputChanged where the values of two passes contradict each other; the selection is
-  /// then of no further use.
+  /// Ends a pass. Precondition: every matrix was visited in it. Error: kInputChanged if the values
+  /// of two passes contradict each other; the selection cannot be used any more then.
   Status end_pass();
 
-  /// Writes the mask of matrix `index`. Precondition: ready().
+  /// Writes the mask of matrix `index`, one byte for each value, 1 = kept. Precondition: ready().
   Result<MaskStats> write_mask(size_t index, const MatrixView& values, std::span<uint8_t> mask,
                                ParallelFor& threads) const;
 

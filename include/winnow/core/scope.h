@@ -1,13 +1,14 @@
-// What one sparsity level is spent on, for whoever prunes several tensors.
+// What a sparsity level applies to if several tensors are pruned.
 #pragma once
 
 #include <cstdint>
 
 namespace winnow {
 
+/// What a sparsity level is a share of.
 enum class Scope : uint8_t {
-  kTensor,  ///< every tensor gives its own share of blocks
-  kGlobal,  ///< the lowest blocks of all tensors together fall
+  kTensor,  ///< the blocks of each tensor: every tensor is pruned to the level
+  kGlobal,  ///< the blocks of all tensors together: the lowest of them are dropped
 };
 
 }  // namespace winnow

@@ -1,4 +1,4 @@
-// What a torch archive holds, as data: a tree of numbers, strings, lists, dictionaries and tensors.
+// The content of a torch archive: a tree of numbers, strings, lists, dictionaries and tensors.
 //
 //   TorchTree tree;
 //   const TorchNode weight = tree.add_tensor({.storage = 0, .shape = {2, 3}, .strides = {3, 1}});
@@ -27,7 +27,7 @@
 
 namespace winnow {
 
-/// Limits of every tree that is read or written. Within them it is safe to walk a tree recursively.
+/// Limits of every tree that is read or written. They make it safe to walk a tree recursively.
 inline constexpr size_t kMaxTorchDepth = 500;  ///< CPython pickles nest at most about as deep
 inline constexpr uint64_t kMaxTorchNodes = uint64_t{1} << 24;  ///< shared nodes counted at each use
 inline constexpr size_t kMaxTorchRank = 64;                    ///< PyTorch's limit
@@ -35,48 +35,51 @@ inline constexpr size_t kMaxTorchRank = 64;                    ///< PyTorch's li
 /// The bytes that tensors are views of; in a file, one record `data/N`.
 struct TorchStorage {
   DType dtype = DType::kF32;
-  uint64_t numel = 0;  ///< elements; bytes where untyped
+  uint64_t numel = 0;  ///< number of elements; of bytes if untyped
 
   /// torch.UntypedStorage: dtype is kU8, and tensors of any type may be views of it. torch has
   /// no other storage for U16, U32, U64 and the F8 types.
   bool untyped = false;
 
-  /// The storage that torch.save uses for `numel` elements of that type. Precondition: `dtype` has
-  /// whole bytes, and numel times its size fits into 64 bits.
+  /// Returns the storage that torch.save uses for `numel` elements of that type. Precondition:
+  /// `dtype` has whole bytes, and numel times its size fits into 64 bits.
   static TorchStorage for_dtype(DType dtype, uint64_t numel);
 
+  /// Returns the size in bytes.
   uint64_t bytes() const noexcept { return numel * (dtype_bits(dtype) / 8); }
   bool operator==(const TorchStorage&) const = default;
 };
 
-/// A strided view of a storage. Of a checked tree each element lies inside the storage, and the
-/// product of the shape fits into 63 bits even without its zeros.
+/// A strided view of a storage. In a tree that passed `check`, every element is inside the storage,
+/// and the product of the shape fits into 63 bits even without its zeros.
 struct TorchTensor {
-  uint32_t storage = 0;  ///< index into the storages that go with the tree
+  uint32_t storage = 0;  ///< index into the storages that belong to the tree
   DType dtype = DType::kF32;
   std::vector<uint64_t> shape;    ///< at most 64 dimensions, each below 2^63; empty for a scalar
-  std::vector<uint64_t> strides;  ///< in elements, one for each dimension; 0 where it is expanded
-  uint64_t offset = 0;            ///< of the first element, in elements; meaningless where empty
+  std::vector<uint64_t> strides;  ///< in elements, one for each dimension; 0 if it is expanded
+  uint64_t offset = 0;            ///< of the first element, in elements; unused if numel is 0
   bool requires_grad = false;
   bool is_parameter = false;  ///< torch.nn.Parameter
 
-  /// The product of the shape; 1 for a scalar.
+  /// Returns the product of the shape; 1 for a scalar.
   uint64_t numel() const noexcept;
   bool operator==(const TorchTensor&) const = default;
 };
 
 /// A sparse COO tensor of `nnz` entries. The first indices.shape[0] dimensions of `shape` are
-/// sparse, the others are those of one entry.
+/// sparse, the others are the dimensions of an entry.
 struct TorchSparseTensor {
   TorchTensor indices;  ///< I64, [sparse dimensions, nnz]
   TorchTensor values;   ///< [nnz, dense dimensions...]
   std::vector<uint64_t> shape;
-  bool is_coalesced = false;  ///< also where an old file does not say
+  bool is_coalesced = false;  ///< false too if the file, an old one, does not say
 
+  /// Returns the number of entries.
   uint64_t nnz() const noexcept { return values.shape.empty() ? 0 : values.shape[0]; }
   bool operator==(const TorchSparseTensor&) const = default;
 };
 
+/// The kinds of values in a tree.
 enum class TorchKind : uint8_t {
   kNone,
   kBool,
@@ -93,58 +96,61 @@ enum class TorchKind : uint8_t {
   kDtype,  ///< torch.float32 and so on
 };
 
-/// The name as Python users know it: "list", "torch.Size".
+/// Returns the name that Python users know: "list", "torch.Size".
 std::string_view torch_kind_name(TorchKind kind) noexcept;
 
-/// A node of a tree, by its number. Meaningless in other trees.
+/// The number of a node, valid only in its own tree.
 using TorchNode = uint32_t;
 
 class TorchTree;
 
-/// One value of a tree: two words, to be passed by value. Valid as long as the tree, and as the
-/// tree is not assigned to or moved from. Pointers and views that it returns live as long, but not
-/// beyond the next change of the tree.
+/// One value of a tree: two words, to be passed by value. Valid until the tree is destroyed,
+/// assigned to or moved from. Pointers and views that it returns are also invalidated by any change
+/// of the tree.
 ///
-/// The as_ functions answer nothing where the value is of another kind; no kind is converted to
-/// another (a Bool is no Int).
+/// The as_ functions return nullopt or null if the value is of another kind. They do not convert: a
+/// Bool is not an Int.
 class TorchValue {
  public:
+  /// The value of `node`, a node of `tree`.
   TorchValue(const TorchTree& tree, TorchNode node) noexcept : tree_(&tree), node_(node) {}
 
-  /// Its number in the tree, for the add_ functions.
+  /// Returns the number of the node, for the add_ functions.
   TorchNode node() const noexcept { return node_; }
+  /// Returns the kind of the value.
   TorchKind kind() const noexcept;
+  /// Returns true for None.
   bool is_none() const noexcept { return kind() == TorchKind::kNone; }
 
-  /// The value of a Bool, and so on for the other kinds. Arrays and views belong to the tree.
-  std::optional<bool> as_bool() const noexcept;
-  std::optional<int64_t> as_int() const noexcept;
-  std::optional<double> as_float() const noexcept;
-  std::optional<std::string_view> as_string() const noexcept;  ///< UTF-8; may hold NUL
-  std::optional<DType> as_dtype() const noexcept;
-  const TorchTensor* as_tensor() const noexcept;
-  const TorchSparseTensor* as_sparse() const noexcept;
+  std::optional<bool> as_bool() const noexcept;                ///< a Bool
+  std::optional<int64_t> as_int() const noexcept;              ///< an Int
+  std::optional<double> as_float() const noexcept;             ///< a Float
+  std::optional<std::string_view> as_string() const noexcept;  ///< a String: UTF-8, may hold NUL
+  std::optional<DType> as_dtype() const noexcept;              ///< a Dtype
+  const TorchTensor* as_tensor() const noexcept;               ///< a Tensor, owned by the tree
+  const TorchSparseTensor* as_sparse() const noexcept;         ///< a SparseTensor, likewise
 
-  /// Items of a List, Tuple, Set or Size, entries of a Dict; 0 for all other kinds.
+  /// Returns the number of items of a List, Tuple, Set or Size, or of entries of a Dict; 0 for all
+  /// other kinds.
   size_t size() const noexcept;
 
-  /// The i-th item of a List, Tuple, Set or Size. Precondition: i < size().
+  /// Returns the i-th item of a List, Tuple, Set or Size. Precondition: i < size().
   TorchValue operator[](size_t i) const noexcept;
 
-  /// The i-th entry of a Dict, in the order of insertion. Precondition: a Dict, i < size().
+  /// Returns the i-th key of a Dict, in the order of insertion. Precondition: a Dict, i < size().
   TorchValue key(size_t i) const noexcept;
-  /// The value that belongs to key(i).
+  /// Returns the value that belongs to key(i).
   TorchValue value(size_t i) const noexcept;
 
-  /// The value of that key in a Dict, in time linear in its size; nothing where there is none.
+  /// Returns the value of that key in a Dict, or nullopt if there is none. Time: linear in size().
   std::optional<TorchValue> find(std::string_view key) const noexcept;
   std::optional<TorchValue> find(int64_t key) const noexcept;
 
-  /// Whether it is a collections.OrderedDict.
+  /// Returns true for a collections.OrderedDict.
   bool is_ordered() const noexcept;
 
-  /// The attributes of an OrderedDict, a Dict with names as keys: a module's state_dict has
-  /// `_metadata` there. Nothing where there are none.
+  /// Returns the attributes of an OrderedDict, a Dict with names as keys, or nullopt if it has
+  /// none. A module's state_dict has `_metadata` there.
   std::optional<TorchValue> attributes() const noexcept;
 
  private:
@@ -152,19 +158,20 @@ class TorchValue {
   TorchNode node_;
 };
 
+/// Options of TorchTree::add_dict.
 struct TorchDictOptions {
   bool ordered = false;  ///< collections.OrderedDict instead of dict
 };
 
-/// The nodes of a tree, in one flat table: copying and destroying never recurse. A node may be used
-/// in several places, and then it is one object there, as in Python.
+/// The nodes of a tree, in one flat table: copying and destroying never recurse. A node that is
+/// used in several places is one shared object, as in Python.
 ///
-/// The add_ functions return the new node. Nodes given to them and to append and set_item are nodes
-/// of this tree, of the kinds that are named (asserted); what the tree as a whole has to fulfil is
-/// checked by `check`. A tree that was moved from may only be destroyed or assigned to.
+/// The add_ functions return the new node. Nodes given to them, to append and to set_item must
+/// belong to this tree and be of the documented kinds (asserted). The rules for the tree as a whole
+/// are checked by `check`. A tree that was moved from may only be destroyed or assigned to.
 class TorchTree {
  public:
-  /// A tree of one node, None, which is the root.
+  /// Makes a tree of one node, None, which is the root.
   TorchTree();
   TorchTree(const TorchTree& other);
   TorchTree(TorchTree&& other) noexcept;
@@ -172,47 +179,45 @@ class TorchTree {
   TorchTree& operator=(TorchTree&& other) noexcept;
   ~TorchTree();
 
-  /// Adds a scalar, or a tensor by the place of its values (no data is copied).
-  TorchNode add_none();
-  TorchNode add_bool(bool value);
-  TorchNode add_int(int64_t value);
-  TorchNode add_float(double value);
-  TorchNode add_string(std::string value);
-  TorchNode add_dtype(DType value);
-  TorchNode add_tensor(TorchTensor value);
-  TorchNode add_sparse(TorchSparseTensor value);
+  TorchNode add_none();                           ///< adds None
+  TorchNode add_bool(bool value);                 ///< adds a Bool
+  TorchNode add_int(int64_t value);               ///< adds an Int
+  TorchNode add_float(double value);              ///< adds a Float
+  TorchNode add_string(std::string value);        ///< adds a String, which must be UTF-8
+  TorchNode add_dtype(DType value);               ///< adds a Dtype
+  TorchNode add_tensor(TorchTensor value);        ///< adds a Tensor; copies no data
+  TorchNode add_sparse(TorchSparseTensor value);  ///< adds a SparseTensor; copies no data
 
-  /// Adds a container. A Size has plain numbers; a List and a Dict may grow later.
-  TorchNode add_tuple(std::span<const TorchNode> items);
-  TorchNode add_set(std::span<const TorchNode> items);
-  TorchNode add_size(std::span<const uint64_t> sizes);
-  TorchNode add_list(std::span<const TorchNode> items = {});
-  TorchNode add_dict(TorchDictOptions options = {});
+  TorchNode add_tuple(std::span<const TorchNode> items);      ///< adds a Tuple
+  TorchNode add_set(std::span<const TorchNode> items);        ///< adds a Set
+  TorchNode add_size(std::span<const uint64_t> sizes);        ///< adds a Size, of plain numbers
+  TorchNode add_list(std::span<const TorchNode> items = {});  ///< adds a List; see append
+  TorchNode add_dict(TorchDictOptions options = {});          ///< adds an empty Dict; see set_item
 
-  /// Adds an item at the end of a List.
+  /// Appends an item to a List.
   void append(TorchNode list, TorchNode item);
 
-  /// Adds an entry at the end of a Dict. That its key is new is checked by `check`.
+  /// Appends an entry to a Dict. Does not look for an equal key; `check` does.
   void set_item(TorchNode dict, TorchNode key, TorchNode value);
 
-  /// Gives an ordered Dict its attributes, a Dict; replaces those it had.
+  /// Sets the attributes of an ordered Dict to the Dict `attributes`; replaces earlier ones.
   void set_attributes(TorchNode dict, TorchNode attributes);
 
-  /// Makes `node` what is written to a file, and what `root` returns.
+  /// Makes `node` the root, which is what is written to a file.
   void set_root(TorchNode node);
 
-  /// The root; None unless another was set.
+  /// Returns the root; None unless another was set.
   TorchValue root() const noexcept;
 
-  /// Nodes in the table, reachable from the root or not.
+  /// Returns the number of nodes in the table, including those not reachable from the root.
   size_t size() const noexcept;
 
-  /// Checks what is reachable from the root, against the storages that its tensors are views of.
-  /// Linear time but for sorting keys; no recursion.
+  /// Checks everything that is reachable from the root, and its tensors against `storages`. Takes
+  /// linear time except for sorting keys; does not recurse.
   ///
-  /// The codes are those of a file with the same fault: kPickleCycle, kPickleTooDeep,
-  /// kPickleTooLarge, kPickleKey (a key or an element of a Set that is no string, number, Bool or
-  /// None), kPickleDuplicateKey (1, 1.0 and True are one key), kPickleText (not UTF-8),
+  /// The error codes are those of a file with the same fault: kPickleCycle, kPickleTooDeep,
+  /// kPickleTooLarge, kPickleKey (a key or an element of a Set that is not a string, number, Bool
+  /// or None), kPickleDuplicateKey (1, 1.0 and True are the same key), kPickleText (not UTF-8),
   /// kStorageDtype, and those of tensors, kTensor... and kSparse... (base/status.h).
   Status check(std::span<const TorchStorage> storages) const;
 
