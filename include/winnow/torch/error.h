@@ -1,7 +1,7 @@
-// The errors of the torch layer. They are LibTorch's own kinds (c10::ValueError, c10::TypeError,
-// c10::IndexError, c10::NotImplementedError, c10::Error), so that Python sees the exception that
-// torch.ao raises, and the two below, which c10 has not. All derive from c10::Error; `what()` names
-// what was wrong and what would be right.
+// The errors of the torch layer: LibTorch's own types (c10::ValueError, c10::TypeError,
+// c10::IndexError, c10::NotImplementedError, c10::Error) and the two below, which c10 lacks. They
+// match the exceptions that torch.ao raises in Python. All derive from c10::Error; `what()` says
+// what was found and what was expected.
 //
 // A call that throws has changed nothing, unless its header says otherwise.
 #pragma once
@@ -11,13 +11,13 @@
 
 namespace winnow {
 
-/// Where torch.ao raises AssertionError: a type of data, shape or norm that is not supported.
+/// Thrown where torch.ao raises AssertionError: for an unsupported type of data, shape or norm.
 class C10_EXPORT AssertionError : public c10::Error {
  public:
   using Error::Error;
 };
 
-/// Where torch.ao raises KeyError: a name that is invalid, taken or missing.
+/// Thrown where torch.ao raises KeyError: for a name that is invalid, taken or missing.
 class C10_EXPORT KeyError : public c10::Error {
  public:
   using Error::Error;

@@ -17,13 +17,14 @@
 
 namespace winnow {
 
-/// Iterates in the order of insertion; setting a name again keeps its place. Look-up is linear: a
-/// configuration has a handful of names. Copies share tensors and lists, as handles do; see
-/// deep_copy. Thread-safety: const members of one object may be called at the same time.
+/// An ordered dictionary. Iterates in the order of insertion; setting a name again keeps its place.
+/// Look-ups are linear, because configurations have few names. Copies share tensors and lists; see
+/// deep_copy. Thread-safety: const members of one object may be called concurrently.
 class NamedValues {
  public:
+  /// A name and its value.
   struct Entry {
-    /// Anything that an IValue holds: numbers, strings, tensors, lists, dictionaries.
+    /// Any value of an IValue: numbers, strings, tensors, lists, dictionaries.
     Entry(std::string name, c10::IValue value) : name(std::move(name)), value(std::move(value)) {}
     /// A tuple of integers, such as a block shape {rows, columns}.
     Entry(std::string name, std::initializer_list<int64_t> integers);
@@ -33,59 +34,70 @@ class NamedValues {
   };
 
   NamedValues() = default;
-  /// Of equal names the last value counts.
+  /// If a name occurs more than once, its last value is used.
   NamedValues(std::initializer_list<Entry> entries);
 
-  /// The value of that name, or null. Valid until the dictionary is changed.
+  /// Returns the value of that name, or null. Valid until the dictionary is changed.
   const c10::IValue* find(std::string_view name) const noexcept;
-  /// Whether there is a value of that name.
+  /// Returns true if there is a value of that name.
   bool contains(std::string_view name) const noexcept { return find(name) != nullptr; }
 
-  /// The value of that name. KeyError naming it where there is none.
+  /// Returns the value of that name. Valid until the dictionary is changed. Throws KeyError, with
+  /// the name, if there is none.
   const c10::IValue& at(std::string_view name) const;
 
-  /// at(name) as T: double (integers convert), int64_t, bool, std::string or at::Tensor.
-  /// c10::TypeError naming the value's name and both types where it is something else.
+  /// Returns at(name) as T: double (integers convert), int64_t, bool, std::string or at::Tensor. No
+  /// other T compiles. Throws c10::TypeError, with the name and both types, if the value has
+  /// another type.
   template <typename T>
   T get(std::string_view name) const = delete;
 
-  /// Adds the value at the end, or replaces the one of that name in its place.
+  /// Replaces the value of that name in its place, or appends a new entry.
   void set(std::string_view name, c10::IValue value);
-  /// The same for a tuple of integers, such as a block shape {rows, columns}.
+  /// Does the same for a tuple of integers, such as a block shape {rows, columns}.
   void set(std::string_view name, std::initializer_list<int64_t> integers);
 
   /// Sets every entry of `other`.
   void update(const NamedValues& other);
 
-  /// Removes the name; false where it was not there.
+  /// Removes the name. Returns false if there was no such name.
   bool erase(std::string_view name);
 
-  /// A copy that shares nothing: tensors are cloned (detached), lists and dictionaries copied.
+  /// Returns a copy that shares nothing: tensors are cloned (detached), lists and dictionaries
+  /// copied.
   NamedValues deep_copy() const;
 
-  /// The entries in the order of insertion. Iterators are valid until the dictionary is changed.
+  /// Returns the number of entries.
   size_t size() const noexcept { return entries_.size(); }
+  /// Returns true if there are no entries.
   bool empty() const noexcept { return entries_.empty(); }
+  /// Returns an iterator to the first entry in the order of insertion; valid until a change.
   auto begin() const noexcept { return entries_.begin(); }
+  /// Returns the iterator behind the last entry.
   auto end() const noexcept { return entries_.end(); }
 
  private:
   std::vector<Entry> entries_;
 };
 
-/// The types that `get` knows; no other compiles.
+/// get for an integer or floating-point number.
 template <>
 double NamedValues::get<double>(std::string_view name) const;
+/// get for an integer.
 template <>
 int64_t NamedValues::get<int64_t>(std::string_view name) const;
+/// get for a bool.
 template <>
 bool NamedValues::get<bool>(std::string_view name) const;
+/// get for a string.
 template <>
 std::string NamedValues::get<std::string>(std::string_view name) const;
+/// get for a tensor, which is shared with the dictionary.
 template <>
 at::Tensor NamedValues::get<at::Tensor>(std::string_view name) const;
 
-/// A value as Python's str() writes it: 0.5, (1, 4), True, None; tensors as their sizes and type.
+/// Formats a value as Python's str() does: 0.5, (1, 4), True, None. Of a tensor, only its sizes and
+/// dtype are printed.
 std::string to_text(const c10::IValue& value);
 
 }  // namespace winnow

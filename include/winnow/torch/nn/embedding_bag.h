@@ -3,9 +3,9 @@
 //   winnow::nn::EmbeddingBag bag(winnow::nn::EmbeddingBagOptions(1000, 64).mode(torch::kSum));
 //   winnow::nn::EmbeddingBag converted(model->bag);  // a torch::nn::EmbeddingBag: the same tensor
 //
-// See torch::nn::EmbeddingBag for the exact behaviour. Thread-safety: that of torch::nn
-// modules: forward may run in several threads while nobody converts or trains the module and
-// there is no max_norm, which scales rows in place.
+// See torch::nn::EmbeddingBag for the exact behaviour. Thread-safety: that of torch::nn modules.
+// forward may run in several threads unless the module is being converted or trained, or has a
+// max_norm, which scales rows in place.
 #pragma once
 
 #include <torch/nn/modules/common.h>
@@ -25,44 +25,45 @@ namespace winnow::nn {
 using torch::nn::EmbeddingBagFromPretrainedOptions;
 using torch::nn::EmbeddingBagOptions;
 
-/// Sums, means or maxima over bags of rows of a table. Options, initial values, parameter names,
-/// archives, forward and errors are those of torch::nn::EmbeddingBagImpl, from which it does not
-/// derive: a call by that type would not see a mask.
+/// Computes sums, means or maxima over bags of rows of a table. Options, initial values, parameter
+/// names, archives, forward and errors are those of torch::nn::EmbeddingBagImpl. It does not derive
+/// from that class, because a call through that type would not see a mask.
 ///
-/// Differs from LibTorch: a clone has tensors of its own also where the weight was handed in, and
+/// Differs from LibTorch: a clone has tensors of its own even if the weight was passed in, and
 /// keeps requires_grad.
 class EmbeddingBagImpl : public QuantizableModule<EmbeddingBagImpl> {
  public:
-  /// As the constructors of torch::nn: the same first values for the same seed.
+  /// Initializes the weight as torch::nn does: the same values for the same seed.
   EmbeddingBagImpl(int64_t num_embeddings, int64_t embedding_dim);
   explicit EmbeddingBagImpl(EmbeddingBagOptions options);
 
-  /// Takes over a module of LibTorch: its options, its training flag and its weight, which is the
-  /// same tensor object, so that both modules and an optimizer see each other's changes.
+  /// Converts a module of LibTorch, with its options, training flag and weight. The weight is the
+  /// same tensor object, so both modules and an optimizer see each other's changes.
   explicit EmbeddingBagImpl(const torch::nn::EmbeddingBagImpl& module);
-  explicit EmbeddingBagImpl(const torch::nn::EmbeddingBag& module);
+  explicit EmbeddingBagImpl(const torch::nn::EmbeddingBag& module);  ///< likewise, from its holder
 
   void reset() override;
-  /// Draws the original's initial values anew. c10::ValueError where the module is quantized.
+  /// Initializes the original anew. Throws c10::ValueError if the module is quantized.
   void reset_parameters();
   void pretty_print(std::ostream& stream) const override;
 
-  /// @param input   indices: [bags, indices a bag], or flat with `offsets`
-  /// @param offsets [bags], where each bag starts in `input`; with `include_last_offset` one more,
-  ///                where the last bag ends
+  /// Reduces each bag of rows to one row, by the option `mode`.
+  /// @param input   indices: [bags, indices per bag], or flat with `offsets`
+  /// @param offsets [bags], the start of each bag in `input`; with `include_last_offset` also the
+  ///                end of the last bag
   /// @param per_sample_weights of the shape of `input`; mode kSum only
   /// @return [bags, embedding_dim]
   at::Tensor forward(const at::Tensor& input, const at::Tensor& offsets = {},
                      const at::Tensor& per_sample_weights = {});
 
-  /// How the weight is stored now.
+  /// Returns how the weight is stored now.
   std::shared_ptr<const WeightStorage> storage() const override;
 
-  /// What the module was made with, but for `_weight`: `weight` took its place.
+  /// The options of the constructor, without `_weight`, which became `weight`.
   EmbeddingBagOptions options;
 
-  /// The original: [num_embeddings, embedding_dim]. The same tensor object before, while and after
-  /// it is masked; do not assign another while it is. Undefined once the module is quantized.
+  /// The original: [num_embeddings, embedding_dim]. Masking does not change the tensor object; do
+  /// not assign another while it is masked. Undefined once the module is quantized.
   at::Tensor weight;
 
  protected:
@@ -70,14 +71,14 @@ class EmbeddingBagImpl : public QuantizableModule<EmbeddingBagImpl> {
                            {2, torch::nn::AnyValue(at::Tensor())})
 };
 
-/// Holder of an EmbeddingBagImpl, as torch::nn::EmbeddingBag is of torch's.
+/// The holder of an EmbeddingBagImpl, as torch::nn::EmbeddingBag is of torch's.
 class EmbeddingBag : public torch::nn::ModuleHolder<EmbeddingBagImpl> {
  public:
   using torch::nn::ModuleHolder<EmbeddingBagImpl>::ModuleHolder;
   using Impl = EmbeddingBagImpl;
 
-  /// A module on `embeddings`: the same tensor object, frozen unless `freeze` is false.
-  /// Differs from LibTorch, which drops the option `include_last_offset`.
+  /// Returns a module whose weight is the tensor object `embeddings`, frozen unless the option
+  /// `freeze` is false. Differs from LibTorch, which drops the option `include_last_offset`.
   static EmbeddingBag from_pretrained(const at::Tensor& embeddings,
                                       const EmbeddingBagFromPretrainedOptions& options = {});
 };

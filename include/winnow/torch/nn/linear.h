@@ -3,8 +3,8 @@
 //   winnow::nn::Linear linear(winnow::nn::LinearOptions(64, 10).bias(false));
 //   winnow::nn::Linear converted(model->linear);  // a torch::nn::Linear: the same tensors
 //
-// See torch::nn::Linear for the exact behaviour. Thread-safety: that of torch::nn
-// modules: forward may run in several threads while nobody converts or trains the module.
+// See torch::nn::Linear for the exact behaviour. Thread-safety: that of torch::nn modules. forward
+// may run in several threads unless the module is being converted or trained.
 #pragma once
 
 #include <torch/nn/options/linear.h>
@@ -22,45 +22,45 @@ namespace winnow::nn {
 
 using torch::nn::LinearOptions;
 
-/// input * weight^T + bias. Options, initial values, parameter names, archives, forward and errors
-/// are those of torch::nn::LinearImpl, from which it does not derive: a call by that type would not
-/// see a mask.
+/// Computes input * weight^T + bias. Options, initial values, parameter names, archives, forward
+/// and errors are those of torch::nn::LinearImpl. It does not derive from that class, because a
+/// call through that type would not see a mask.
 ///
 /// Differs from LibTorch: a clone keeps requires_grad.
 class LinearImpl : public ParametrizableModule<LinearImpl> {
  public:
-  /// As the constructors of torch::nn: the same first values for the same seed.
+  /// Initializes weight and bias as torch::nn does: the same values for the same seed.
   LinearImpl(int64_t in_features, int64_t out_features);
   explicit LinearImpl(const LinearOptions& options);
 
-  /// Takes over a module of LibTorch: its options, its training flag, its weight and its bias,
-  /// which are the same tensor objects, so that both modules and an optimizer see each other's
-  /// changes.
+  /// Converts a module of LibTorch, with its options, training flag, weight and bias. Weight and
+  /// bias are the same tensor objects, so both modules and an optimizer see each other's changes.
   explicit LinearImpl(const torch::nn::LinearImpl& module);
-  explicit LinearImpl(const torch::nn::Linear& module);
+  explicit LinearImpl(const torch::nn::Linear& module);  ///< likewise, from its holder
 
   void reset() override;
-  /// Draws the originals' initial values anew.
+  /// Initializes the originals anew.
   void reset_parameters();
   void pretty_print(std::ostream& stream) const override;
 
+  /// Computes input * weight^T + bias.
   /// @param input [..., in_features]
   /// @return [..., out_features]
   at::Tensor forward(const at::Tensor& input);
 
-  /// How the weight is stored now.
+  /// Returns how the weight is stored now.
   std::shared_ptr<const WeightStorage> storage() const;
 
-  /// What the module was made with.
+  /// The options of the constructor.
   LinearOptions options;
 
-  /// The originals, always: [out_features, in_features] and [out_features]; `bias` is undefined
-  /// without the option. The same tensor objects before, while and after they are masked; do not
-  /// assign others while they are.
+  /// The originals: [out_features, in_features] and [out_features]; `bias` is undefined if the
+  /// option is false. Masking does not change the tensor objects; do not assign others while they
+  /// are masked.
   at::Tensor weight, bias;
 };
 
-/// Holder of a LinearImpl, as torch::nn::Linear is of torch's.
+/// The holder of a LinearImpl, as torch::nn::Linear is of torch's.
 TORCH_MODULE(Linear);
 
 }  // namespace winnow::nn

@@ -1,15 +1,15 @@
 // Modules whose weight can be quantized in place: winnow::nn::Embedding and EmbeddingBag.
 //
 //   embedding->quantize(winnow::nn::quantize_rows(embedding->storage()->weight()));
-//   embedding(indices);                                  // F32 rows, from a table of bytes
+//   embedding(indices);                                  // F32 rows, from an int8 table
 //   assert(embedding->storage()->kind() == "quantized");
 //
-//   // To load a file of a quantized module, make one first:
+//   // To load a quantized module from a file, quantize a new one first:
 //   winnow::nn::Embedding loaded(1000, 64);
 //   loaded->quantize(winnow::nn::QuantizedWeight::zeros(1000, 64));
 //   torch::load(loaded, "embedding.pt");
 //
-// Thread-safety: that of the modules; quantize needs exclusive access.
+// Thread-safety: that of the modules; quantize and load need exclusive access.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,58 +25,60 @@ namespace winnow::nn {
 
 class WeightStorage;
 
-/// The tensors of a quantized module and what LibTorch's kernels read. Opaque; safe to share
-/// between threads that look rows up.
+/// The tensors of a quantized module, in the layout of LibTorch's kernels. Opaque; threads that
+/// look up rows may share it.
 class QuantizedTable;
 
-/// Lays a copy of `weight` out for lookups. Memory: rows * (cols + 16) bytes. c10::ValueError where
-/// its check() fails.
+/// Copies `weight` into a table for lookups. Memory: rows * (cols + 16) bytes. Throws
+/// c10::ValueError if weight.check() fails.
 std::shared_ptr<QuantizedTable> make_quantized_table(const QuantizedWeight& weight);
 
-/// What a module is in which the weight can be quantized. While it is,
-///   - `weight` is undefined and no parameter; there are buffers `codes`, `scales` and
-///     `zero_points`, by which archives and safetensors files know it;
-///   - storage() computes on the codes: each value of a lookup is that of dequantize_rows, up to a
-///     rounding under ZeroPolicy::kUpstream, and without gradient;
-///   - the module stays on the CPU, and to(dtype) leaves it as it is;
-///   - it prints as QuantizedEmbedding or QuantizedEmbeddingBag, and clones with tensors of its
-///     own.
-/// Bags are computed as a bag of floats would be. Sums and means, where indices have no weights,
-/// are those of LibTorch's quantized kernel, which adds fma(scale, code, sum + bias) for each row:
-/// what is pruned in all rows of a bag is exactly 0, other sums may differ in their last bits from
-/// those of floats. Maxima and weighted sums are computed from the rows that are looked up, which
-/// takes their memory in F32.
+/// A module whose weight can be quantized. While it is quantized,
+///   - `weight` is undefined and not a parameter; instead there are buffers `codes`, `scales` and
+///     `zero_points`, which are what archives and safetensors files contain;
+///   - storage() computes on the codes: each value of a lookup equals that of dequantize_rows, up
+///   to
+///     a rounding under ZeroPolicy::kUpstream, and has no gradient;
+///   - the module stays on the CPU, and to(dtype) has no effect;
+///   - it prints as QuantizedEmbedding or QuantizedEmbeddingBag, and a clone has its own tensors.
+///
+/// Bags give the results of float bags. Sums and means without per-sample weights are computed by
+/// LibTorch's quantized kernel, which adds fma(scale, code, sum + bias) for each row: a value that
+/// is pruned in all rows of a bag is exactly 0; other sums may differ in their last bits from those
+/// of floats. Maxima and weighted sums are computed from the F32 values of the rows that are looked
+/// up, and take memory for them.
 class Quantizable {
  public:
   virtual ~Quantizable() = default;
 
-  /// Puts a copy of `weight` in the place of the weight and its parametrizations, or of what it was
-  /// quantized to before: then the buffers stay the same tensor objects. The old weight's tensor is
-  /// left as it is. The training flag stays.
-  /// c10::ValueError where the module has a max_norm, which would have to scale rows; where a
-  /// derived class has a tensor or a child of its own by the name of one of the buffers; where the
-  /// shape is not [num_embeddings, embedding_dim]; where weight.check() fails. Nothing is changed.
+  /// Replaces the weight and its parametrizations by a copy of `weight`. If the module is quantized
+  /// already, its buffers stay the same tensor objects and get new values. The old weight's tensor
+  /// and the training flag are not changed.
+  ///
+  /// Throws c10::ValueError, with nothing changed, if the module has a max_norm, which would have
+  /// to scale rows; if a derived class has a tensor or a child with the name of one of the buffers;
+  /// if the shape is not [num_embeddings, embedding_dim]; or if weight.check() fails.
   void quantize(const QuantizedWeight& weight);
-  /// The same by `table` itself, without a copy, and without what could fail for want of memory:
-  /// for all or nothing over several modules. Modules that get the same table share its tensors:
-  /// what one of them is quantized to afterwards, or loads, the others are too. A module that is
-  /// quantized already keeps its buffers, so it gets a copy of the table's values, as above, and
-  /// shares nothing with `table`.
+  /// Does the same with `table` itself, without a copy, so that it cannot fail for lack of memory:
+  /// for converting several modules all or nothing. Modules with the same table share its tensors,
+  /// so quantizing or loading one of them again changes all of them. A module that is quantized
+  /// already keeps its buffers: it copies the table's values and shares nothing with `table`.
   void quantize(std::shared_ptr<QuantizedTable> table);
 
-  /// Throws what quantize throws for the module, whatever the table, and changes nothing.
+  /// Throws what quantize would throw because of the module, whatever the table. Changes nothing.
   void check_quantizable() const;
-  /// Throws what quantize(table) throws, and changes nothing.
+  /// Throws what quantize(table) would throw. Changes nothing.
   void check_quantizable(const QuantizedTable& table) const;
 
-  /// Whether the weight is a table of bytes.
+  /// Returns true if the weight is quantized.
   bool is_quantized() const noexcept { return table_ != nullptr; }
 
-  /// The buffers: the very tensors. Change them in place, and lookups see it. `codes` is strided:
-  /// its rows lie between those of the kernels. c10::ValueError where the module is not quantized.
+  /// Returns the buffers themselves: lookups see changes that are made in place. `codes` is
+  /// strided, since the kernels keep scales and biases between its rows. Throws c10::ValueError if
+  /// the module is not quantized.
   QuantizedWeight quantized_weight() const;
 
-  /// How the weight is stored now.
+  /// Returns how the weight is stored now.
   virtual std::shared_ptr<const WeightStorage> storage() const = 0;
 
  protected:
@@ -84,20 +86,20 @@ class Quantizable {
   Quantizable(const Quantizable&) = default;
   Quantizable& operator=(const Quantizable&) = default;
 
-  /// What of the module's options concerns the table.
+  /// The options of the module that matter for the table.
   struct TableOptions {
     int64_t rows, cols;
     bool has_max_norm;
   };
   virtual TableOptions table_options() const = 0;
-  /// Makes the member `weight` undefined.
+  /// Makes the member `weight` an undefined tensor.
   virtual void forget_weight() noexcept = 0;
 
   std::shared_ptr<const WeightStorage> quantized_storage() const;
-  /// c10::ValueError unless `device` is the CPU, where the kernels are.
+  /// Throws c10::ValueError unless `device` is the CPU: the kernels run nowhere else.
   static void check_device(const at::Device& device);
 
-  // How a module is cloned, saved and loaded while it is quantized.
+  // For cloning, saving and loading a quantized module.
   void register_placeholders();
   void adopt_buffers(const torch::OrderedDict<std::string, at::Tensor>& buffers);
   void save_table(torch::serialize::OutputArchive& archive) const;
@@ -109,24 +111,26 @@ class Quantizable {
   std::shared_ptr<QuantizedTable> table_;
 };
 
-/// Base of Embedding and EmbeddingBag: what a module does otherwise while it is quantized.
+/// The base of Embedding and EmbeddingBag: overrides what differs while a module is quantized.
 template <typename Derived>
 class QuantizableModule : public ParametrizableModule<Derived>, public Quantizable {
  public:
   using ParametrizableModule<Derived>::ParametrizableModule;
 
-  /// With buffers of its own, quantized like this one. c10::ValueError for a device but the CPU.
+  /// Returns a copy with its own tensors. If this module is quantized, so is the copy; any device
+  /// other than the CPU is a c10::ValueError then.
   std::shared_ptr<torch::nn::Module> clone(
       const std::optional<at::Device>& device = std::nullopt) const override;
 
-  /// Bytes stay bytes on the CPU: a dtype changes nothing, another device is a c10::ValueError.
+  /// For a quantized module, a dtype has no effect, and any device other than the CPU is a
+  /// c10::ValueError.
   void to(at::Device device, at::ScalarType dtype, bool non_blocking = false) override;
   void to(at::ScalarType dtype, bool non_blocking = false) override;
   void to(at::Device device, bool non_blocking = false) override;
 
-  /// The buffers, under their names.
+  /// Saves the buffers of a quantized module under their names.
   void save(torch::serialize::OutputArchive& archive) const override;
-  /// Where it throws, a quantized module is as it was.
+  /// Loads them. If it throws, a quantized module is unchanged.
   void load(torch::serialize::InputArchive& archive) override;
 
  protected:

@@ -1,6 +1,6 @@
-// How the modules of winnow::nn store their weight. A module asks its storage for every lookup, so
-// a conversion takes effect wherever the module sits: in a container, or as a typed member of a
-// model. Thread-safety: a storage is immutable, and safe to read while nobody writes its tensors.
+// How the modules of winnow::nn store their weight. A module uses its storage for every lookup, so
+// a conversion takes effect wherever the module is used: in a container, or as a typed member of a
+// model. Thread-safety: a storage is immutable, and safe to read while its tensors are not written.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,42 +19,46 @@ class ParametrizationList;
 
 namespace winnow::nn {
 
-/// A weight of shape [rows, columns], and what modules compute with it. It shares the tensors of
-/// the module that it was taken from, and is good until the module is converted.
+/// A weight of shape [rows, columns], and the computations of modules on it. It shares the tensors
+/// of its module, and is valid until the module is converted.
 ///
-/// The computations have defaults, which are torch::nn::functional's on weight(), with its checks
-/// and errors; a storage that need not expand its weight overrides them. `max_norm` scales the rows
-/// of weight() in place: those of the module where it is dense, of the read otherwise.
+/// By default, the computations are those of torch::nn::functional on weight(), with the same
+/// checks and errors. A storage that does not need to expand its weight overrides them. `max_norm`
+/// scales the rows of weight() in place: the module's own rows if the weight is dense, otherwise
+/// those of the read.
 class WeightStorage {
  public:
   virtual ~WeightStorage() = default;
 
-  /// "dense"; "masked", where a FakeSparsity is among the parametrizations; "parametrized", where
-  /// there are only others; "quantized" (nn/quantizable.h).
+  /// Returns "dense"; "masked", if the parametrizations include a FakeSparsity; "parametrized", if
+  /// there are only others; or "quantized" (nn/quantizable.h).
   virtual std::string_view kind() const noexcept = 0;
 
-  /// The weight as forward sees it, with gradient.
+  /// Returns the weight as forward sees it, with gradient.
   virtual at::Tensor weight() const = 0;
 
+  /// Looks up rows, as torch::nn::functional::embedding does.
   /// @return [indices..., columns]
   virtual at::Tensor embedding(const at::Tensor& indices,
                                const torch::nn::EmbeddingOptions& options) const;
 
-  /// @param input   indices: [bags, indices a bag], or flat with `offsets`, where each bag starts
+  /// Reduces bags of rows, as torch::nn::functional::embedding_bag does.
+  /// @param input   indices: [bags, indices per bag], or flat with `offsets`, the starts of bags
   /// @param offsets [bags]; undefined with an input of two dimensions
-  /// @param per_sample_weights of the shape of `input`, or undefined: all are 1
+  /// @param per_sample_weights of the shape of `input`; if undefined, all weights are 1
   /// @return [bags, columns]
   virtual at::Tensor embedding_bag(const at::Tensor& input, const at::Tensor& offsets,
                                    const at::Tensor& per_sample_weights,
                                    const torch::nn::EmbeddingBagOptions& options) const;
 
+  /// Returns input * weight^T + bias.
   /// @param input [..., columns]
   /// @param bias  [rows], or undefined
   /// @return [..., rows]
   virtual at::Tensor linear(const at::Tensor& input, const at::Tensor& bias) const;
 };
 
-/// The storage of `weight`: as it is, or read through `chain` where that is not null.
+/// Returns the storage of `weight`, which is read through `chain` unless that is null.
 std::shared_ptr<const WeightStorage> make_storage(const at::Tensor& weight,
                                                   std::shared_ptr<const ParametrizationList> chain);
 

@@ -1,4 +1,4 @@
-// From a model to a sparsifier: its parameters as data, and how sparse they are.
+// Attaches the parameters of a model to a sparsifier, and tells how sparse they are.
 //
 //   winnow::DataNormSparsifier sparsifier({.sparsity_level = 0.9});
 //   winnow::attach_model(*model, sparsifier, {.filter = [](const std::string& name, const auto&) {
@@ -27,11 +27,12 @@ class Module;
 
 namespace winnow {
 
-/// The name under which attach_model adds the parameter `fqn`: every '.' becomes '_'.
+/// Returns the name under which attach_model adds the parameter `fqn`: every '.' becomes '_'.
 std::string valid_name(const std::string& fqn);
 
-/// Of every parameter of `model` once, by its first name: what an optimizer should be made of where
-/// modules share a weight. `parameters()` has such a weight twice, and an optimizer moves it twice.
+/// Returns every parameter of `model` once, under its first name. Construct optimizers from these
+/// if modules share a weight: `parameters()` lists such a weight twice, and an optimizer would
+/// update it twice.
 std::vector<std::pair<std::string, at::Tensor>> distinct_parameters(const torch::nn::Module& model);
 
 /// Which parameters take part, by fully qualified name.
@@ -43,58 +44,63 @@ struct LeftAloneParameter {
   std::string reason;
 };
 
-/// The parameters of `model` that masks should not be held on: biases, norms, scales of quantized
-/// weights, magnitudes and directions of weight_norm and the like. The rule is that of
-/// `winnow prune` (core/default_selection.h, docs/selection.md) and goes by name, dtype and shape
-/// of all parameters and buffers; in the model's order.
+/// Returns the parameters of `model` that should not be masked, in the model's order: biases,
+/// norms, scales of quantized weights, magnitudes and directions of weight_norm and the like. The
+/// rule is that of `winnow prune` (core/default_selection.h, docs/selection.md), applied to name,
+/// dtype and shape of all parameters and buffers.
 std::vector<LeftAloneParameter> left_alone(const torch::nn::Module& model);
 
-/// A filter that takes in all other parameters of `model`. It keeps their names, not the model.
+/// Returns a filter that accepts all other parameters of `model`. It keeps their names, not the
+/// model.
 ParameterFilter default_filter(const torch::nn::Module& model);
 
+/// Options of attach_model.
 struct AttachOptions {
   /// Overrides of the sparsifier's defaults, by valid_name.
   torch::OrderedDict<std::string, NamedValues> config{"config"};
-  /// Which parameters take part. Unset: all of them, as upstream has it, with one warning that
+  /// Which parameters are attached. If unset, all of them, as upstream does, with one warning that
   /// names those that default_filter would leave out.
   ParameterFilter filter = nullptr;
-  /// Says that names which the sparsifier has already are meant: no warning, of the filter neither.
+  /// Says that replacing names of the sparsifier is intended: no warnings, not even that of an
+  /// unset filter.
   bool replace = false;
 };
 
 /// Adds every parameter of `module` that passes the filter, as the same tensor object, under its
-/// valid_name. A parameter that is shared is added once, by its first name; the filter is asked for
-/// all of its names, and `config` may use any of them.
+/// valid_name. A shared parameter is added once, under its first name; the filter is called for all
+/// of its names, and `config` may use any of them. Names that the sparsifier already has are
+/// replaced, with add_data's warning unless `replace` is true; their masks and configurations are
+/// kept.
 ///
-/// c10::ValueError where the filter takes in one name of a shared parameter and not another, two
-/// parameters have one valid_name (`a.b` and `a_b`), the module has no parameter, the filter takes
-/// in none of them, or `config` has a name that no parameter has. Errors of add_data. All but the
-/// last are found before anything is added. Names that the sparsifier has already are replaced,
-/// with add_data's warning unless `replace`; their masks and configurations are kept.
+/// Throws c10::ValueError if the filter accepts only some names of a shared parameter, if two
+/// parameters have the same valid_name (`a.b` and `a_b`), if the module has no parameter or the
+/// filter accepts none, or if `config` has a name that no parameter has; nothing is added then.
+/// Also throws what add_data throws, which may be after other parameters were added.
 ///
 /// Differs from torch.ao: a collision of names is an error; there the first tensor stays dense.
 void attach_model(const torch::nn::Module& module, BaseDataSparsifier& sparsifier,
                   const AttachOptions& options = {});
 
-/// How much of one parameter its mask drops.
+/// The share of one parameter that its mask drops.
 struct SparsityLevel {
   std::string fqn;
-  double level = 0;  ///< 1 - mean(mask); 0 where it has no values
+  double level = 0;  ///< 1 - mean(mask); 0 for a parameter without values
 };
 
-/// Of every parameter of `model` that the sparsifier has under its valid_name, in the model's
-/// order.
+/// Returns the level of every parameter of `model` that the sparsifier has under its valid_name, in
+/// the model's order.
 std::vector<SparsityLevel> sparsity_levels(const torch::nn::Module& model,
                                            const BaseDataSparsifier& sparsifier);
 
-/// "Sparsity in layer users.weight = 90.00%"
+/// Returns a text such as "Sparsity in layer users.weight = 90.00%".
 std::string to_text(const SparsityLevel& level);
 
-/// A deep copy by `module.clone()`. LibTorch's random numbers go on as if none had been made.
+/// Returns a deep copy made by `module.clone()`. LibTorch's random generators are in the same state
+/// afterwards as before.
 ///
-/// c10::ValueError where the copy would lose what the model has: two names for one parameter
-/// (tied weights), which clone() gives two tensors. c10::Error of LibTorch where a module cannot be
-/// cloned: derive it from torch::nn::Cloneable.
+/// Throws c10::ValueError if the model has two names for one parameter (tied weights), because
+/// clone() would make two tensors of it. Throws LibTorch's c10::Error if a module cannot be cloned:
+/// derive it from torch::nn::Cloneable.
 std::shared_ptr<torch::nn::Module> clone_model(const torch::nn::Module& model);
 
 }  // namespace winnow

@@ -1,5 +1,5 @@
-// What a training loop tells those who listen: Lightning's hooks by name and order, without its
-// trainer. Any loop can call them; Trainer (training/trainer.h) is one that does.
+// Hooks of a training loop, with Lightning's names and order but without its trainer. Any loop can
+// call them; Trainer (training/trainer.h) does.
 //
 //   for (auto& callback : callbacks) callback->on_train_start(*model);
 //
@@ -31,20 +31,20 @@ class Optimizer;
 
 namespace winnow {
 
-/// Every hook does nothing unless it is overridden. A hook that throws ends the loop that called
-/// it. Thread-safety: none; a loop calls from one thread.
+/// The interface of callbacks. A hook that is not overridden does nothing. An exception from a hook
+/// ends the loop that called it. Thread-safety: none; a loop calls from one thread.
 class Callback {
  public:
   virtual ~Callback() = default;
 
-  /// When each is called: the list above. `model` is the one that trains.
+  /// The list above says when each hook is called. `model` is the model being trained.
   virtual void setup(torch::nn::Module& model) { (void)model; }
   virtual void on_fit_start(torch::nn::Module& model) { (void)model; }
   virtual void on_train_start(torch::nn::Module& model) { (void)model; }
-  /// After on_train_start, from loops that know how long the run is; for warnings of what it is too
-  /// short for.
-  /// @param epochs  whose end is still to come
-  /// @param batches still to come, of all those epochs; the largest int64 where there are more
+  /// Called after on_train_start by loops that know the length of the run, so that a callback can
+  /// warn if it is too short.
+  /// @param epochs  number of epochs that will still end
+  /// @param batches number of batches still to come in all those epochs, at most the largest int64
   virtual void on_run_length(torch::nn::Module& model, int64_t epochs, int64_t batches) {
     (void)model, (void)epochs, (void)batches;
   }
@@ -57,33 +57,33 @@ class Callback {
   virtual void on_before_zero_grad(torch::nn::Module& model, torch::optim::Optimizer& optimizer) {
     (void)model, (void)optimizer;
   }
-  /// @param loss what goes backward, with its graph
+  /// @param loss the loss that will be differentiated, with its graph
   virtual void on_before_backward(torch::nn::Module& model, const at::Tensor& loss) {
     (void)model, (void)loss;
   }
   virtual void on_after_backward(torch::nn::Module& model) { (void)model; }
-  /// Gradients are complete; clipping and the like go here.
+  /// Called when the gradients are complete; the place for clipping and the like.
   virtual void on_before_optimizer_step(torch::nn::Module& model,
                                         torch::optim::Optimizer& optimizer) {
     (void)model, (void)optimizer;
   }
-  /// After the step: where masks are applied.
+  /// Called after the step; the place for applying masks.
   virtual void on_train_batch_end(torch::nn::Module& model, int64_t batch_idx) {
     (void)model, (void)batch_idx;
   }
-  /// After the last batch of an epoch.
+  /// Called after the last batch of an epoch.
   virtual void on_train_epoch_end(torch::nn::Module& model) { (void)model; }
   virtual void on_train_end(torch::nn::Module& model) { (void)model; }
   virtual void on_fit_end(torch::nn::Module& model) { (void)model; }
   virtual void teardown(torch::nn::Module& model) { (void)model; }
 
-  /// Everything that this needs to go on after a stop, as plain data and tensors, and back. A run
-  /// that is resumed calls load_state_dict before setup.
+  /// Returns everything that the callback needs to resume, as plain data and tensors.
   virtual NamedValues state_dict() const { return {}; }
+  /// Restores what state_dict returned. A resumed run calls it before setup.
   virtual void load_state_dict(const NamedValues& state) { (void)state; }
 
-  /// Throws where `state` cannot be gone on from with `model` and the options of this object, and
-  /// changes nothing. Who resumes a run asks all callbacks before anything is loaded.
+  /// Throws if training cannot resume from `state` with this `model` and the options of this
+  /// object. Changes nothing. A loop calls it for all callbacks before it loads anything.
   virtual void check_state_dict(const NamedValues& state, torch::nn::Module& model) const {
     (void)state, (void)model;
   }

@@ -1,4 +1,4 @@
-// Callbacks that sparsify a model after or while it trains.
+// Callbacks that sparsify a model after training or during it.
 //
 //   auto sparsity = std::make_shared<winnow::TrainingAwareDataSparsity>(
 //       winnow::TrainingAwareOptions{
@@ -10,7 +10,7 @@
 //           .apply_to_model = true});
 //   winnow::Trainer trainer({.max_epochs = 30, .callbacks = {sparsity}});
 //
-// Hooks have Lightning's names (training/callback.h), so a loop of your own calls the same ones.
+// Hooks have Lightning's names (training/callback.h), and your own training loop can call them.
 //
 // Source: torch.ao.pruning's PostTrainingDataSparsity and TrainingAwareDataSparsity for Lightning.
 // Thread-safety: none.
@@ -30,11 +30,16 @@
 
 namespace winnow {
 
+/// Returns a new sparsifier without data.
 using MakeSparsifier = std::function<std::unique_ptr<BaseDataSparsifier>()>;
+/// Returns a new scheduler of the sparsifier.
 using MakeScheduler = std::function<std::unique_ptr<BaseDataScheduler>(BaseDataSparsifier&)>;
+/// Returns a deep copy of the model, as clone_model does.
 using CopyModel = std::function<std::shared_ptr<torch::nn::Module>(const torch::nn::Module&)>;
+/// Gets one line for people, without a newline.
 using LogLine = std::function<void(const std::string& line)>;
 
+/// Options of PostTrainingDataSparsity.
 struct PostTrainingOptions {
   MakeSparsifier make_sparsifier = nullptr;  ///< required
   AttachOptions attach = {};                 ///< which parameters, and their configuration
@@ -42,19 +47,19 @@ struct PostTrainingOptions {
   LogLine log = nullptr;  ///< gets "Sparsity in layer NAME = 90.00%" for each parameter
 };
 
-/// Sparsifies a copy of the model once, when training has ended. The model itself stays as it is.
+/// Sparsifies a copy of the model once, when training has ended. The model itself is not changed.
 class PostTrainingDataSparsity final : public Callback {
  public:
-  /// c10::ValueError where make_sparsifier or copy_model is missing.
+  /// Throws c10::ValueError if make_sparsifier or copy_model is null.
   explicit PostTrainingDataSparsity(PostTrainingOptions options);
 
-  /// Copies the model, in eval mode, attaches the copy to a new sparsifier, steps and squashes.
-  /// A failing call leaves both accessors as they were.
+  /// Copies the model, puts the copy into eval mode, attaches it to a new sparsifier, steps and
+  /// squashes. A failing call does not change what the accessors return.
   void on_fit_end(torch::nn::Module& model) override;
 
-  /// The sparse copy; null before on_fit_end.
+  /// Returns the sparse copy; null before on_fit_end.
   const std::shared_ptr<torch::nn::Module>& sparsified() const noexcept { return sparsified_; }
-  /// The sparsifier of that copy, with masks and configurations; null before on_fit_end.
+  /// Returns the sparsifier of that copy, with masks and configurations; null before on_fit_end.
   BaseDataSparsifier* data_sparsifier() const noexcept { return data_sparsifier_.get(); }
 
  private:
@@ -69,77 +74,83 @@ enum class StepInterval : uint8_t {
   kStep,   ///< every `frequency` batches
 };
 
+/// Options of TrainingAwareDataSparsity.
 struct TrainingAwareOptions {
   MakeSparsifier make_sparsifier = nullptr;  ///< required
   MakeScheduler make_scheduler = nullptr;    ///< required
   AttachOptions attach = {};                 ///< which parameters, and their configuration
 
-  /// False, as upstream: the model trains dense, and at every epoch's end a *copy* of it is masked.
-  /// True: the masks are held in the model itself. What falls stays zero, under momentum and weight
-  /// decay too, and the trained model is the sparse one. No copy is made.
+  /// If false, as upstream does, the model trains dense, and a *copy* of it is masked at the end of
+  /// every epoch. If true, the masks are held in the model itself: dropped values stay zero despite
+  /// momentum and weight decay, and the trained model is sparse. No copy is made.
   bool apply_to_model = false;
-  /// Only with apply_to_model. The schedule's "epoch" is then one such step.
+  /// How often masks and schedule advance. kStep needs apply_to_model; the schedule's "epoch" is
+  /// then one such step.
   StepInterval interval = StepInterval::kEpoch;
-  int64_t frequency = 50;                     ///< batches, with kStep; at least 1
-  HeldMasks::MomentaOf momenta_of = nullptr;  ///< for optimizers of your own: held_masks.h
+  int64_t frequency = 50;                     ///< in batches, for kStep; at least 1
+  HeldMasks::MomentaOf momenta_of = nullptr;  ///< for other optimizers, see held_masks.h
 
-  CopyModel copy_model = clone_model;  ///< without apply_to_model
+  CopyModel copy_model = clone_model;  ///< only used without apply_to_model
   LogLine log = nullptr;               ///< as in PostTrainingOptions, whenever masks advance
 };
 
-/// Sparsifies while a model trains, at a level that a schedule raises. The masks that are computed
-/// at the end of epoch e (from 0), and held in e + 1, have the level that is scheduled for
-/// last_epoch e; with kStep the same holds for each `frequency` batches.
+/// Sparsifies a model while it trains, at a level that a schedule raises. The masks that are
+/// computed at the end of epoch e (counted from 0) and held in epoch e + 1 have the level that is
+/// scheduled for last_epoch e. With kStep, a period of `frequency` batches takes the place of an
+/// epoch.
 ///
-/// A second run with the same model goes on from the masks and the schedule of the first; with
-/// another model, and with a new callback, it starts anew. Whatever load_state_dict brings comes
-/// first.
+/// A second run with the same model continues with the masks and the schedule of the first. A run
+/// with another model or a new callback starts from the beginning. A state from load_state_dict
+/// takes precedence.
 ///
-/// Resume: put model and optimizer back as they were, construct this with the same options,
-/// load_state_dict, and go on with the loop from the hooks on_train_start and, in the middle of an
+/// To resume, restore model and optimizer, construct this object with the same options, call
+/// load_state_dict, and continue the loop with the hooks on_train_start and, in the middle of an
 /// epoch, on_train_batch_start. The rest of the run is bit-identical to one that was not stopped.
 class TrainingAwareDataSparsity final : public Callback {
  public:
-  /// c10::ValueError for options that are missing, out of range or contradict each other.
+  /// Throws c10::ValueError for options that are missing, out of range or contradict each other.
   explicit TrainingAwareDataSparsity(TrainingAwareOptions options);
 
-  /// Makes sparsifier and scheduler and attaches the model (apply_to_model) or a copy of it.
+  /// Makes sparsifier and scheduler, and attaches the model (apply_to_model) or a copy of it.
   void on_train_start(torch::nn::Module& model) override;
-  /// Warns where the run ends before the schedule does.
+  /// Warns if the run ends before the schedule does.
   void on_run_length(torch::nn::Module& model, int64_t epochs, int64_t batches) override;
-  /// Without apply_to_model, puts the sparsifier back to the state of the last epoch's end, as
+  /// Without apply_to_model, resets the sparsifier to its state at the end of the last epoch, as
   /// upstream does.
   void on_train_epoch_start(torch::nn::Module& model) override;
-  /// Remembers the optimizer, whose momenta are masked too; it has to live until another takes its
-  /// place here, or on_train_end has returned. A loop of your own that leaves this out
-  /// still gets zeros, but momentum keeps pushing at them.
+  /// Remembers the optimizer, whose momenta are masked too. It must live until another optimizer is
+  /// passed here or on_train_end has returned. If your loop does not call this hook, dropped values
+  /// are still zero, but momentum keeps moving them in each step.
   void on_before_optimizer_step(torch::nn::Module& model,
                                 torch::optim::Optimizer& optimizer) override;
-  /// With apply_to_model: masks the model; with kStep it first steps where it is time to.
+  /// With apply_to_model, masks the model; with kStep, first steps after every `frequency` batches.
   void on_train_batch_end(torch::nn::Module& model, int64_t batch_idx) override;
-  /// Steps the sparsifier, then the scheduler. Without apply_to_model on a fresh copy of the model.
+  /// Steps the sparsifier and then the scheduler; without apply_to_model, on a new copy of the
+  /// model. Does nothing with kStep.
   void on_train_epoch_end(torch::nn::Module& model) override;
-  /// Squashes: the model (apply_to_model) or sparsified() has no parametrization any more.
+  /// Squashes the masks: afterwards the model (apply_to_model) or sparsified() has no
+  /// parametrizations.
   void on_train_end(torch::nn::Module& model) override;
 
-  /// The sparsifier's masks, configurations and state, the scheduler's counters, batches seen; and
-  /// back, before on_train_start.
-  /// c10::Error naming what is missing, or of the wrong kind.
+  /// Returns the sparsifier's masks, configurations and state, the scheduler's counters and the
+  /// number of batches seen.
   NamedValues state_dict() const override;
+  /// Loads what state_dict returned; call it before on_train_start. Throws c10::Error, naming the
+  /// entry, if something is missing or of the wrong kind.
   void load_state_dict(const NamedValues& state) override;
 
-  /// Makes sparsifier and scheduler, attaches the model and loads the state into them, for a trial.
-  /// c10::Error naming what another configuration has saved: options, classes, parameters, values
-  /// of their configurations, the schedule.
+  /// Makes a sparsifier and a scheduler on trial, attaches the model and loads the state into them.
+  /// Throws c10::Error, naming the difference, if the state was saved with other options, classes,
+  /// parameters, configurations or another schedule.
   void check_state_dict(const NamedValues& state, torch::nn::Module& model) const override;
 
-  /// The sparse copy; with apply_to_model null: the model is it.
+  /// Returns the sparse copy; null with apply_to_model, where the model itself is sparse.
   const std::shared_ptr<torch::nn::Module>& sparsified() const noexcept { return sparsified_; }
-  /// Null before on_train_start, as is the next.
+  /// Returns the sparsifier; null before on_train_start.
   BaseDataSparsifier* data_sparsifier() const noexcept { return data_sparsifier_.get(); }
-  /// The schedule of data_sparsifier().
+  /// Returns the scheduler of data_sparsifier(); null before on_train_start.
   BaseDataScheduler* data_scheduler() const noexcept { return data_scheduler_.get(); }
-  /// The sparsifier's state as of the last epoch's end; none before.
+  /// Returns the sparsifier's state at the end of the last epoch; nullopt before.
   const std::optional<DataSparsifierState>& data_sparsifier_state_dict() const noexcept {
     return saved_;
   }

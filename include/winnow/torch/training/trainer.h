@@ -1,5 +1,5 @@
-// A small training loop that calls callbacks. A convenience for examples and tests: the callbacks
-// work from a loop of your own as well.
+// A small training loop that calls callbacks. It is a convenience for examples and tests; the
+// callbacks also work in your own training loop.
 //
 //   winnow::Trainer trainer({.max_epochs = 3, .callbacks = {sparsity}});
 //   trainer.fit(model, optimizer, batches_per_epoch, [&](int64_t epoch, int64_t batch_idx) {
@@ -8,7 +8,7 @@
 //
 // Stop and resume, bit-identical to a run that was not stopped:
 //
-//   trainer.save_checkpoint("run.pt");                       // between two batches, at any of them
+//   trainer.save_checkpoint("run.pt");                       // between any two batches
 //   ...
 //   trainer.fit(model, optimizer, batches, step, "run.pt");  // in another process
 //
@@ -34,61 +34,65 @@ class Optimizer;
 
 namespace winnow {
 
+/// Options of Trainer.
 struct TrainerOptions {
-  int64_t max_epochs = 1;  ///< at least 0
-  std::vector<std::shared_ptr<Callback>> callbacks = {};
+  int64_t max_epochs = 1;                                 ///< at least 0
+  std::vector<std::shared_ptr<Callback>> callbacks = {};  ///< called in this order
 };
 
-/// A place between two batches of a run.
+/// A position between two batches of a run.
 struct TrainingProgress {
   int64_t epoch = 0;
-  int64_t next_batch = 0;   ///< of that epoch; equal to `batches` before on_train_epoch_end
-  int64_t batches = 0;      ///< of every epoch
+  int64_t next_batch = 0;   ///< in that epoch; equal to `batches` before on_train_epoch_end
+  int64_t batches = 0;      ///< in every epoch
   int64_t global_step = 0;  ///< optimizer steps so far
 };
 
-/// Thread-safety: none.
+/// Trains a model and calls the callbacks. Thread-safety: none.
 class Trainer {
  public:
-  /// The loss of one batch, with gradient. Where a run is to be resumed, the batch must depend on
-  /// the two numbers only: shuffle by the epoch.
+  /// Returns the loss of one batch, with gradient. To make a run resumable, the batch must depend
+  /// only on the two numbers: shuffle by the epoch.
   using TrainingStep = std::function<at::Tensor(int64_t epoch, int64_t batch_idx)>;
 
-  /// c10::ValueError for options out of their range and null callbacks.
+  /// Throws c10::ValueError for options out of range and for null callbacks.
   explicit Trainer(TrainerOptions options);
 
-  /// Trains from the first epoch, or from `ckpt_path` on, up to max_epochs or until stop() is
-  /// called; puts the model into training mode before. After a stop, on_train_end and the hooks
-  /// after it are not called, since the run is not over. What the step or a hook throws passes
-  /// through.
+  /// Puts the model into training mode and trains it from the first epoch, or from the checkpoint
+  /// `ckpt_path`, up to max_epochs or until stop() is called. After a stop, on_train_end and the
+  /// hooks after it are not called, because the run is not over. Exceptions of the step and of
+  /// hooks pass through.
   ///
-  /// @param batches of each epoch
-  /// c10::ValueError for a negative number of batches or a step that is missing. c10::Error where
-  /// the checkpoint cannot be read, is damaged, or is that of another model, optimizer, number of
-  /// batches, or of callbacks with another configuration; model, optimizer and callbacks are
-  /// unchanged then. What the optimizer was constructed with comes from the file. Of
-  /// optimizers other than SGD, Adam, AdamW, RMSprop and Adagrad that part is read by LibTorch: for
-  /// those, resume from files that you trust.
+  /// The optimizer's options are restored from the checkpoint. LibTorch reads them for optimizers
+  /// other than SGD, Adam, AdamW, RMSprop and Adagrad; with such optimizers, resume only from files
+  /// that you trust.
+  ///
+  /// @param batches in each epoch
+  /// Throws c10::ValueError for a negative number of batches or a null step. Throws c10::Error if
+  /// the checkpoint cannot be read, is damaged, or belongs to another model, optimizer or number of
+  /// batches, or to callbacks with another configuration; model, optimizer and callbacks are
+  /// unchanged then.
   void fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, int64_t batches,
            const TrainingStep& training_step, const std::string& ckpt_path = "");
 
-  /// Ends fit after the current batch or, from on_train_epoch_end, after that hook. For hooks and
-  /// training steps.
+  /// Makes fit return after the current batch or, if called from on_train_epoch_end, after that
+  /// hook. For hooks and training steps.
   void stop() noexcept { should_stop_ = true; }
 
-  /// Writes model, optimizer, LibTorch's random generator of the CPU, every callback's state and
-  /// the place in the run. The file appears whole or not at all; torch.load(weights_only=True)
-  /// reads it in Python. Called from a hook or a training step, the file is written once the hooks
-  /// of that batch, or of the epoch's end, have all run; after fit, at once. Model and optimizer
-  /// have to live then.
-  /// c10::Error where nothing was fitted yet, where an exception ended fit in the middle of a batch
-  /// or of an epoch's end, from where nothing could be resumed exactly, or where the file cannot be
+  /// Writes model, optimizer, LibTorch's random generator of the CPU, all callbacks' states and the
+  /// position in the run. The file is written completely or not at all;
+  /// torch.load(weights_only=True) reads it in Python. If called from a hook or a training step,
+  /// the file is written after all hooks of that batch, or of the epoch's end, have run. After fit,
+  /// it is written at once; model and optimizer must still be alive.
+  ///
+  /// Throws c10::Error if fit was not called yet; if an exception ended fit in the middle of a
+  /// batch or of an epoch's end, from where an exact resume is impossible; or if the file cannot be
   /// written.
   void save_checkpoint(const std::string& path);
 
-  /// From 0.
+  /// Returns the current epoch, counted from 0.
   int64_t current_epoch() const noexcept { return progress_.epoch; }
-  /// Optimizer steps so far.
+  /// Returns the number of optimizer steps so far.
   int64_t global_step() const noexcept { return progress_.global_step; }
 
  private:
