@@ -36,7 +36,7 @@ std::string joined(const std::vector<std::string>& names) {
   return text;
 }
 
-/// Why the bytes of `tensor` cannot be read or written as they are; null where they can.
+/// Returns why the bytes of `tensor` cannot be read or written directly, or null if they can.
 const char* why_opaque(const at::Tensor& tensor) {
   if (!tensor.defined()) return "is undefined";
   if (tensor.is_quantized()) return "is quantized";
@@ -54,6 +54,7 @@ void check_utf8(const char* what, const std::string& text) {
                     "' is not UTF-8");
 }
 
+// All tensors are checked before the file is created, so these errors leave no file behind.
 void check_savable(const std::string& name, const at::Tensor& tensor) {
   check_utf8("the name", name);
   TORCH_CHECK_VALUE(name != "__metadata__",
@@ -64,7 +65,8 @@ void check_savable(const std::string& name, const at::Tensor& tensor) {
                     "': safetensors has no dtype for ", tensor.scalar_type());
 }
 
-/// The shape that the file gives `tensor`. Two values of F4 stand in one element.
+/// The shape of `tensor` in the file, which counts single F4 values; LibTorch packs two of them
+/// into one element.
 std::vector<uint64_t> file_shape(const std::string& name, const at::Tensor& tensor) {
   std::vector<uint64_t> shape(tensor.sizes().begin(), tensor.sizes().end());
   if (tensor.scalar_type() != c10::ScalarType::Float4_e2m1fn_x2) return shape;
@@ -81,7 +83,8 @@ TensorInfo describe(const std::string& name, const at::Tensor& tensor) {
   return {name, *dtype_of(tensor.scalar_type()), file_shape(name, tensor), 0, *bytes};
 }
 
-/// Gives every tensor its place, wider types first. Returns them in the order of their places.
+/// Assigns offsets, wider types first: the header is padded to 8 bytes, so every value is then
+/// aligned without gaps, which the format forbids. Returns the order of the data.
 std::vector<size_t> lay_out(std::vector<TensorInfo>& tensors) {
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -132,7 +135,7 @@ at::Tensor read(const SafetensorsFile& file, const TensorInfo& info) {
   return tensor;
 }
 
-/// A tensor of a module and what is to be copied into it.
+/// A tensor of a module, and the tensor of the file to copy into it.
 struct Load {
   const TensorInfo* from;
   at::Tensor to;
@@ -143,6 +146,7 @@ struct Match {
   IncompatibleNames names;
 };
 
+// Python's save_model writes tied tensors under one name only; the others are not missing.
 bool is_tied(const at::Tensor& tensor, const std::vector<Load>& loads) {
   return std::ranges::any_of(loads, [&](const Load& load) { return load.to.is_same(tensor); });
 }
@@ -167,7 +171,7 @@ Match match(const SafetensorsHeader& header, const Tensors& tensors) {
   return match;
 }
 
-/// Why nothing can be copied into `tensor`; null where it can.
+/// Returns why nothing can be copied into `tensor`, or null if it can.
 const char* why_read_only(const at::Tensor& tensor) {
   if (const char* why = why_opaque(tensor)) return why;
   if (at::has_internal_overlap(tensor) == at::MemOverlap::Yes) {
@@ -177,7 +181,7 @@ const char* why_read_only(const at::Tensor& tensor) {
   return frozen ? "is an inference tensor" : nullptr;
 }
 
-/// What keeps `load` from being done, as a line of a message; empty where nothing does.
+/// Returns the line of the message that says why `load` is impossible; empty if it is possible.
 std::string fault_of(const Load& load) {
   const std::string name = "\n  '" + escape_name(load.from->name) + "' ";
   if (const char* why = why_read_only(load.to)) return name + why + " in the module";
@@ -201,6 +205,7 @@ void check(const Match& match, const std::string& path, bool strict) {
   TORCH_CHECK(faults.empty(), "cannot load '", escape_path(path), "' into the module:", faults);
 }
 
+// Reads everything before the module is touched: a failing read must leave it unchanged.
 std::vector<at::Tensor> read_all(const SafetensorsFile& file, const std::vector<Load>& loads) {
   std::vector<at::Tensor> values;
   for (const Load& load : loads) values.push_back(read(file, *load.from));
@@ -227,6 +232,7 @@ void save_safetensors(const std::string& path, const Tensors& tensors,
       Env::posix(), path, header, data_bytes,
       {.overwrite = options.overwrite, .overwrite_blob = options.overwrite_blob}));
   for (const size_t i : order) {
+    // One at a time, so that at most one copy of a tensor exists.
     const at::Tensor dense = dense_on_cpu(tensors[i].value());
     check_ok(writer.append(tensor_bytes(dense)));
   }

@@ -30,6 +30,7 @@ using ModulePtr = std::shared_ptr<Module>;
 
 // ---- which modules
 
+// Exact types only: replacing a derived class would lose its forward.
 bool is_libtorch_embedding(const Module& module) {
   return typeid(module) == typeid(torch::nn::EmbeddingImpl) ||
          typeid(module) == typeid(torch::nn::EmbeddingBagImpl);
@@ -44,14 +45,16 @@ bool is_convertible(const Module& module) {
   return is_libtorch_embedding(module) || as_float_quantizable(module) != nullptr;
 }
 
-/// A child and where it hangs.
+/// A child, with its parent and its name there.
 struct Child {
   Module* parent;
   std::string name;
   ModulePtr module;
 };
 
-/// All children below the model, once for each of their places, in the order of the walk.
+/// Returns all children below the model, once for each of their places, in upstream's order. It
+/// becomes the order of the data in the sparsifier, and decides which of two equal names gets a
+/// suffix.
 std::vector<Child> walk(Module& model) {
   std::vector<Child> found;
   std::vector<Module*> stack = {&model};
@@ -118,16 +121,16 @@ std::vector<ModulePtr> selected_embeddings(const std::vector<Data>& selected, co
 
 // ---- what is done to each
 
-/// A module to convert: itself, or what takes its place.
+/// A module to convert: itself, or its replacement.
 struct Target {
   std::string name;              ///< for the sparsifier
-  AnyModule replacement;         ///< of a module of LibTorch; else empty
-  Quantizable* quantizable;      ///< the replacement or the module
+  AnyModule replacement;         ///< for a module of LibTorch; otherwise empty
+  Quantizable* quantizable;      ///< the replacement, or the module itself
   std::vector<ChildSlot> slots;  ///< where the replacement goes
   std::shared_ptr<QuantizedTable> table = nullptr;
 };
 
-/// Adds to an error whose weight it is about.
+/// Adds the name of the weight to errors of `call`.
 template <typename Call>
 auto naming(const std::string& name, const Call& call) {
   try {
@@ -163,7 +166,7 @@ Target make_target(const ModulePtr& module, const std::vector<Child>& children) 
 std::vector<Target> make_targets(Module& model, const std::vector<ModulePtr>& modules,
                                  const std::vector<Child>& children) {
   std::vector<Target> targets;
-  std::set<std::string> names = {"parametrizations"};  // no name for data
+  std::set<std::string> names = {"parametrizations"};  // add_data does not accept this name
   for (const ModulePtr& module : modules) {
     const std::string fqn = module_to_fqn(model, *module).value();
     targets.push_back(naming(fqn, [&] {
@@ -195,6 +198,8 @@ void sparsify_then_quantize(std::vector<Target>& targets, BaseDataSparsifier& sp
   }
 }
 
+// The sparsifier scores the rounded values, and a row keeps the scale of its dense values: pruning
+// must not change the codes of kept values.
 void quantize_then_sparsify(std::vector<Target>& targets, BaseDataSparsifier& sparsifier,
                             nn::ZeroPolicy policy) {
   std::vector<QuantizedWeight> dense;
@@ -210,14 +215,14 @@ void quantize_then_sparsify(std::vector<Target>& targets, BaseDataSparsifier& sp
   }
 }
 
-/// The weight of a module need not have the shape that its options say, for forward to work.
+/// forward also works with a weight whose shape differs from the options; a table does not.
 void check_tables(const std::vector<Target>& targets) {
   for (const Target& target : targets) {
     naming(target.name, [&] { target.quantizable->check_quantizable(*target.table); });
   }
 }
 
-/// Nothing here can fail after check_tables, but for want of memory for a few names.
+/// After check_tables, nothing here can fail, except for lack of memory for a few names.
 void put_in_place(const std::vector<Target>& targets) {
   for (const Target& target : targets) {
     target.quantizable->quantize(target.table);

@@ -16,7 +16,7 @@ using namespace internal;
 
 namespace {
 
-// Named as in Python, so that states of both have the same keys.
+// The same name as in Python, so that state dicts have the same keys.
 constexpr const char* kChildName = "parametrizations";
 
 std::shared_ptr<torch::nn::Module> chains_of(torch::nn::Module& module) {
@@ -57,6 +57,7 @@ ParametrizationList::ParametrizationList(at::Tensor original, bool original_is_p
   }
 }
 
+// Computed at every read and never cached: the original and the links may change in place.
 at::Tensor ParametrizationList::read() const {
   at::Tensor tensor = original_;
   for (const auto& link : links_) tensor = link->forward(tensor);
@@ -89,9 +90,11 @@ std::vector<std::string> Parametrizable::parametrized_names() const {
 bool internal::ParametrizationAccess::has_name(const Parametrizable& target,
                                                const std::string& name) {
   if (target.parametrizations(name) != nullptr) return true;
+  // A copy of the module shares its tensors, but registering a name in it leaves the original
+  // alone.
   torch::nn::Module copy(target.module());
   if (copy.named_children().contains(name)) return true;
-  try {  // LibTorch lists no undefined tensors, but refuses their names
+  try {  // LibTorch does not list undefined tensors, but it refuses their names
     copy.register_parameter(name, at::Tensor(), /*requires_grad=*/false);
     copy.register_buffer(name, at::Tensor());
   } catch (const c10::Error&) {
@@ -105,6 +108,8 @@ void internal::ParametrizationAccess::append(Parametrizable& target, const std::
   if (const auto chain = target.parametrizations(name)) {
     chain->append(std::move(link));
   } else {
+    // The tensor moves from the module into the chain, as in Python. The member variable of the
+    // module keeps referring to the same object.
     const FoundTensor found = find_tensor(target.module(), name);
     auto created = std::make_shared<ParametrizationList>(found.tensor, found.is_parameter);
     created->train(target.module().is_training());
@@ -133,6 +138,7 @@ void internal::ParametrizationAccess::restore(Parametrizable& target, const std:
 void internal::ParametrizationAccess::insert_tensor(Parametrizable& target, const std::string& name,
                                                     const at::Tensor& tensor, bool as_parameter) {
   if (as_parameter) {
+    // Not register_parameter, which would set requires_grad.
     target.own_parameters().insert(name, tensor);
   } else {
     target.module().register_buffer(name, tensor);
@@ -160,7 +166,8 @@ void internal::ParametrizationAccess::erase_buffer(Parametrizable& target,
   for (const auto& child : module.named_children()) {
     rest.register_module(child.key(), child.value());
   }
-  auto parameters = std::move(target.own_parameters());  // undefined ones included
+  // Moved over as a whole: listing parameters would leave out undefined ones.
+  auto parameters = std::move(target.own_parameters());
   module = rest;
   target.own_parameters() = std::move(parameters);
 }
@@ -179,7 +186,8 @@ void internal::check_evaluation(const at::Tensor& before, Parametrization& link)
 
 void internal::adopt_values(const at::Tensor& mask, const at::Tensor& values) {
   mask.set_data(values);
-  // set_data keeps the version: a backward pass that saved the old values would read the new ones.
+  // set_data does not change the version, so a backward pass that saved the old values would
+  // silently use the new ones.
   bump_version(mask);
 }
 

@@ -23,11 +23,12 @@ using namespace internal;
 
 namespace {
 
-/// Edit distance up to which a name of that length is taken for a misspelt one. In names of a few
-/// letters nearly every other is near.
+/// The edit distance up to which a name counts as a misspelling. Smaller for short names, which are
+/// close to almost any other short name.
 size_t near_distance(const std::string& name) { return name.size() >= 5 ? 2 : name.size() / 3; }
 
-/// One byte a value, whatever the data take, wherever a product with it keeps the data's dtype.
+/// int8, one byte for each value, if a product with it keeps the data's dtype; otherwise the data's
+/// own dtype: for bool and unsigned data, and for F8, which takes no more than a byte itself.
 c10::ScalarType first_mask_type(c10::ScalarType data) {
   const bool keeps = at::isFloatingType(data) || at::isComplexType(data) ||
                      at::isIntegralType(data, /*includeBool=*/false);
@@ -36,14 +37,15 @@ c10::ScalarType first_mask_type(c10::ScalarType data) {
   return keeps && !is_unsigned && !is_small ? at::kChar : data;
 }
 
-/// One value of memory, shown at every place: own_mask makes a mask of it when one is asked for.
+/// Ones that share the memory of a single value, so that add_data costs nothing for large tables.
+/// own_mask allocates the mask when it is needed.
 at::Tensor ones_for(const at::Tensor& weight) {
   at::NoGradGuard no_grad;
   const auto type = first_mask_type(weight.scalar_type());
   return at::ones({}, weight.options().dtype(type).requires_grad(false)).expand(weight.sizes());
 }
 
-/// The mask that a configuration brings, or ones.
+/// The mask given in a configuration, or ones.
 at::Tensor mask_in(const NamedValues& config, const at::Tensor& weight) {
   return config.contains("mask") ? config.get<at::Tensor>("mask") : ones_for(weight);
 }
@@ -90,12 +92,15 @@ std::shared_ptr<ParametrizationList> internal::chain_of(const at::Tensor& tensor
 }
 
 at::Tensor BaseDataSparsifier::Impl::own_mask(const DataEntry& entry) const {
+  // Const members may run concurrently, and only the first call allocates. Later ones only read.
   {
     const std::shared_lock reading(mask_mutex);
     if (!is_one_value(entry.mask)) return entry.mask;
   }
   const OutOfInferenceMode normal;
   const std::unique_lock writing(mask_mutex);
+  // Look again: another thread may have allocated it in between. set_data keeps the tensor object,
+  // which the parametrization and callers of raw_mask share.
   if (is_one_value(entry.mask)) entry.mask.set_data(entry.mask.contiguous());
   return entry.mask;
 }
@@ -123,7 +128,7 @@ void BaseDataSparsifier::Impl::check_config(const NamedValues& config) {
     check_value(entry.name, entry.value);
     const bool known =
         entry.name == "mask" || entry.name == "parametrization" || defaults.contains(entry.name);
-    // Each name once: data are often added by the thousand.
+    // Warn once for each name: data are often added by the thousand.
     if (!known && warned_names.insert(entry.name).second) warn_if_misspelt(entry.name, defaults);
   }
 }
@@ -132,6 +137,7 @@ void BaseDataSparsifier::Impl::check_set(const std::string& name, const std::str
                                          const c10::IValue& value, const NamedValues& group) const {
   const auto field = std::ranges::find(fields, key, &ConfigField::name);
   if (field == fields.end() || !field->check_with) return;
+  // Check a copy: a failing set_config must leave the configuration unchanged.
   NamedValues changed = group;
   changed.set(key, value);
   field->check_with(name, changed);
@@ -152,7 +158,8 @@ DataEntry BaseDataSparsifier::Impl::new_entry(const std::string& name, const Dat
   entry.tensor = weight.tensor;
   entry.owner = weight.owner;
   entry.as_parameter = options.as_parameter.value_or(weight.is_parameter);
-  // The configuration of the old data carries over, but a fresh mask is never taken from it.
+  // The configuration of the old data carries over, but not its `mask`: without reuse_mask, a new
+  // mask must not be the old one.
   NamedValues given = defaults.deep_copy();
   given.update(options.config);
   entry.group = given;
@@ -164,7 +171,8 @@ DataEntry BaseDataSparsifier::Impl::new_entry(const std::string& name, const Dat
   const bool keep = old != nullptr && options.reuse_mask;
   entry.mask = keep ? kept_mask(*old, name, weight.tensor) : mask_in(given, weight.tensor);
   check_mask(entry.mask, weight.tensor);
-  // Only a mask that was given can be another's; a fresh one need not be looked for.
+  // Only a given mask can belong to other data. Skipping new ones keeps add_data independent of the
+  // number of names.
   if (!keep && given.contains("mask")) check_mask_is_free(name, entry.mask);
   auto link = make_link(entry.group, entry.mask);
   check_link(weight.tensor, *link);
@@ -181,6 +189,8 @@ void BaseDataSparsifier::Impl::check_mask_is_free(const std::string& name,
 }
 
 void BaseDataSparsifier::Impl::check_owner(const std::string& name, const DataEntry& entry) const {
+  // Assigning another weight to a module leaves the sparsifier with a tensor that forward no longer
+  // uses, so its masks would silently have no effect.
   const auto owner = entry.owner.lock();
   if (owner == nullptr) return;
   const at::Tensor* weight = weight_of_module(*owner);
@@ -246,13 +256,14 @@ void BaseDataSparsifier::add_data(const std::string& name, const Data& data,
   DataEntry added = impl_->new_entry(name, weight, old, options);
   check_data(name, weight.tensor);
 
+  // All checks are done. Erasing first moves a replaced name to the end, as upstream does.
   impl_->entries.erase(name);
   impl_->insert(name, std::move(added));
   impl_->structure_changed();
 }
 
 void BaseDataSparsifier::remove_data(const std::string& name) {
-  impl_->entry(name);  // throws for an unknown one
+  impl_->entry(name);  // throws for an unknown name
   impl_->entries.erase(name);
   impl_->structure_changed();
 }
@@ -263,6 +274,7 @@ void BaseDataSparsifier::step() {
   const FlagGuard within_step(impl_->stepping);
   ++impl_->step_count;
   if (!impl_->enable_mask_update) return;
+  // Check all entries before the first mask is computed.
   for (const auto& [name, entry] : impl_->entries) {
     TORCH_CHECK_VALUE(entry.is_masked(), "mask squashed - '", name,
                       "' cannot be stepped any more; add its data again");
@@ -274,7 +286,7 @@ void BaseDataSparsifier::step() {
 }
 
 void BaseDataSparsifier::update_masks() {
-  // By name and with a copy, because update_mask may add, replace and remove data.
+  // Iterate over names and copy the configuration: update_mask may add, replace and remove data.
   for (const std::string& name : names()) {
     if (!contains(name)) continue;  // an earlier call removed it
     const NamedValues config = impl_->entry(name).group;
@@ -315,13 +327,13 @@ void BaseDataSparsifier::squash_mask(const std::vector<std::string>& names,
     check_link(entry->tensor, *(*entry->chain)[0]);
     check_can_be_written(entry->tensor, "'" + name + "'");
   }
-  impl_->structure_changed();  // also where a link of the user's own throws below
+  impl_->structure_changed();  // before the loop, since a user's parametrization may throw in it
   for (const std::string& name : names) {
     DataEntry& entry = impl_->entry(name);
-    // Read now: an earlier name may stand for the same tensor.
+    // Read only now: an earlier name may be the same tensor, which has new values by now.
     if (leave_parametrized) write_masked_values(*entry.chain);
     entry.chain.reset();
-    entry.place = impl_->next_place++;
+    entry.place = impl_->next_place++;  // upstream's container registers it again, at the end
   }
 }
 

@@ -1,4 +1,4 @@
-// PRIVATE. What a data sparsifier holds.
+// PRIVATE. The members of a data sparsifier.
 #pragma once
 
 #include <memory>
@@ -19,11 +19,11 @@ namespace winnow {
 namespace internal {
 
 struct DataEntry {
-  at::Tensor tensor;  // the object that was added, or a loaded one; masked or squashed
+  at::Tensor tensor;  // the object that was added, or a loaded one: the original, or squashed
   at::Tensor mask;
   NamedValues group;
   NamedValues state;
-  int64_t place = 0;                           // in the container, which has an order of its own
+  int64_t place = 0;                           // in the container, whose order differs
   bool as_parameter = false;                   // how the container lists the tensor
   std::shared_ptr<ParametrizationList> chain;  // null once squashed
   std::weak_ptr<torch::nn::Module> owner;      // the module whose weight was added, while it lives
@@ -48,77 +48,80 @@ struct BaseDataSparsifier::Impl {
   int64_t next_place = 0;
   bool stepping = false;               // for a step that calls itself
   std::set<std::string> warned_names;  // that look misspelt
-  std::set<std::string> scheduled;  // values that a scheduler has set, for the warning of the next
+  std::set<std::string> scheduled;  // names of values set by a scheduler, to warn if a second does
 
   Impl() = default;
   /// A deep copy.
   Impl(const Impl& other);
   Impl& operator=(const Impl&) = delete;
 
-  /// The mask of `entry`, the tensor object itself, with a place in memory for each value. A first
-  /// mask gets its memory here.
+  /// Returns the mask of `entry`, the tensor object itself, with memory for each value. Allocates
+  /// an initial mask.
   at::Tensor own_mask(const DataEntry& entry) const;
-  /// What `entry` reads, also while own_mask runs.
+  /// Returns the masked read of `entry`; may run concurrently with own_mask.
   at::Tensor read(const DataEntry& entry) const;
-  mutable std::shared_mutex mask_mutex;  // const members may run at the same time
+  mutable std::shared_mutex mask_mutex;  // const members may run concurrently
 
-  /// The entry of that name; c10::ValueError where there is none.
+  /// Returns the entry of that name. Throws c10::ValueError if there is none.
   DataEntry& entry(const std::string& name);
 
-  /// Throws where `value` is refused by the declared field `key`.
+  /// Throws if the declared field `key` does not accept `value`.
   void check_value(const std::string& key, const c10::IValue& value) const;
-  /// The same for all of `config`, with a warning for names that look misspelt.
+  /// Checks all values of `config`, and warns of names that look misspelt.
   void check_config(const NamedValues& config);
-  /// Throws where a declared field does not fit to the rest of a whole configuration.
+  /// Throws if a declared field does not fit the rest of a complete configuration.
   void check_together(const std::string& name, const NamedValues& group) const;
-  /// The same for one field that is about to be set in `group`.
+  /// Does the same for one field that is about to be set in `group`.
   void check_set(const std::string& name, const std::string& key, const c10::IValue& value,
                  const NamedValues& group) const;
 
-  /// What add_data is to insert for `weight`, in the place of `old` unless that is null; checked.
+  /// Returns the checked entry that add_data inserts for `weight`, replacing `old` unless that is
+  /// null.
   DataEntry new_entry(const std::string& name, const DataWeight& weight, const DataEntry* old,
                       const AddDataOptions& options) const;
 
   /// Puts a new name at the end.
   void insert(const std::string& name, DataEntry entry);
-  /// As upstream's container has them: squashed ones and those of a loaded state come last.
+  /// The order of upstream's container: squashed entries and those of a loaded state come last.
   std::vector<const NamedList<DataEntry>::Item*> in_container_order() const;
 
-  /// c10::ValueError where other data than `name` have that very mask.
+  /// Throws c10::ValueError if data other than `name` use the same mask object.
   void check_mask_is_free(const std::string& name, const at::Tensor& mask) const;
 
-  /// Throws where `entry`, whose module lives, is not the weight of that module any more.
+  /// Throws if the module of `entry` is alive but has another weight now.
   void check_owner(const std::string& name, const DataEntry& entry) const;
 
-  /// `mask_format` unset: dense masks.
+  /// If `mask_format` is unset, masks are dense.
   DataSparsifierState state_dict(bool clone, std::optional<MaskFormat> mask_format) const;
-  /// Keys and tensors as upstream's container saves them: plain parameters, plain buffers, then
-  /// originals and what their links save. The tensors themselves, detached.
+  /// Keys and tensors in the order of upstream's container: plain parameters, plain buffers, then
+  /// originals with the tensors of their links. Not copied, but detached.
   TensorDict container_state() const;
-  /// The entries that `state` describes, in its order, checked.
+  /// Returns the checked entries of `state`, in its order.
   NewEntries entries_of(const DataSparsifierState& state, bool strict) const;
-  /// Throws unless the names of `state` are those that are here, each with a whole configuration.
+  /// Throws unless `state` has exactly the names of this sparsifier, each with a complete
+  /// configuration.
   void check_same_names(const DataSparsifierState& state) const;
-  /// `entry` with the configuration and the mask of `state`, checked. Where the mask tensor is
-  /// still that of `entry`, the state's packed mask fits into it and is yet to be written there.
+  /// Returns `entry` with the configuration and the mask of `state`, checked. If the result still
+  /// has the mask tensor of `entry`, the state's packed mask fits into it but has not been written
+  /// yet.
   /// @param tensors container_state()
   DataEntry with_mask_of(const std::string& name, const DataEntry& entry,
                          const DataSparsifierState& state, const TensorDict& tensors) const;
-  /// Takes them over in the place of what is there, or in front of it.
+  /// Replaces all entries by `loaded` if `strict`, otherwise inserts those in front.
   void adopt(NewEntries loaded, bool strict);
-  /// Throws unless `group` has every declared field, with a value that it takes.
+  /// Throws unless `group` has every declared field with a valid value.
   void check_group(const std::string& name, const NamedValues& group) const;
-  /// c10::Error naming `what` where a declared field is missing in `config`.
+  /// Throws c10::Error, naming `what`, if a declared field is missing in `config`.
   void check_complete(const std::string& what, const NamedValues& config) const;
 
-  /// The module that shows the entries as they are; made when it is asked for, since keeping it up
-  /// to date costs time that grows with the number of names at each change.
+  /// Returns a module with the current entries. It is made on demand, because updating it at each
+  /// change would take time that grows with the number of names.
   std::shared_ptr<const torch::nn::Module> container() const;
-  /// For every change of names, and of what is masked.
+  /// Must be called after every change of names, and of what is masked.
   void structure_changed();
 
  private:
-  mutable std::mutex container_mutex_;  // const members may run at the same time
+  mutable std::mutex container_mutex_;  // const members may run concurrently
   mutable std::shared_ptr<const torch::nn::Module> container_;
 };
 
@@ -127,10 +130,10 @@ namespace internal {
 /// Whether `mask` is one value of memory that is shown at every place, as the first masks are.
 bool is_one_value(const at::Tensor& mask);
 
-/// KeyError unless `name` can be a name of data.
+/// Throws KeyError unless `name` is a valid name of data.
 void check_data_name(const std::string& name);
 
-/// The chain of one link that masks `tensor`.
+/// Returns a chain with `link`, which masks `tensor`.
 std::shared_ptr<ParametrizationList> chain_of(const at::Tensor& tensor, bool as_parameter,
                                               std::shared_ptr<Parametrization> link);
 

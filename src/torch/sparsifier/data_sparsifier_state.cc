@@ -1,4 +1,5 @@
-// The state of a data sparsifier: what it gives out and what it takes back.
+// Saving and loading the state of a data sparsifier. Every load builds complete, checked entries
+// first and then replaces the old ones in a step that cannot fail.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/result_type.h>
 
@@ -14,7 +15,7 @@ using namespace internal;
 
 namespace {
 
-/// The mask in `values` for data of `weight`'s shape.
+/// The dense mask in `values` for data of `weight`'s shape.
 at::Tensor dense_mask(const std::string& name, const NamedValues& values,
                       const at::Tensor& weight) {
   const at::Tensor unpacked = unpacked_mask(name, values, weight.numel());
@@ -24,24 +25,24 @@ at::Tensor dense_mask(const std::string& name, const NamedValues& values,
   WINNOW_CHECK_KEY(values.contains("mask"), "the state of '", name, "' has no 'mask'");
   const auto mask = values.get<at::Tensor>("mask");
   WINNOW_CHECK_ASSERTION(mask.defined(), "the mask of '", name, "' is undefined");
-  // Before it is made dense: its size costs nothing in a sparse form.
+  // Check the size before making it dense: a small file can hold a sparse mask of any size.
   WINNOW_CHECK_ASSERTION(mask.numel() <= weight.numel(), "mask shape ", mask.sizes(),
                          " must match x shape ", weight.sizes(), ", of '", name, "'");
   return mask.is_sparse() ? mask.to_dense() : mask.detach().clone();
 }
 
-/// `mask` in the data's dtype where a product with it would have another one and it loses nothing:
-/// data can change their dtype before their mask does.
+/// Returns `mask` in the data's dtype if it would otherwise promote the data and the conversion is
+/// lossless. This happens if the data were converted after the mask was made.
 at::Tensor fitting_mask(const at::Tensor& mask, const at::Tensor& data) {
   if (at::result_type(mask, data) == data.scalar_type()) return mask;
   const at::Tensor fitting = mask.to(data.scalar_type());
   return fitting.to(mask.scalar_type()).equal(mask) ? fitting : mask;
 }
 
-/// What a state_dict holds of one name besides its mask.
+/// What a state has for one name besides its mask.
 NamedValues without_mask(const NamedValues& values) {
   NamedValues rest = values;
-  erase_mask(rest);  // before the copy: masks are large
+  erase_mask(rest);  // before the deep copy, because masks are large
   return rest.deep_copy();
 }
 
@@ -51,15 +52,15 @@ NamedValues mask_values(const at::Tensor& mask, std::optional<MaskFormat> format
   return {{"mask", sparse ? mask.to_sparse() : mask.clone()}};
 }
 
-/// The key of a masked tensor's original in a container's state.
+/// The key of a masked tensor's original in a container's state, as upstream names it.
 std::string original_key(const std::string& name) {
   return "parametrizations." + name + ".original";
 }
 
-/// The start of the keys of its link's own tensors.
+/// The prefix of the keys of its link's own tensors.
 std::string link_prefix(const std::string& name) { return "parametrizations." + name + ".0."; }
 
-/// Copies into the link's own tensors what the container's state has of them.
+/// Copies the tensors that the container's state has for a link into the link.
 void load_link(Parametrization& link, const std::string& name, const TensorDict& container) {
   for (const auto& dict : {link.named_parameters(), link.named_buffers()}) {
     for (const auto& item : dict) {
@@ -73,7 +74,7 @@ void load_link(Parametrization& link, const std::string& name, const TensorDict&
   }
 }
 
-/// The tensor of `name` in a container's state, and whether it is masked.
+/// Finds the tensor of `name` in a container's state. The second value is true if it is masked.
 std::pair<const at::Tensor*, bool> stored_tensor(const std::string& name,
                                                  const TensorDict& container) {
   if (const at::Tensor* squashed = container.find(name)) return {squashed, false};
@@ -83,19 +84,19 @@ std::pair<const at::Tensor*, bool> stored_tensor(const std::string& name,
   return {original, true};
 }
 
-/// Ones that are one value stay so.
+/// Copies a mask. An initial mask keeps sharing a single value, so the copy costs no memory.
 at::Tensor copy_of_mask(const at::Tensor& mask) {
   if (!is_one_value(mask)) return mask.detach().clone();
   return mask.as_strided({}, {}).detach().clone().expand(mask.sizes());
 }
 
-/// Whether the two name different types of parametrization.
+/// Returns true if the two configurations name different types of parametrization.
 bool changes_link(const NamedValues& from, const NamedValues& to) {
   const c10::IValue *a = from.find("parametrization"), *b = to.find("parametrization");
   return (a == nullptr) != (b == nullptr) || (a != nullptr && to_text(*a) != to_text(*b));
 }
 
-/// The entry that `values` and `group` describe for `tensor`, checked.
+/// Makes the checked entry for `tensor` from `values` and `group`.
 DataEntry entry_for(const std::string& name, const at::Tensor& tensor, bool masked,
                     bool as_parameter, const NamedValues& values, const NamedValues& group) {
   DataEntry entry;
@@ -160,6 +161,7 @@ BaseDataSparsifier::Impl::Impl(const Impl& other)
 TensorDict BaseDataSparsifier::Impl::container_state() const {
   TensorDict state;
   const auto items = in_container_order();
+  // Python's state_dict lists the parameters of a module, then its buffers, then its children.
   for (const bool parameters : {true, false}) {
     for (const auto* item : items) {
       const DataEntry& entry = item->second;
@@ -242,7 +244,7 @@ DataSparsifierState BaseDataSparsifier::state_dict(const StateDictOptions& optio
 void BaseDataSparsifier::Impl::adopt(NewEntries loaded, bool strict) {
   auto kept = std::exchange(entries, {});
   for (auto& [name, entry] : loaded) insert(name, std::move(entry));
-  // What was there comes after the loaded ones, as upstream has it.
+  // Existing entries come after the loaded ones, as in upstream.
   if (!strict) entries.append(std::move(kept));
   structure_changed();
 }
@@ -286,14 +288,15 @@ void BaseDataSparsifier::load_masks(const DataSparsifierState& state) {
   const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
   impl_->check_same_names(state);
-  const TensorDict tensors = impl_->container_state();  // with those of the links, which stay
+  const TensorDict tensors = impl_->container_state();  // a new link gets the old one's tensors
   NewEntries loaded;
   for (const auto& [name, entry] : impl_->entries) {
     loaded.emplace_back(name, impl_->with_mask_of(name, entry, state, tensors));
   }
+  // All entries are checked by now. Unpacking in place cannot fail, so nothing is loaded by half.
   for (const auto& [name, entry] : loaded) {
     if (!entry.mask.is_same(impl_->entry(name).mask)) continue;
-    unpack_into(state.state[name], entry.mask);  // cannot fail: nothing is half loaded
+    unpack_into(state.state[name], entry.mask);
     bump_version(entry.mask);
   }
   impl_->adopt(std::move(loaded), /*strict=*/true);
@@ -314,7 +317,7 @@ void BaseDataSparsifier::setstate(const DataSparsifierSnapshot& snapshot) {
   NamedValues defaults = snapshot.defaults.deep_copy();
   NewEntries loaded = impl_->entries_of(snapshot, /*strict=*/true);
   for (const auto& [name, entry] : loaded) check_data(name, entry.tensor);
-  set_fields(snapshot.fields);  // the last that may throw
+  set_fields(snapshot.fields);  // the last call that may throw
   impl_->adopt(std::move(loaded), /*strict=*/true);
   impl_->defaults = std::move(defaults);
   impl_->enable_mask_update = snapshot.enable_mask_update.value_or(true);

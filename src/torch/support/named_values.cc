@@ -29,11 +29,12 @@ c10::IValue copy_of(const c10::IValue& value) {
   return value.deepcopy();
 }
 
-/// As Python's repr: the shortest digits that read back, always with a point or an exponent.
+/// Formats like Python's repr: the shortest digits that read back, with a point or an exponent.
 std::string number_text(double number) {
   if (std::isnan(number)) return "nan";
   if (std::isinf(number)) return number < 0 ? "-inf" : "inf";
   const double size = std::fabs(number);
+  // Python switches to an exponent at the same limits.
   const bool plain = size == 0 || (size >= 1e-4 && size < 1e16);
   char buffer[64];
   const auto end = std::to_chars(buffer, buffer + sizeof(buffer), number,
@@ -50,8 +51,8 @@ std::string tensor_text(const at::Tensor& tensor) {
 
 constexpr size_t kMaxText = size_t{1} << 20;
 
-/// Writes values as text until there is enough of it: a few bytes of a file can share lists in such
-/// a way that their text is without end.
+/// Writes values as text up to a limit: in a small file, lists can share lists so often that their
+/// text would be practically endless.
 class TextWriter {
  public:
   std::string take() {

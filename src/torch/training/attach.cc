@@ -18,12 +18,13 @@ using namespace internal;
 
 namespace {
 
-/// A parameter and all of its names, the first of which it goes by.
+/// A parameter and all of its names; the first is the one that is used.
 struct NamedParameter {
   std::vector<std::string> fqns;
   at::Tensor tensor;
 };
 
+// named_parameters lists a shared parameter once for each of its names.
 std::vector<NamedParameter> parameters_with_all_names(const torch::nn::Module& model) {
   std::vector<NamedParameter> distinct;
   std::unordered_map<const at::TensorImpl*, size_t> places;
@@ -35,7 +36,7 @@ std::vector<NamedParameter> parameters_with_all_names(const torch::nn::Module& m
   return distinct;
 }
 
-/// Whether the filter takes the parameter in, which it has to say alike of all its names.
+/// Returns true if the filter accepts the parameter. It must give the same answer for all names.
 bool takes_in(const ParameterFilter& filter, const NamedParameter& parameter) {
   if (!filter) return true;
   const std::string& first = parameter.fqns.front();
@@ -48,7 +49,7 @@ bool takes_in(const ParameterFilter& filter, const NamedParameter& parameter) {
   return takes;
 }
 
-/// By valid name of the first: the parameters to add.
+/// The parameters to add, by the valid name of their first name.
 using Attachments = torch::OrderedDict<std::string, NamedParameter>;
 
 Attachments attachments(const torch::nn::Module& model, const AttachOptions& options) {
@@ -69,8 +70,8 @@ Attachments attachments(const torch::nn::Module& model, const AttachOptions& opt
   return found;
 }
 
-/// The configuration of each parameter, by the valid name of its first name; options may use
-/// another.
+/// Returns the configuration of each parameter, by the valid name of its first name. The options
+/// may use any of its names.
 torch::OrderedDict<std::string, NamedValues> configurations(const Attachments& found,
                                                             const AttachOptions& options) {
   torch::OrderedDict<std::string, NamedValues> configs;
@@ -93,7 +94,7 @@ torch::OrderedDict<std::string, NamedValues> configurations(const Attachments& f
 
 constexpr size_t kNamedInWarning = 3;
 
-/// Upstream takes in every parameter, norms and biases too, which few want.
+/// Upstream attaches every parameter, including norms and biases, which users rarely want.
 void warn_of_no_filter(const torch::nn::Module& model) {
   const std::vector<LeftAloneParameter> left = left_alone(model);
   if (left.empty()) return;
@@ -115,11 +116,13 @@ double dropped_share(const at::Tensor& mask) {
 
 using Parameters = torch::OrderedDict<std::string, at::Tensor>;
 
+// Overlap, and not only the same storage: all parameters may be views of one flat buffer.
 bool share_memory(const at::Tensor& a, const at::Tensor& b) {
   return a.is_same(b) || at::get_overlap_status(a, b) != at::MemOverlapStatus::No;
 }
 
-/// The names of the parameters in each storage, in the model's order.
+/// Returns the names of the parameters in each storage, in the model's order. Only those of one
+/// storage can be tied, so not all pairs of parameters need to be compared.
 std::vector<std::vector<std::string>> names_by_storage(const Parameters& parameters) {
   std::unordered_map<const void*, size_t> group_of;
   std::vector<std::vector<std::string>> groups;
@@ -161,7 +164,7 @@ void check_copies(const Parameters& originals, const Parameters& copies) {
   }
 }
 
-/// Puts LibTorch's random generator back when it goes.
+/// Restores LibTorch's random generator in its destructor.
 class KeptRandomState {
  public:
   KeptRandomState() : state_(random_state()) {}

@@ -33,7 +33,7 @@ c10::IValue callbacks_value(const std::vector<std::shared_ptr<Callback>>& callba
   return list;
 }
 
-/// Reads a checkpoint's parts, each when it is asked for; every message starts with the path.
+/// Reads the parts of a checkpoint on demand; every message starts with the path.
 class Reader {
  public:
   explicit Reader(const std::string& path)
@@ -52,7 +52,7 @@ class Reader {
 
   const TorchArchive& archive() const { return archive_; }
 
-  /// As it stands in the file: nothing of it is read yet.
+  /// The value as stored: its tensors are not read yet.
   TorchValue stored(const char* key) const {
     const auto found = archive_.root().find(key);
     check(found.has_value(), "it has no '", key, "'");
@@ -91,7 +91,7 @@ TrainingProgress read_progress(const Reader& reader, int64_t batches) {
   return progress;
 }
 
-/// A tensor of the file, and where it goes.
+/// A tensor of the file, and its destination.
 using Reads = std::vector<std::pair<const TorchTensor*, at::Tensor>>;
 
 std::string shape_of(const TorchTensor& tensor) {
@@ -99,7 +99,8 @@ std::string shape_of(const TorchTensor& tensor) {
                   at::IntArrayRef(std::vector<int64_t>(tensor.shape.begin(), tensor.shape.end())));
 }
 
-/// Where each tensor of the file goes, its checksum verified.
+/// Finds the destination of each tensor and verifies all checksums. The model's tensors are then
+/// read straight into their place, so resuming needs no second copy of the model.
 Reads match_model(const Reader& reader, const torch::nn::Module& model) {
   const TorchValue saved = reader.stored("model");
   reader.check(saved.kind() == TorchKind::kDict, "'model' is no dictionary");
@@ -129,7 +130,7 @@ Reads match_model(const Reader& reader, const torch::nn::Module& model) {
   return reads;
 }
 
-/// The state of each callback, checked.
+/// Returns the checked state of each callback.
 std::vector<NamedValues> callback_states(const Reader& reader, torch::nn::Module& model,
                                          const std::vector<std::shared_ptr<Callback>>& callbacks) {
   const c10::IValue part = reader.part("callbacks");
@@ -155,7 +156,7 @@ std::vector<NamedValues> callback_states(const Reader& reader, torch::nn::Module
   return states;
 }
 
-/// What puts the optimizer back, checked.
+/// Returns a function that restores the optimizer; all checks are done before.
 std::function<void()> restorer_of(const Reader& reader, torch::optim::Optimizer& optimizer) {
   try {
     return optimizer_restorer(optimizer, reader.dict("optimizer"));
@@ -196,8 +197,10 @@ Checkpoint load_checkpoint(const std::string& path, torch::nn::Module& model,
                    rng.toTensor().scalar_type() == at::kByte,
                "'rng_state' is no state of LibTorch's generator");
   const std::vector<NamedValues> states = callback_states(reader, model, callbacks);
+  // Nothing has been changed so far. The optimizer comes first, because LibTorch may still refuse
+  // its archive; after that, only the disk can fail.
   check_ok(reader.archive().check_unchanged());
-  restore_optimizer();  // the last that may fail, but for the disk
+  restore_optimizer();
 
   for (size_t i = 0; i < callbacks.size(); ++i) callbacks[i]->load_state_dict(states[i]);
   for (const auto& [from, to] : reads) read_into(reader.archive(), *from, to);

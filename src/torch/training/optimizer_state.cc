@@ -22,6 +22,10 @@ namespace {
 
 namespace optim = torch::optim;
 
+// LibTorch saves an optimizer only as an archive of its own, which is safe to load only from
+// trusted files and cannot be loaded if a parameter is listed twice. Known optimizers are therefore
+// saved field by field, as plain values; only others go through LibTorch's archive.
+
 // ---- one group's options, one parameter's state
 
 template <typename Fields>
@@ -49,8 +53,8 @@ void set_fields_of(Fields& fields, const NamedValues& values) {
   });
 }
 
-/// What a state lacks that its options need, or null. A state without it would fail in the next
-/// step.
+/// Returns the field that the options need and the state lacks, or null. Without it, the optimizer
+/// would fail only in its next step.
 const char* missing_in(const optim::SGDOptions&, const optim::SGDParamState&) { return nullptr; }
 
 template <OneOf<optim::AdamOptions, optim::AdamWOptions> Options, typename State>
@@ -74,7 +78,7 @@ const char* missing_in(const optim::AdagradOptions&, const optim::AdagradParamSt
   return state.sum().defined() ? nullptr : "sum";
 }
 
-/// How the options and states of one class of optimizer are read and made.
+/// Functions that read and make the options and states of one class of optimizer.
 struct OptimizerKind {
   NamedValues (*options)(const optim::OptimizerOptions&);
   std::unique_ptr<optim::OptimizerOptions> (*make_options)(const NamedValues&);
@@ -91,6 +95,7 @@ OptimizerKind kind_of() {
             return values_of_fields(dynamic_cast<const Options&>(options));
           },
       .make_options = [](const NamedValues& values) -> std::unique_ptr<optim::OptimizerOptions> {
+        // Some classes have no default learning rate; set_fields_of replaces this one.
         auto options = std::make_unique<Options>(Options(0.001));
         set_fields_of(*options, values);
         return options;
@@ -111,7 +116,7 @@ OptimizerKind kind_of() {
           }};
 }
 
-/// By the exact class: one that is derived may have more to save. Null for others.
+/// Looks up the exact class, because a derived class may have more to save. Null for others.
 const OptimizerKind* find_kind(const optim::Optimizer& optimizer) {
   static const std::unordered_map<std::type_index, OptimizerKind> kinds{
       {typeid(optim::SGD), kind_of<optim::SGDOptions, optim::SGDParamState>()},
@@ -126,7 +131,8 @@ const OptimizerKind* find_kind(const optim::Optimizer& optimizer) {
 
 // ---- all groups, all parameters
 
-/// A parameter, and the first group that has it.
+/// A parameter, and the first group that has it. Its state is found by its TensorImpl, so a
+/// parameter that is listed twice has one state.
 struct GroupedParameter {
   at::Tensor tensor;
   size_t group = 0;
@@ -167,7 +173,8 @@ at::Tensor archive_of(const optim::Optimizer& optimizer) {
                     "of distinct_parameters(model)");
   torch::serialize::OutputArchive archive;
   optimizer.save(archive);
-  // Twice, for the size and for the bytes: a buffer that grows would hold them three times.
+  // Save twice, first to count and then to copy: a growing buffer would need three times the
+  // memory.
   size_t bytes = 0;
   archive.save_to([&](const void*, size_t size) {
     bytes += size;
@@ -192,12 +199,12 @@ void load_archive(optim::Optimizer& optimizer, const at::Tensor& bytes) {
   optimizer.load(archive);
 }
 
-/// Loads the archive in the place of all that the optimizer had; one that fails is put back.
+/// Replaces the optimizer's options and state by the archive; puts them back if loading fails.
 void restore_archive(optim::Optimizer& optimizer, const at::Tensor& bytes) {
   std::vector<std::unique_ptr<optim::OptimizerOptions>> options;
   for (const auto& group : optimizer.param_groups()) options.push_back(group.options().clone());
   auto state = std::move(optimizer.state());
-  optimizer.state().clear();  // LibTorch's load only adds
+  optimizer.state().clear();  // LibTorch's load would keep states that the archive lacks
   try {
     load_archive(optimizer, bytes);
   } catch (const std::exception& error) {
@@ -215,7 +222,7 @@ const c10::IValue& optimizer_part(const NamedValues& values, const char* key) {
   return *value;
 }
 
-/// The items of a list that has as many as there are.
+/// Returns the items of a list, which must have `count` of them.
 c10::ArrayRef<c10::IValue> items_of_part(const NamedValues& values, const char* key, size_t count) {
   const c10::IValue& value = optimizer_part(values, key);
   TORCH_CHECK(value.isList() && value.toListRef().size() == count, "the optimizer's '", key,
@@ -223,18 +230,18 @@ c10::ArrayRef<c10::IValue> items_of_part(const NamedValues& values, const char* 
   return value.toListRef();
 }
 
-/// The storages that states have been given.
+/// The storages that are used by states so far.
 using TakenStorages = std::unordered_set<const c10::StorageImpl*>;
 
-/// Whether the tensor may be a state as it is: it is all of its storage, and no other state has
-/// that.
+/// Returns true if the tensor can be a state without a copy: it fills its storage, and no other
+/// state uses that. Optimizers write states in place, so shared memory would mix them up.
 bool take_storage(const at::Tensor& tensor, TakenStorages& taken) {
   const bool is_whole = tensor.is_contiguous() && tensor.storage().nbytes() == tensor.nbytes();
   return is_whole && taken.insert(tensor.storage().unsafeGetStorageImpl()).second;
 }
 
-/// A state whose tensors have the parameter's shape and dtype, are where it is, and share no
-/// memory.
+/// Returns the state with tensors on the parameter's device that share no memory. Checks that they
+/// have its shape and dtype.
 NamedValues fitting_state(const NamedValues& saved, const at::Tensor& parameter, size_t index,
                           TakenStorages& taken) {
   NamedValues state;
@@ -244,7 +251,7 @@ NamedValues fitting_state(const NamedValues& saved, const at::Tensor& parameter,
       continue;
     }
     const at::Tensor& tensor = entry.value.toTensor();
-    const bool may_be_sparse = entry.name == "momentum_buffer";  // of sparse gradients
+    const bool may_be_sparse = entry.name == "momentum_buffer";  // if gradients are sparse
     TORCH_CHECK(tensor.sizes() == parameter.sizes() &&
                     tensor.scalar_type() == parameter.scalar_type() &&
                     (tensor.layout() == at::kStrided || may_be_sparse),
@@ -259,8 +266,8 @@ NamedValues fitting_state(const NamedValues& saved, const at::Tensor& parameter,
   return state;
 }
 
-/// `'parameters'` are the shapes that the optimizer has: compared one by one, since a small file
-/// can hold a list of lists whose text is without end.
+/// Checks that `was` has the shapes of the optimizer's parameters. Compares them one by one and not
+/// as text, because a small file can hold nested lists with an endless text.
 void check_same_shapes(const c10::IValue& was, const optim::Optimizer& optimizer) {
   const auto same_sizes = [](const c10::IValue& value, at::IntArrayRef sizes) {
     if (!value.isTuple() || value.toTupleRef().elements().size() != sizes.size()) return false;
@@ -295,7 +302,7 @@ Made made_of(const c10::IValue& value, const std::string& what, const Make& make
   }
 }
 
-/// What a restorer is to put in; shared, because functions are copied.
+/// The parts that a restorer puts into the optimizer. Shared, because std::function is copied.
 struct NewOptimizerParts {
   std::vector<std::unique_ptr<optim::OptimizerOptions>> options;
   std::vector<std::pair<void*, std::unique_ptr<optim::OptimizerParamState>>> states;
