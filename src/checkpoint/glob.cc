@@ -8,7 +8,8 @@
 namespace winnow {
 namespace {
 
-// The POSIX classes, by the letter that stands for each in Token::classes. ASCII only.
+// The POSIX classes, each with its letter in Token::classes. ASCII only, so that matches do not
+// depend on the locale.
 struct CharacterClass {
   std::u32string_view name;
   char letter;
@@ -29,8 +30,8 @@ bool class_contains(char letter, char32_t character) {
   return false;
 }
 
-// The letter of the class whose name stands between "[:" at `begin` and ":]", and the position past
-// it; 0 where there is none.
+// Reads the class name between "[:" at `begin` and ":]". Returns its letter, 0 for an unknown name,
+// and the position after it.
 std::pair<char, size_t> read_class(std::u32string_view text, size_t begin) {
   const size_t close = text.find(U":]", begin + 2);
   if (close == std::u32string_view::npos) return {0, begin};
@@ -60,7 +61,7 @@ Result<size_t> Glob::parse_set(std::u32string_view text, size_t begin, Token& to
   token.negated = at < text.size() && (text[at] == U'!' || text[at] == U'^');
   if (token.negated) ++at;
   for (bool first = true; at < text.size(); first = false) {
-    if (text[at] == U']' && !first) return at + 1;
+    if (text[at] == U']' && !first) return at + 1;  // a leading ']' is a member of the set
     if (text.substr(at, 2) == U"[:") {
       const auto [letter, past] = read_class(text, at);
       if (letter == 0) {
@@ -117,11 +118,12 @@ bool Glob::token_matches(const Token& token, char32_t character) {
   return token.negated;
 }
 
-// Only the last star ever needs to be tried again: an earlier one could not do better.
+// Backtracks only to the last star, because an earlier one could not lead to a match that the last
+// one misses. This bounds the time by pattern length times name length.
 bool Glob::matches(std::u32string_view name) const {
   size_t token = 0, at = 0;
   size_t after_star = 0,
-         star_end = 0;  // where to go on when the last star takes one character more
+         star_end = 0;  // where to continue if the last star takes one more character
   bool seen_star = false;
   while (at < name.size() || token < tokens_.size()) {
     if (token < tokens_.size() && tokens_[token].kind == Kind::kStar) {

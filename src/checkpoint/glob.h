@@ -1,4 +1,4 @@
-// Private: shell globs over code points, as fnmatch(3) without flags reads them.
+// Private: shell globs over code points, with the syntax of fnmatch(3) without flags.
 #pragma once
 
 #include <optional>
@@ -11,7 +11,7 @@
 
 namespace winnow {
 
-/// The code points of `text`, or nothing where it is not UTF-8.
+/// Returns the code points of `text`, or nullopt if it is not UTF-8.
 std::optional<std::u32string> code_points(std::string_view text);
 
 /// A compiled glob.
@@ -34,8 +34,8 @@ class Glob {
     std::string classes;                                // one letter for each [:class:]
   };
 
-  // Reads a bracket expression whose '[' stands at `begin`; returns the position past its ']', or
-  // `begin` where it never closes and the '[' is a plain character.
+  // Reads the bracket expression whose '[' is at `begin`. Returns the position after its ']', or
+  // `begin` if it is not closed; then the '[' is a plain character.
   static Result<size_t> parse_set(std::u32string_view text, size_t begin, Token& token);
   static bool token_matches(const Token& token, char32_t character);
 

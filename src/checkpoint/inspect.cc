@@ -25,7 +25,8 @@ std::vector<DTypeTotal> totals_by_dtype(std::span<const TensorInfo> tensors) {
   return result;
 }
 
-// The figures of chunks, put together in the order of the chunks.
+// Combines the figures of chunks, in their order: sums of floats depend on the order, and the
+// result must not depend on the number of threads.
 class StatsSum {
  public:
   void add(const ValueStats& chunk, uint64_t count) {
@@ -36,7 +37,7 @@ class StatsSum {
     }
     const uint64_t finite = count - chunk.nans - chunk.infinities;
     finite_ += finite;
-    if (finite > 0) {  // a mean of means: sums of F64 values can overflow, their mean cannot
+    if (finite > 0) {  // a mean of means, because a sum of F64 values can overflow
       const double share = static_cast<double>(finite) / static_cast<double>(finite_);
       sum_.mean_abs += (chunk.mean_abs - sum_.mean_abs) * share;
     }
@@ -49,11 +50,11 @@ class StatsSum {
 
  private:
   ValueStats sum_;
-  bool numbers_ = false;  // some value was not NaN
+  bool numbers_ = false;  // there was a value that is not NaN
   uint64_t finite_ = 0;
 };
 
-// Streams the values of one tensor.
+// Reads the values of one tensor in chunks.
 Result<ValueStats> tensor_stats(const SafetensorsFile& file, const TensorInfo& tensor,
                                 ParallelFor& threads, Progress& progress) {
   const size_t itemsize = dtype_bits(tensor.dtype) / 8;
@@ -107,7 +108,7 @@ Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, P
           {.tensor = header.tensors()[i], .aliases = names.aliases_of(i), .stats = std::nullopt});
     }
     inspection.dtypes = totals_by_dtype(header.tensors());
-    open.reset();
+    open.reset();  // the stage ends here
     return stats ? add_stats(file, inspection, threads, progress) : Status();
   });
 }

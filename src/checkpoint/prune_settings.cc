@@ -35,14 +35,14 @@ std::vector<std::string> sorted_unique(std::vector<std::string> patterns) {
   return patterns;
 }
 
-// zeros_per_block, where it is not simply the whole block.
+// zeros_per_block, unless it is the whole block. The product may overflow; then nothing equals it.
 std::optional<uint64_t> partial_zeros(const DataNormConfig& config) {
   const BlockShape block = config.sparse_block_shape;
   if (config.zeros_per_block == checked_mul(block.rows, block.cols)) return std::nullopt;
   return config.zeros_per_block;
 }
 
-// Adding 0.0 turns -0.0 into 0.0, which is the same level.
+// Adding 0.0 turns -0.0 into 0.0: both are the same level and must give the same text.
 json to_json(const PruneSettings& settings) {
   const DataNormConfig& config = settings.config;
   const std::optional<uint64_t> zeros = partial_zeros(config);
@@ -65,7 +65,8 @@ json to_json(const PruneSettings& settings) {
           {"zeros_per_block", zeros ? json(*zeros) : json("all")}};
 }
 
-// Reads the fields of an untrusted object one by one; the first fault is kept.
+// Reads the fields of an untrusted object. Keeps the first error, so that the settings can be built
+// in one expression and checked once.
 class FieldReader {
  public:
   explicit FieldReader(const json& object) : object_(object) {}
@@ -74,7 +75,7 @@ class FieldReader {
 
   double level() { return number(field("level"), "level"); }
 
-  // Ok, or kOtherRule. Older texts have neither rule nor force.
+  // Returns kOtherRule for another rule. Older texts have neither rule nor force.
   Status rule() {
     const json& value = field("rule");
     if (value == kDefaultRule) return Status();
@@ -109,7 +110,7 @@ class FieldReader {
     return unsigned_field(value, "zeros_per_block");
   }
 
-  // True where the text of field `name` is `yes`, false where it is `no`.
+  // Returns true if field `name` is `yes`, false if it is `no`.
   bool choice(const char* name, const char* no, const char* yes) {
     const json& value = field(name);
     if (value != no && value != yes) fail(name, std::string(no) + " or " + yes);
@@ -125,7 +126,7 @@ class FieldReader {
     return result;
   }
 
-  // The same, where older texts have none.
+  // The same for a field that older texts lack.
   std::vector<std::string> optional_patterns(const char* name) {
     return field(name).is_null() ? std::vector<std::string>() : patterns(name);
   }
@@ -170,7 +171,8 @@ class FieldReader {
   Status status_;
 };
 
-// The text's JSON, without the parser's exceptions and without deep nesting.
+// Parses the text without exceptions. The depth is limited while parsing, so that nothing deeply
+// nested is ever built.
 Result<json> parse_json(std::string_view text) {
   if (text.size() > kMaxConfigText) return bad_settings("it is longer than 1 MiB");
   bool too_deep = false;
@@ -230,7 +232,8 @@ Result<PruneSettings> parse_config_text(std::string_view text) {
   if (Status status = validate(settings); !status.ok()) {
     return bad_settings(std::string(status.message()));
   }
-  // Unknown fields, duplicates, spaces and every other freedom of JSON show as a difference here.
+  // Writing the settings again is the complete check: unknown fields, duplicates, spaces and all
+  // other variants of JSON make the texts differ.
   if (config_text(settings) != text)
     return bad_settings("it is not in the form that winnow writes");
   return settings;

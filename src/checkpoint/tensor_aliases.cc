@@ -7,7 +7,8 @@
 namespace winnow {
 namespace {
 
-// Tensors by name. A sorted list and no hash table: the names are not to be trusted.
+// Tensors by name. A sorted list and not a hash table, because names from a file could collide on
+// purpose.
 class TensorIndex {
  public:
   explicit TensorIndex(std::span<const TensorInfo> tensors)

@@ -1,4 +1,4 @@
-// Private: all names of a file's tensors, their aliases among them.
+// Private: all names of a file's tensors, including aliases.
 #pragma once
 
 #include <cstddef>
@@ -11,19 +11,19 @@
 
 namespace winnow {
 
-/// The names of each tensor: its own first, then its aliases in their order. Names stay the
-/// caller's.
+/// The names of each tensor: its own first, then its aliases in their order. The caller owns the
+/// names.
 class TensorNames {
  public:
-  /// Precondition: each alias is of one of `tensors`.
+  /// Precondition: each alias names one of `tensors`.
   TensorNames(std::span<const TensorInfo> tensors, std::span<const TensorAlias> aliases);
 
   size_t tensors() const noexcept { return begins_.size() - 1; }
 
-  /// All names, those of a tensor one after the other.
+  /// All names; those of one tensor are next to each other.
   std::span<const std::string_view> all() const noexcept { return names_; }
 
-  /// Where the names of a tensor begin in all(), and where they end.
+  /// The range of a tensor's names in all(): [begin, end).
   size_t begin(size_t tensor) const noexcept { return begins_[tensor]; }
   size_t end(size_t tensor) const noexcept { return begins_[tensor + 1]; }
 
@@ -31,7 +31,7 @@ class TensorNames {
     return all().subspan(begin(tensor), end(tensor) - begin(tensor));
   }
 
-  /// Copies of the aliases of a tensor.
+  /// Returns copies of the aliases of a tensor.
   std::vector<std::string> aliases_of(size_t tensor) const {
     const std::span<const std::string_view> aliases = of(tensor).subspan(1);
     return {aliases.begin(), aliases.end()};

@@ -46,10 +46,10 @@ namespace {
 
 constexpr std::string_view kRegexPrefix = "re:";
 
-// libstdc++ copies what a {n} repeats n times, and recurses once for every copy that may be empty.
+// libstdc++ copies the operand of {n} n times, and recurses once for every copy that may be empty.
 constexpr uint64_t kMaxRegexSteps = 4096;
 
-// The length of the pattern times all its repetition counts: what it unfolds to, at most.
+// An upper bound of the unfolded length: the pattern's length times all its repetition counts.
 uint64_t unfolded_length(std::string_view text) {
   uint64_t length = text.size();
   uint64_t count = 0;
@@ -65,9 +65,9 @@ uint64_t unfolded_length(std::string_view text) {
   return length;
 }
 
-// std::regex is the one part of the library that throws; it stays in here. libstdc++'s default
-// matcher recurses once for every byte of a name and can take exponential time: __polynomial makes
-// it walk all alternatives at once, and refuses back-references.
+// std::regex is the only thing here that throws, so its exceptions are caught in this function.
+// libstdc++'s default matcher recurses once for every byte of a name and can take exponential time.
+// __polynomial makes it follow all alternatives at once, and refuses back-references.
 Result<std::regex> compile_regex(const std::string& text) {
   if (unfolded_length(text) > kMaxRegexSteps) {
     return Status(ErrorCode::kInvalidArgument, "its repetition counts are too large");
@@ -80,10 +80,11 @@ Result<std::regex> compile_regex(const std::string& text) {
   }
 }
 
-constexpr size_t kMaxComparedBytes = 200;   // of a pattern or name, in the search for near names
-constexpr size_t kMaxComparedNames = 4096;  // of tensors, and of aliases: 0.6 s at most
+// Limits of the search for near names, whose time is their product: at most 0.6 s.
+constexpr size_t kMaxComparedBytes = 200;   // of a pattern or name
+constexpr size_t kMaxComparedNames = 4096;  // of tensors, and of aliases
 
-// The pattern with each run of wildcards as one kAnyText and without its escapes.
+// The pattern without escapes, with one kAnyText for each run of wildcards.
 std::string comparable(std::string_view text) {
   const bool regex = text.starts_with(kRegexPrefix);
   if (regex) text.remove_prefix(kRegexPrefix.size());

@@ -31,14 +31,14 @@ std::string label(const Pattern& pattern, std::string_view kind) {
   return std::string(kind) + " pattern '" + escape_name(pattern.text()) + "'";
 }
 
-// The first bracket expression of a glob, as it was typed; empty where there is none.
+// The first bracket expression of a glob, as typed; empty if there is none.
 std::string bracket_of(const std::string& glob) {
   const size_t open = glob.find('[');
   const size_t close = open == std::string::npos ? open : glob.find(']', open);
   return close == std::string::npos ? "" : glob.substr(open, close + 1 - open);
 }
 
-// A glob with its brackets as plain characters.
+// The glob with its brackets escaped.
 std::string with_plain_brackets(const std::string& glob) {
   std::string text;
   for (const char c : glob) {
@@ -48,14 +48,15 @@ std::string with_plain_brackets(const std::string& glob) {
   return text;
 }
 
-// What to say where a glob matches nothing because its brackets were meant as a part of the name.
+// The hint for a glob that matches nothing because its brackets were meant literally. Names of
+// tensors often contain brackets, such as "blocks[0].weight".
 std::string bracket_hint(const Pattern& pattern, Names names) {
   const std::string bracket = bracket_of(pattern.text());
   if (pattern.text().starts_with("re:") || bracket.empty()) return "";
   const std::string plain = with_plain_brackets(pattern.text());
   const Result<Pattern> meant = Pattern::compile(plain);
   if (!meant.ok() || !matches_any(*meant, names)) return "";
-  // As it is to be typed: escape_path would double the backslashes.
+  // Only if the pattern can be shown as typed: escaping it would double the backslashes.
   if (escape_path(pattern.text()) != pattern.text()) return "";
   return "; '" + bracket + "' is a pattern; escape it: '" + plain + "'";
 }
@@ -69,8 +70,8 @@ TensorSelector::TensorSelector(std::span<const TensorInfo> tensors,
       names_(tensors, aliases),
       judgements_(judge(tensors, names_)) {}
 
-// Every name is judged by the dtype and shape that are stored; aliases also stand beside others, as
-// the codes of a scale do.
+// Aliases take part as names of their own, with the tensor's dtype and shape: a scale may be known
+// only by codes that are stored under another name.
 std::vector<TensorSelector::Judgement> TensorSelector::judge(std::span<const TensorInfo> tensors,
                                                              const TensorNames& names) {
   std::vector<TensorFacts> facts;
@@ -84,6 +85,7 @@ std::vector<TensorSelector::Judgement> TensorSelector::judge(std::span<const Ten
   std::vector<Judgement> judgements;
   judgements.reserve(tensors.size());
   for (size_t i = 0; i < tensors.size(); ++i) {
+    // The first name that is left alone decides; without one, the first name that has a guard.
     size_t chosen = names.begin(i);
     for (size_t at = chosen; at < names.end(i) && !choices[chosen].in_file; ++at) {
       const bool guarded = choices[at].guard && !choices[chosen].guard;
@@ -144,8 +146,8 @@ Result<std::vector<Pattern>> TensorSelector::compile(const std::vector<std::stri
   return patterns;
 }
 
-// A pattern that does nothing because of the rule alone was not meant so. One for integers does
-// nothing either, but there nothing else can be done: that stays a note in the report.
+// A pattern that has no effect only because of the rule is an error: its user meant to prune
+// something. A pattern for tensors that cannot be pruned at all is not; the report mentions those.
 Status TensorSelector::check_in_vain(const std::vector<Pattern>& patterns,
                                      std::string_view kind) const {
   for (const Pattern& pattern : patterns) {

@@ -1,4 +1,4 @@
-// Private: the settings' patterns, compiled and checked against the tensors of a file.
+// Private: the patterns of the settings, compiled and checked against the tensors of a file.
 #pragma once
 
 #include <optional>
@@ -13,28 +13,27 @@
 
 namespace winnow {
 
-/// Patterns and the default selection, and what both together say of each tensor. A pattern matches
-/// a tensor if it matches one of its names, and the rule leaves a tensor alone if it would leave
-/// one under any of its names.
+/// Combines the patterns and the default selection to a decision on each tensor. A pattern matches
+/// a tensor if it matches one of its names. The rule leaves a tensor alone if it would do so under
+/// any of its names.
 class TensorSelector {
  public:
-  /// `tensors` and `aliases` outlive the selector. Errors: those of make_plan that
-  /// patterns can have.
+  /// `tensors` and `aliases` must outlive the selector. Errors: those of make_plan about patterns.
   static Result<TensorSelector> create(std::span<const TensorInfo> tensors,
                                        const PruneSettings& settings,
                                        std::span<const TensorAlias> aliases);
 
-  /// Why tensor `index` is skipped; nothing where it is pruned.
+  /// Returns why tensor `index` is skipped, or nullopt if it is pruned.
   std::optional<SkipReason> skip_reason(size_t index) const;
 
-  /// The guard of a tensor that is pruned.
+  /// Returns the guard of a tensor that is pruned, if it has one.
   std::optional<SliceShape> guard(size_t index) const;
 
-  /// The level of a tensor's first level rule, or `otherwise`.
+  /// Returns the level of the first level rule that matches a tensor, or `otherwise`.
   double level(size_t index, double otherwise) const;
 
  private:
-  // What the default selection says of a tensor, and of which of its names.
+  // The default selection's decision on a tensor, and the name that led to it.
   struct Judgement {
     DefaultChoice choice;
     std::string_view name;
@@ -49,7 +48,7 @@ class TensorSelector {
   Result<std::vector<Pattern>> compile(const std::vector<std::string>& texts,
                                        std::string_view kind) const;
   Status check_in_vain(const std::vector<Pattern>& patterns, std::string_view kind) const;
-  // The example of a message: the name by which the rule judges the tensor, and its own.
+  // An example for a message: the name that led to the rule's decision, and the tensor's own.
   std::string example_text(size_t index) const;
 
   std::span<const TensorInfo> tensors_;
@@ -57,7 +56,7 @@ class TensorSelector {
   TensorNames names_;
   std::vector<Judgement> judgements_;
   std::vector<Pattern> include_, exclude_, force_, level_patterns_;
-  std::vector<bool> forced_;  // of each tensor: asked once, since settings come out of files too
+  std::vector<bool> forced_;  // by tensor; matched only once, since patterns may come from files
   std::vector<double> levels_;
 };
 

@@ -1,4 +1,4 @@
-// Plain loops over integers, without exits, that compilers turn into vectors.
+// Plain loops over integers, without early exits, so that compilers vectorize them.
 #include "checkpoint/value_scan.h"
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 namespace winnow {
 namespace {
 
-// A value is zero where its bits without the sign are 0, and NaN where they are above infinity's.
-// Sums stay as narrow as the values: a piece has fewer of them than 16 bits can count.
+// A value is zero if its bits without the sign are 0, and NaN if they are above infinity's. The
+// counters are as narrow as the values: 16 bits can count the values of a piece.
 template <typename Bits, Bits kInfinity>
 ValueScan scan(const void* values, uint64_t count) noexcept {
   constexpr Bits kMagnitude = static_cast<Bits>(~Bits{0}) >> 1;

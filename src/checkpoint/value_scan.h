@@ -1,4 +1,4 @@
-// Private: what is asked of every chunk that passes by, in one look at its bits.
+// Private: figures that are taken of every chunk, in one pass over its bits.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ struct ValueScan {
   bool any_nan = false;
 };
 
-/// Looks at `count` values at any alignment. Precondition: is_prunable(dtype).
+/// Scans `count` values at any alignment. Precondition: is_prunable(dtype).
 ValueScan scan_values(const void* values, DType dtype, uint64_t count) noexcept;
 
 }  // namespace winnow
