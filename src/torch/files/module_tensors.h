@@ -1,4 +1,4 @@
-// PRIVATE. What of a module is saved.
+// PRIVATE. The tensors of a module that are saved.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,9 +13,9 @@ class Module;
 
 namespace winnow::internal {
 
-/// The defined parameters and buffers, by their names with dots, in the order of Python's
-/// state_dict: of each module first its parameters, then its buffers, then its children. Children
-/// whose is_serializable() is false are left out with their children.
+/// Returns the defined parameters and buffers by fully qualified name, in the order of Python's
+/// state_dict: for each module first its parameters, then its buffers, then its children. Children
+/// whose is_serializable() is false are left out with everything below them.
 torch::OrderedDict<std::string, at::Tensor> serializable_tensors(const torch::nn::Module& module);
 
 }  // namespace winnow::internal

@@ -1,4 +1,4 @@
-// States as dictionaries of plain values, with upstream's names.
+// Converts states to dictionaries of plain values, with upstream's keys, and back.
 #include <ATen/core/Dict.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/jit_type.h>
@@ -37,7 +37,7 @@ void for_each_entry(const c10::IValue& value, const std::string& what, const Fun
   for (const auto& item : value.toGenericDict()) {
     TORCH_CHECK(item.key().isString(), "Error loading ", what, ": the key ", to_text(item.key()),
                 " is no string");
-    // A few bytes of a file can be a view of any size; what takes it over would copy all of it.
+    // A few bytes of a file can describe a view of any size, which its user would copy.
     TORCH_CHECK(!item.value().isTensor() || !is_expanded(item.value().toTensor()), "Error loading ",
                 what, ": '", item.key().toStringRef(),
                 "' is an expanded view, larger than what it is a view of");
@@ -45,8 +45,8 @@ void for_each_entry(const c10::IValue& value, const std::string& what, const Fun
   }
 }
 
-/// The entries of a dictionary that is a configuration or the like: NamedValues look names up one
-/// by one.
+/// Converts a dictionary to NamedValues. Their look-up is linear, so the size is limited: a file
+/// could otherwise make loading take quadratic time.
 NamedValues entries_of(const c10::IValue& value, const std::string& what) {
   constexpr size_t kMost = 4096;
   TORCH_CHECK(!value.isGenericDict() || value.toGenericDict().size() <= kMost, "Error loading ",
@@ -59,7 +59,7 @@ NamedValues entries_of(const c10::IValue& value, const std::string& what) {
   return entries;
 }
 
-/// Takes the value of that name out of `entries`.
+/// Removes the value of that name from `entries` and returns it.
 c10::IValue take(NamedValues& entries, const std::string& key, const std::string& what) {
   TORCH_CHECK(entries.contains(key), "Error loading ", what, ": it has no '", key, "'");
   c10::IValue value = entries.at(key);
@@ -174,6 +174,8 @@ DataSchedulerState to_scheduler_state(const c10::IValue& value) {
   state.step_count = entries.get<int64_t>("_step_count");
   state.base_param = schedule_values_of(take(entries, "base_param", what), "base_param");
   state.last_param = schedule_values_of(take(entries, "_last_param", what), "_last_param");
+  // The rest are fields of the class. The last two of these names are attributes that upstream
+  // saves and that have no meaning here.
   for (const char* key :
        {"schedule_param", "last_epoch", "_step_count", "verbose", "_get_sp_called_within_step"}) {
     entries.erase(key);

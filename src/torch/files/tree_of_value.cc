@@ -15,7 +15,7 @@ namespace {
 
 std::vector<uint64_t> unsigned_sizes(at::IntArrayRef sizes) { return {sizes.begin(), sizes.end()}; }
 
-/// Walks a value and adds it to the tree.
+/// Adds a value to a tree, recursively. Refuses what is nested too deep, also for its own stack.
 class TreeMaker {
  public:
   TorchNode add(const c10::IValue& value) {
@@ -66,7 +66,7 @@ class TreeMaker {
     return node;
   }
 
-  /// The same tensor object is one node.
+  /// Adds one node for a tensor object, however often it occurs.
   TorchNode add_shared(const at::Tensor& tensor) {
     if (!tensor.defined()) refuse("is an undefined tensor");
     const auto [known, added] = nodes_.emplace(tensor.unsafeGetTensorImpl(), 0);
@@ -81,6 +81,7 @@ class TreeMaker {
     if (tensor.layout() == at::kStrided) return made_.tree.add_tensor(add_storage(tensor));
     if (tensor.layout() != at::kSparse)
       refuse("is a tensor of another layout: " + tensor.toString());
+    // Coalesced, so that equal tensors give equal bytes.
     const at::Tensor coalesced = tensor.detach().coalesce();
     TorchTensor indices = add_storage(coalesced.indices());
     return made_.tree.add_sparse({.indices = std::move(indices),
@@ -89,7 +90,8 @@ class TreeMaker {
                                   .is_coalesced = true});
   }
 
-  /// A storage of the tensor's own, and the view that is all of it.
+  /// Adds a storage for this tensor alone and returns the view of all of it. Views of a shared
+  /// storage are not kept: a small slice would write a whole table.
   TorchTensor add_storage(const at::Tensor& tensor) {
     const auto dtype = dtype_of(tensor.scalar_type());
     if (!dtype || *dtype == DType::kF4) {
@@ -113,7 +115,7 @@ class TreeMaker {
 }  // namespace
 
 std::string Place::text() const {
-  std::string text;  // appended piece by piece: GCC 12 warns of a sum of temporaries
+  std::string text;  // appended piece by piece, because GCC 12 warns of a sum of temporaries
   for (const auto& step : steps_) {
     text.append(text.empty() ? " at [" : "[");
     if (const auto* key = std::get_if<std::string_view>(&step)) {

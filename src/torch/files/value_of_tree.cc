@@ -23,11 +23,11 @@ std::vector<int64_t> signed_sizes(std::span<const uint64_t> sizes) {
   return {sizes.begin(), sizes.end()};
 }
 
-/// A byte of a bool that is neither 0 nor 1 has no meaning in C++.
+/// In C++, a bool whose byte is neither 0 nor 1 is undefined behaviour.
 at::Tensor normal_bools(const at::Tensor& bytes) { return bytes.ne(0); }
 
-/// Makes what an archive's root refers to. What is used in several places is made once and shared,
-/// as in Python: a file of a few bytes must not become gigabytes.
+/// Makes the value of a node and of everything below it. A node that is used in several places is
+/// made once and shared, as in Python: a file of a few bytes must not become gigabytes.
 class ValueMaker {
  public:
   ValueMaker(const TorchArchive& archive, const std::string& path)
@@ -46,6 +46,7 @@ class ValueMaker {
       default:
         break;
     }
+    // Scalars above are cheaper to make again than to look up.
     const auto known = made_.find(value.node());
     if (known != made_.end()) return known->second;
     return made_.emplace(value.node(), make_object(value)).first->second;
@@ -116,6 +117,7 @@ class ValueMaker {
     const at::Tensor values = view(sparse.values).contiguous();
     const std::span<const int64_t> index_values{indices.const_data_ptr<int64_t>(),
                                                 static_cast<size_t>(indices.numel())};
+    // LibTorch does not check the indices by default, and coalesce would use them as they are.
     check_ok(io::check_indices(sparse, index_values).with_context(escape_path(path_)));
     return at::sparse_coo_tensor(indices, values, signed_sizes(sparse.shape)).coalesce();
   }
@@ -126,8 +128,9 @@ class ValueMaker {
     view.set_(storage(tensor.storage), static_cast<int64_t>(tensor.offset),
               signed_sizes(tensor.shape), signed_sizes(tensor.strides));
     if (type != at::kBool) return view;
+    // A bool view of a storage of bytes gets its own memory: others may read the bytes unchanged.
     if (archive_.storages()[tensor.storage].dtype != DType::kBool) return normal_bools(view);
-    const at::Tensor bools = at::empty({0}, at::kBool);  // its storage has been normalised
+    const at::Tensor bools = at::empty({0}, at::kBool);  // `storage` has normalised its bytes
     bools.set_(view.storage(), view.storage_offset(), view.sizes(), view.strides());
     return bools;
   }
@@ -172,7 +175,7 @@ void read_into(const TorchArchive& archive, const TorchTensor& from, const at::T
                       to.scalar_type() != at::kBool;
   if (direct) {
     check_ok(archive.read_tensor(from, mutable_tensor_bytes(to)));
-    bump_version(to);
+    bump_version(to);  // autograd does not see writes through pointers
     return;
   }
   const InModeOf mode(to);

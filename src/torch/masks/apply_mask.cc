@@ -36,10 +36,11 @@ bool is_plain_memory(const at::Tensor& tensor) {
   return tensor.is_cpu() && tensor.is_contiguous() && !tensor.is_neg() && !tensor._is_zerotensor();
 }
 
-/// Mask bytes that are still in the L1 cache when the last of several tensors reads them.
+/// Mask bytes of one piece, few enough to be in the L1 cache when the last tensor reads them.
 constexpr size_t kPiece = 8192;
 
-/// By the kernel, all tensors piece by piece, so that the mask is read from memory once.
+/// Applies the mask with the kernel. All tensors go piece by piece, so that the mask is read from
+/// memory once.
 void apply_bytes(std::span<const at::Tensor> tensors, std::span<const uint8_t> mask) {
   for (const at::Tensor& tensor : tensors) bump_version(tensor);
   for (size_t begin = 0; begin < mask.size(); begin += kPiece) {

@@ -17,7 +17,7 @@ using torch::nn::AnyModule;
 using torch::nn::Module;
 using Setter = std::function<void(const AnyModule&)>;
 
-/// "winnow::nn::Linear" of a winnow::nn::LinearImpl: the holder, which is what code names.
+/// Returns the holder's name, which is what code uses: "winnow::nn::Linear" for a LinearImpl.
 std::string holder_name(const std::type_info& type) {
   std::string name = c10::demangle(type.name());
   constexpr std::string_view kSuffix = "Impl";
@@ -33,7 +33,8 @@ void check_agreement(bool agree, const Module& parent, const std::string& name) 
 void put(AnyModule& element, const AnyModule& module) { element = module; }
 void put(std::shared_ptr<Module>& element, const AnyModule& module) { element = module.ptr(); }
 
-/// Children are registered in the order of the list.
+/// The position in the list is that of the child, because children are registered in list order.
+/// replace_module alone would not do: the list keeps its own pointers, and forward uses those.
 template <typename List>
 Setter setter_in_list(List& list, const std::string& name) {
   const auto children = list.named_children();

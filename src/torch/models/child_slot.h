@@ -13,16 +13,18 @@ class Module;
 
 namespace winnow::internal {
 
-/// The child `name` of a Sequential, a ModuleList or a ModuleDict: among the container's children,
-/// and in the list that its code runs through. Valid until the container is changed otherwise.
+/// The child `name` of a Sequential, ModuleList or ModuleDict: both its entry among the registered
+/// children and that in the list which the container's code uses. Valid until the container is
+/// changed in another way.
 class ChildSlot {
  public:
-  /// c10::ValueError, naming `replacement` as the type to declare, for any other parent: its code
-  /// reaches the child by a typed member, which would keep the old module. c10::ValueError where a
-  /// container's list and its children disagree. `parent` has to outlive the slot.
+  /// Throws c10::ValueError, naming `replacement` as the type to declare, for any other kind of
+  /// parent, because its code uses a typed member, which would keep the old module; and
+  /// c10::ValueError if a container's list and its children disagree. `parent` must outlive the
+  /// slot.
   ChildSlot(torch::nn::Module& parent, const std::string& name, const std::type_info& replacement);
 
-  /// Puts `module` into both places. Does not throw but for want of memory.
+  /// Puts `module` into both places. Throws only for lack of memory.
   void set(const torch::nn::AnyModule& module) const { set_(module); }
 
  private:

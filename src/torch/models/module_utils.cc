@@ -39,7 +39,7 @@ std::shared_ptr<Module> find_child(const Module& module, const std::string& name
   return found != nullptr ? *found : nullptr;
 }
 
-/// The descendant of that name, which is not empty.
+/// Returns the descendant of that name, or null. Precondition: the name is not empty.
 Module* find_descendant(const Module& model, std::string_view path) {
   const size_t dot = path.find('.');
   Module* child = find_child(model, std::string(path.substr(0, dot))).get();
@@ -47,7 +47,7 @@ Module* find_descendant(const Module& model, std::string_view path) {
   return find_descendant(*child, path.substr(dot + 1));
 }
 
-/// As forward sees it; undefined where there is none.
+/// Returns the tensor as forward sees it, or an undefined one if there is none.
 at::Tensor read_tensor(const Module& module, const std::string& name) {
   const auto* parametrizable = dynamic_cast<const Parametrizable*>(&module);
   if (parametrizable != nullptr && parametrizable->parametrizations(name) != nullptr) {
@@ -56,7 +56,7 @@ at::Tensor read_tensor(const Module& module, const std::string& name) {
   return find_tensor(module, name).tensor;
 }
 
-/// The one device of the module's tensors; none where it has no tensors.
+/// Returns the device of the module's tensors, or nullopt if it has none.
 std::optional<at::Device> single_device(const Module& module) {
   std::vector<at::Tensor> tensors = module.parameters();
   for (const at::Tensor& buffer : module.buffers()) tensors.push_back(buffer);
@@ -70,7 +70,7 @@ std::optional<at::Device> single_device(const Module& module) {
   return device;
 }
 
-/// Empty where the mapping has no entry for the module.
+/// Makes the replacement; empty if the mapping has no entry for the module.
 AnyModule make_replacement(const Module& module, const SwapMapping& mapping) {
   const auto entry = mapping.find(typeid(module));
   if (entry == mapping.end()) return AnyModule();
@@ -105,6 +105,7 @@ std::optional<std::string> module_to_fqn(const Module& model, const Module& modu
                                          const std::string& prefix) {
   if (&model == &module) return "";
   for (const auto& child : model.named_children()) {
+    // The prefix "." gives the separator of descendants, and none for the child itself.
     if (const auto fqn = module_to_fqn(*child.value(), module, ".")) {
       return prefix + child.key() + *fqn;
     }

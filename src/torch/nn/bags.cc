@@ -54,6 +54,7 @@ void check_padding(const std::optional<int64_t>& padding, int64_t rows) {
               ", but got ", padding.value_or(0));
 }
 
+// LibTorch's kernel trusts the offsets: any that is out of order would make it read elsewhere.
 void check_bounds(const at::Tensor& bounds, int64_t count) {
   TORCH_CHECK(bounds.numel() > 0, "with include_last_offset, offsets needs at least one element");
   const auto first = bounds[0].item<int64_t>(), last = bounds[-1].item<int64_t>();
@@ -72,12 +73,12 @@ at::Tensor make_bounds(const at::Tensor& input, const at::Tensor& offsets, at::S
   at::Tensor starts =
       offsets.defined() ? offsets.to(type) : at::arange(0, input.numel(), input.size(1), options);
   if (include_last_offset) return starts;
-  // Where there are no bags, there is nothing that the end could belong to.
+  // Without bags, the only bound is 0: no bag has an end.
   const int64_t end = starts.numel() == 0 ? 0 : input.numel();
   return at::cat({starts, at::full({1}, end, options)});
 }
 
-/// Takes the indices out that no bag has.
+/// Removes the indices after the last bag.
 void drop_rest(Bags& bags) {
   const auto end = bags.bounds[-1].item<int64_t>();
   bags.indices = bags.indices.narrow(0, 0, end);
@@ -85,6 +86,7 @@ void drop_rest(Bags& bags) {
   bags.per_sample_weights = bags.per_sample_weights.narrow(0, 0, end);
 }
 
+/// Removes the indices that equal `padding`. A bound becomes the number of indices kept before it.
 void drop_padding(Bags& bags, int64_t padding) {
   const at::Tensor keep = bags.indices.ne(padding);
   const at::Tensor places = at::cat({at::zeros({1}, at::kLong), keep.cumsum(0)});

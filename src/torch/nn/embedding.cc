@@ -11,7 +11,7 @@ using namespace internal;
 
 namespace {
 
-/// LibTorch's module with these options and without memory: for what it knows better.
+/// LibTorch's module with these options, on the meta device: it initializes and prints for us.
 torch::nn::EmbeddingImpl libtorch_module(EmbeddingOptions options) {
   options._weight(at::empty({options.num_embeddings(), options.embedding_dim()}, at::kMeta));
   return torch::nn::EmbeddingImpl(std::move(options));
@@ -22,19 +22,19 @@ torch::nn::EmbeddingImpl libtorch_module(EmbeddingOptions options) {
 EmbeddingImpl::EmbeddingImpl(int64_t num_embeddings, int64_t embedding_dim)
     : EmbeddingImpl(EmbeddingOptions(num_embeddings, embedding_dim)) {}
 
-// LibTorch checks the options and draws the values: equal to its own by construction.
+// LibTorch checks the options and draws the values, so both equal its own.
 EmbeddingImpl::EmbeddingImpl(EmbeddingOptions options)
     : EmbeddingImpl(torch::nn::EmbeddingImpl(std::move(options))) {}
 
 EmbeddingImpl::EmbeddingImpl(const torch::nn::Embedding& module) : EmbeddingImpl(*module) {}
 
 EmbeddingImpl::EmbeddingImpl(const torch::nn::EmbeddingImpl& module) : options(module.options) {
-  options._weight(at::Tensor());  // or clones would keep the table of the first module alive
+  options._weight(at::Tensor());  // otherwise clones would keep the first module's table alive
   weight = register_parameter("weight", module.weight, module.weight.requires_grad());
   train(module.is_training());
 }
 
-// Runs in clones only, which then fill the tensors.
+// Called only for clones, which fill the tensors afterwards.
 void EmbeddingImpl::reset() {
   if (is_quantized()) return register_placeholders();
   weight = register_parameter("weight", at::empty({0}, weight.options()), weight.requires_grad());

@@ -11,7 +11,7 @@ using namespace internal;
 
 namespace {
 
-/// LibTorch's module with these options and without memory: for what it knows better.
+/// LibTorch's module with these options, on the meta device: it initializes and prints for us.
 torch::nn::EmbeddingBagImpl libtorch_module(EmbeddingBagOptions options) {
   options._weight(at::empty({options.num_embeddings(), options.embedding_dim()}, at::kMeta));
   return torch::nn::EmbeddingBagImpl(std::move(options));
@@ -22,7 +22,7 @@ torch::nn::EmbeddingBagImpl libtorch_module(EmbeddingBagOptions options) {
 EmbeddingBagImpl::EmbeddingBagImpl(int64_t num_embeddings, int64_t embedding_dim)
     : EmbeddingBagImpl(EmbeddingBagOptions(num_embeddings, embedding_dim)) {}
 
-// LibTorch checks the options and draws the values: equal to its own by construction.
+// LibTorch checks the options and draws the values, so both equal its own.
 EmbeddingBagImpl::EmbeddingBagImpl(EmbeddingBagOptions options)
     : EmbeddingBagImpl(torch::nn::EmbeddingBagImpl(std::move(options))) {}
 
@@ -31,12 +31,12 @@ EmbeddingBagImpl::EmbeddingBagImpl(const torch::nn::EmbeddingBag& module)
 
 EmbeddingBagImpl::EmbeddingBagImpl(const torch::nn::EmbeddingBagImpl& module)
     : options(module.options) {
-  options._weight(at::Tensor());  // or clones would keep the table of the first module alive
+  options._weight(at::Tensor());  // otherwise clones would keep the first module's table alive
   weight = register_parameter("weight", module.weight, module.weight.requires_grad());
   train(module.is_training());
 }
 
-// Runs in clones only, which then fill the tensors.
+// Called only for clones, which fill the tensors afterwards.
 void EmbeddingBagImpl::reset() {
   if (is_quantized()) return register_placeholders();
   weight = register_parameter("weight", at::empty({0}, weight.options()), weight.requires_grad());
@@ -66,6 +66,7 @@ std::shared_ptr<const WeightStorage> EmbeddingBagImpl::storage() const {
 
 EmbeddingBag EmbeddingBag::from_pretrained(const at::Tensor& embeddings,
                                            const EmbeddingBagFromPretrainedOptions& options) {
+  // LibTorch drops include_last_offset here.
   EmbeddingBag bag(torch::nn::EmbeddingBag::from_pretrained(embeddings, options));
   bag->options.include_last_offset(options.include_last_offset());
   return bag;

@@ -1,4 +1,4 @@
-// PRIVATE. What a module of LibTorch prints, under our namespace.
+// PRIVATE. The texts of LibTorch's modules, in our namespace.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -9,14 +9,14 @@
 
 namespace winnow::nn {
 
-/// "torch::nn::Name(...)" as "winnow::nn::Name(...)".
+/// Returns the module's text with "winnow::nn::Name(...)" for "torch::nn::Name(...)".
 inline std::string libtorch_text(const torch::nn::Module& module) {
   std::ostringstream text;
   module.pretty_print(text);
   return "winnow" + text.str().substr(std::string_view("torch").size());
 }
 
-/// "torch::nn::Name(...)" as "QuantizedName(...)", as Python prints quantized modules.
+/// Returns the module's text with "QuantizedName(...)" for it, as Python prints quantized modules.
 inline std::string quantized_text(const torch::nn::Module& module) {
   return "Quantized" + libtorch_text(module).substr(std::string_view("winnow::nn::").size());
 }

@@ -10,7 +10,7 @@
 namespace winnow::nn {
 namespace {
 
-/// A tensor for a clone to fill; undefined where the module has none.
+/// Returns an empty tensor that a clone fills, or an undefined one if the module has none.
 at::Tensor placeholder(const at::Tensor& tensor) {
   return tensor.defined() ? at::empty({0}, tensor.options()) : at::Tensor();
 }
@@ -22,7 +22,7 @@ bool requires_grad(const at::Tensor& tensor) { return tensor.defined() && tensor
 LinearImpl::LinearImpl(int64_t in_features, int64_t out_features)
     : LinearImpl(LinearOptions(in_features, out_features)) {}
 
-// LibTorch draws the values: equal to its own by construction.
+// LibTorch draws the values, so they equal its own.
 LinearImpl::LinearImpl(const LinearOptions& options) : LinearImpl(torch::nn::LinearImpl(options)) {}
 
 LinearImpl::LinearImpl(const torch::nn::Linear& module) : LinearImpl(*module) {}
@@ -33,7 +33,7 @@ LinearImpl::LinearImpl(const torch::nn::LinearImpl& module) : options(module.opt
   train(module.is_training());
 }
 
-// Runs in clones only, which then fill the tensors.
+// Called only for clones, which fill the tensors afterwards.
 void LinearImpl::reset() {
   weight = register_parameter("weight", placeholder(weight), requires_grad(weight));
   bias = register_parameter("bias", placeholder(bias), requires_grad(bias));

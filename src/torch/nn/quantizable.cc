@@ -26,7 +26,7 @@ void check_names(const Parametrizable& module) {
   }
 }
 
-/// Takes the weight out of the module, with its parametrizations.
+/// Removes the weight from the module, with its parametrizations.
 void remove_weight(Parametrizable& module) {
   if (module.parametrizations(kWeight) != nullptr) ParametrizationAccess::restore(module, kWeight);
   ParametrizationAccess::erase_tensor(module, kWeight);
@@ -70,6 +70,7 @@ void Quantizable::quantize(const QuantizedWeight& weight) {
 void Quantizable::quantize(std::shared_ptr<QuantizedTable> table) {
   TORCH_CHECK_VALUE(table != nullptr, "cannot quantize a module by a table that is null");
   check_quantizable(*table);
+  // Keep the buffer objects, which the caller or an archive may refer to.
   if (is_quantized()) return table_->assign(table->weight());
   auto& module = dynamic_cast<Parametrizable&>(*this);
   remove_weight(module);
@@ -96,6 +97,7 @@ void Quantizable::register_placeholders() {
   insert_buffers(dynamic_cast<Parametrizable&>(*this), make_placeholders());
 }
 
+// A shallow copy shares the table of the original; a clone gets one for its own buffers.
 void Quantizable::adopt_buffers(const torch::OrderedDict<std::string, at::Tensor>& buffers) {
   const QuantizedWeight objects{buffers[kCodes], buffers[kScales], buffers[kZeroPoints]};
   table_ = std::make_shared<QuantizedTable>(objects, objects);
@@ -103,6 +105,7 @@ void Quantizable::adopt_buffers(const torch::OrderedDict<std::string, at::Tensor
 
 void Quantizable::save_table(torch::serialize::OutputArchive& archive) const {
   const QuantizedWeight& weight = table_->weight();
+  // Contiguous, or the file would also contain the scales and biases between the rows.
   archive.write(kCodes, weight.codes.contiguous(), /*is_buffer=*/true);
   archive.write(kScales, weight.scales, /*is_buffer=*/true);
   archive.write(kZeroPoints, weight.zero_points, /*is_buffer=*/true);
@@ -110,6 +113,7 @@ void Quantizable::save_table(torch::serialize::OutputArchive& archive) const {
 
 void Quantizable::load_table(torch::serialize::InputArchive& archive) {
   const OutOfInferenceMode normal;
+  // Into new tensors first: a file with other shapes must leave the table unchanged.
   QuantizedWeight read;
   archive.read(kCodes, read.codes, /*is_buffer=*/true);
   archive.read(kScales, read.scales, /*is_buffer=*/true);

@@ -46,7 +46,7 @@ bool same_view(const at::Tensor& a, const at::Tensor& b) {
          a.sizes() == b.sizes() && a.strides() == b.strides() && a.scalar_type() == b.scalar_type();
 }
 
-/// Inference tensors, which set_data may have put in, do not count what is written into them.
+/// Inference tensors, which set_data may have put in, have no version counter.
 uint32_t version_of(const at::Tensor& tensor) {
   const auto& counter = tensor.unsafeGetTensorImpl()->version_counter();
   return counter.enabled() ? counter.current_version() : 0;
@@ -54,10 +54,12 @@ uint32_t version_of(const at::Tensor& tensor) {
 
 // ---- the kernel
 
-/// Sums of the rows of each bag. One value is fma(scale, code, sum + bias), so that an exact 0 adds
-/// nothing to a sum of 0; the kernel's own weights would round scale and bias apart, and are not
-/// used. It takes plain tensors: no quantized tensor is made, and so no warning of deprecation.
-/// @param bounds [bags + 1], where each bag starts, and where the last ends
+/// Returns the sums of the rows of each bag. A row adds fma(scale, code, sum + bias), so an exact 0
+/// adds nothing to a sum of 0. The kernel's per-sample weights are not used, because they round
+/// scale and bias separately. The kernel takes plain tensors, so no quantized tensor is made, which
+/// would warn of deprecation.
+///
+/// @param bounds [bags + 1], the start of each bag and the end of the last
 at::Tensor bag_sums(const at::Tensor& rows, const at::Tensor& indices, const at::Tensor& bounds) {
   using Tensor = at::Tensor;
   using Optional = std::optional<at::Tensor>;
@@ -66,7 +68,7 @@ at::Tensor bag_sums(const at::Tensor& rows, const at::Tensor& indices, const at:
           .findSchemaOrThrow("quantized::embedding_bag_byte_rowwise_offsets", "")
           .typed<Tensor(const Tensor&, const Tensor&, const Optional&, bool, int64_t, bool,
                         const Optional&, const Optional&, bool)>();
-  // The kernel fails for no columns where it has more than one thread.
+  // With more than one thread, the kernel fails for a table without columns.
   if (rows.size(1) == kTailBytes) return at::empty({bounds.numel() - 1, 0}, at::kFloat);
   constexpr int64_t kSum = 0;
   return kernel.call(rows, indices.contiguous(), bounds.contiguous(), /*scale_grad_by_freq=*/false,
@@ -74,19 +76,19 @@ at::Tensor bag_sums(const at::Tensor& rows, const at::Tensor& indices, const at:
                      /*compressed_indices_mapping=*/std::nullopt, /*include_last_offset=*/true);
 }
 
-/// The rows of `indices`, which are flat: [indices, cols].
+/// Returns the rows of `indices`, which are flat, as bags of one row each: [indices, cols].
 at::Tensor gather(const at::Tensor& rows, const at::Tensor& indices) {
   return bag_sums(rows, indices, at::arange(indices.numel() + 1, indices.options()));
 }
 
 // ---- bags
 
-/// The mean of no rows is 0.
+/// The mean of an empty bag is 0, as in LibTorch.
 at::Tensor means(const at::Tensor& sums, const at::Tensor& bounds) {
   return sums / bounds.diff().clamp_min(1).to(at::kFloat).unsqueeze(1);
 }
 
-/// What the kernel has not, by LibTorch's bag of floats on the rows that are looked up.
+/// Computes what the kernel cannot with LibTorch's float bag, on only the rows that are looked up.
 at::Tensor bag_of_floats(const at::Tensor& rows, const Bags& bags,
                          const EmbeddingBagOptions& options) {
   return F::embedding_bag(at::arange(bags.indices.numel(), bags.indices.options()),
@@ -158,6 +160,7 @@ void QuantizedTable::assign(const QuantizedWeight& values) {
   const at::NoGradGuard no_grad;
   const at::Tensor rows = laid_out(values);
   const at::Tensor scales = values.scales.clone(), zero_points = values.zero_points.clone();
+  // set_data keeps the tensor objects, which the module has registered as its buffers.
   const std::scoped_lock lock(mutex_);
   weight_.codes.set_data(codes_in(rows));
   weight_.scales.set_data(scales);
@@ -168,6 +171,7 @@ void QuantizedTable::assign(const QuantizedWeight& values) {
 
 at::Tensor QuantizedTable::rows() {
   const std::scoped_lock lock(mutex_);
+  // The buffers are public: load, copy_ and set_data may have changed them since the last lookup.
   const bool fresh = seen_->codes.is_still(weight_.codes) &&
                      seen_->scales.is_still(weight_.scales) &&
                      seen_->zero_points.is_still(weight_.zero_points);
@@ -180,7 +184,7 @@ void QuantizedTable::follow() {
   const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
   if (same_view(codes_in(rows_), weight_.codes)) {
-    write_tails(rows_, weight_);
+    write_tails(rows_, weight_);  // the codes are a view of the rows, so they are there already
   } else {
     rows_ = laid_out(weight_);
   }

@@ -1,6 +1,5 @@
-// PRIVATE. Quantized tables as LibTorch's kernels read them. All that knows of those kernels, and
-// of their layout, is in quantized_storage.cc: when quantization leaves LibTorch, that file
-// changes.
+// PRIVATE. Quantized tables in the layout of LibTorch's kernels. Only quantized_storage.cc knows
+// those kernels and their layout, so only that file changes when LibTorch removes quantization.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,25 +13,26 @@
 
 namespace winnow::nn {
 
-/// The tensors of a quantized module, and its rows as the kernels read them. The codes are a view
-/// of those rows, so the table is there once. The tensors may be written in place, or be given
-/// other data by set_data: rows() sees it.
+/// The tensors of a quantized module, and its rows in the kernels' layout. The codes are a view of
+/// those rows, so there is only one copy of the table. The tensors may be changed in place or by
+/// set_data: rows() notices.
 class QuantizedTable {
  public:
-  /// Gives the tensors of `objects` copies of `values`. c10::ValueError where values.check() fails.
+  /// Makes the tensors of `objects` hold copies of `values`. Throws c10::ValueError if
+  /// values.check() fails.
   QuantizedTable(const QuantizedWeight& values, QuantizedWeight objects);
 
   const QuantizedWeight& weight() const noexcept { return weight_; }
 
-  /// The same once more, of values of any shape; where it throws, nothing is changed.
+  /// Does the same again, with values of any shape. If it throws, nothing is changed.
   void assign(const QuantizedWeight& values);
 
-  /// What the kernels read. Thread-safe.
+  /// Returns the rows for the kernels. Thread-safe.
   at::Tensor rows();
 
  private:
-  /// What a tensor was when the rows were made of it. Its memory is held, so that an equal address
-  /// means the same memory.
+  /// The state of a tensor when the rows were made from it. It holds the memory, so an equal
+  /// address means the same memory.
   class Seen {
    public:
     explicit Seen(const at::Tensor& tensor);
@@ -46,8 +46,9 @@ class QuantizedTable {
     Seen codes, scales, zero_points;
   };
 
-  /// Makes the rows those of the tensors again.
+  /// Updates the rows from the tensors.
   void follow();
+  /// Records the state of the tensors.
   void see();
 
   QuantizedWeight weight_;
@@ -56,10 +57,11 @@ class QuantizedTable {
   std::optional<SeenWeight> seen_;
 };
 
-/// Tensor objects that a table can take, without values.
+/// Returns empty tensor objects for a table.
 QuantizedWeight make_placeholders();
 
-/// Computes on `table`. Embeddings have no gradient, whatever padding_idx says.
+/// Returns a storage that computes on `table`. Lookups have no gradient, so padding_idx of an
+/// embedding has no effect.
 std::shared_ptr<const WeightStorage> make_quantized_storage(std::shared_ptr<QuantizedTable> table);
 
 }  // namespace winnow::nn

@@ -15,7 +15,7 @@ using namespace internal;
 
 namespace {
 
-// Values that are turned into F32 at a time, where they are not: 4 MiB.
+// Values that are converted to F32 at a time: 4 MiB.
 constexpr int64_t kChunk = int64_t{1} << 20;
 
 void check_weight(const at::Tensor& weight) {
@@ -40,8 +40,8 @@ MatrixView view_of(const at::Tensor& rows) {
                          {static_cast<size_t>(rows.size(0)), static_cast<size_t>(rows.size(1))});
 }
 
-/// Calls use(rows, begin) for the weight's rows in F32, contiguous: all at once where they stand so
-/// in memory, else some at a time.
+/// Calls use(rows, begin) for the weight's rows as contiguous F32: all at once if they are that in
+/// memory, otherwise in chunks, so that no F32 copy of the whole table is made.
 template <typename Use>
 void for_floats(const at::Tensor& weight, const Use& use) {
   const bool plain = weight.scalar_type() == at::kFloat && weight.is_contiguous() &&
@@ -68,7 +68,8 @@ Status quantize_into(const at::Tensor& rows, ZeroPolicy policy, const QuantizedW
                                threads);
 }
 
-/// The first of `rows` that cannot be quantized. Precondition: there is one.
+/// Returns the first of `rows` that cannot be quantized. Precondition: there is one. The status of
+/// core has a row only in its message, counted within the chunk.
 int64_t first_bad_row(const at::Tensor& rows, ZeroPolicy policy, const QuantizedWeight& out) {
   int64_t row = 0;
   while (quantize_into(rows.narrow(0, row, 1), policy, narrow(out, row, 1)).ok()) ++row;
@@ -143,6 +144,7 @@ QuantizedWeight requantize_rows(const at::Tensor& weight, const QuantizedWeight&
 at::Tensor dequantize_rows(const QuantizedWeight& weight) {
   weight.check();
   const at::NoGradGuard no_grad;
+  // In place on one F32 copy: a result of each operator would take the table's memory again.
   return weight.codes
       .to(at::kFloat, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::Contiguous)
       .sub_(weight.zero_points.unsqueeze(1))

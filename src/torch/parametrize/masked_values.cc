@@ -1,4 +1,4 @@
-// Masked values in the memory of the tensor that they were read from.
+// Writes masked values into the memory of their original.
 #include <ATen/ExpandUtils.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/util/Exception.h>
@@ -16,8 +16,8 @@ namespace {
 
 constexpr int64_t kPieceValues = int64_t{1} << 17;
 
-/// tensor *= mask. LibTorch makes a copy of a mask in the tensor's dtype, so large ones go by
-/// pieces.
+/// Computes tensor *= mask. LibTorch copies the mask to the tensor's dtype, so large tensors are
+/// done in pieces to bound that copy.
 void multiply_in_pieces(at::Tensor tensor, const at::Tensor& mask) {
   if (tensor.numel() <= kPieceValues || tensor.dim() == 0) {
     tensor.mul_(mask);
@@ -36,7 +36,7 @@ void multiply_in_pieces(at::Tensor tensor, const at::Tensor& mask) {
   }
 }
 
-/// The mask, where the chain is that of a data sparsifier; else null.
+/// Returns the mask if it is the only parametrization, as in a data sparsifier; otherwise null.
 const at::Tensor* only_mask(const ParametrizationList& chain) {
   if (chain.size() != 1) return nullptr;
   const auto* fake = dynamic_cast<const FakeSparsity*>(chain[0].get());
@@ -57,7 +57,7 @@ void check_can_be_written(const at::Tensor& tensor, const std::string& what) {
 void write_masked_values(const ParametrizationList& chain) {
   const at::Tensor& original = chain.original();
   const InModeOf mode(original);
-  const at::NoGradGuard no_grad;  // after it: leaving inference mode turns gradients on
+  const at::NoGradGuard no_grad;  // second, because leaving inference mode turns gradients on
   if (const at::Tensor* mask = only_mask(chain)) {
     multiply_in_pieces(original, *mask);
   } else {

@@ -9,16 +9,17 @@
 
 namespace winnow::internal {
 
-/// The link for `mask` that `group` asks for by `parametrization`, or FakeSparsity.
-/// c10::ValueError naming the type where nobody registered it, c10::TypeError where it is no name.
+/// Makes the link for `mask` that `group` names as `parametrization`, or else a FakeSparsity.
+/// Throws c10::ValueError, with the type, if it is not registered, and c10::TypeError if it is not
+/// a string.
 std::shared_ptr<Parametrization> make_link(const NamedValues& group, const at::Tensor& mask);
 
-/// AssertionError "mask shape ..." where `mask` is undefined; c10::ValueError naming what is wrong
-/// where it is sparse, quantized or nested, requires grad or is not on the weight's device.
+/// Throws AssertionError "mask shape ..." if `mask` is undefined, and c10::ValueError if it is
+/// sparse, quantized or nested, requires grad or is not on the weight's device.
 void check_mask(const at::Tensor& mask, const at::Tensor& weight);
 
-/// Throws as register_parametrization does where `link` cannot stand on `tensor`; FakeSparsity is
-/// judged by the dtypes and shapes alone, without evaluating it.
+/// Throws what register_parametrization throws if `link` does not fit `tensor`. FakeSparsity is
+/// checked by dtypes and shapes alone, without the cost of evaluating it.
 void check_link(const at::Tensor& tensor, Parametrization& link);
 
 }  // namespace winnow::internal

@@ -1,4 +1,4 @@
-// PRIVATE. The module that holds a data sparsifier's tensors.
+// PRIVATE. The module that shows a data sparsifier's tensors.
 #pragma once
 
 #include <string>
@@ -8,12 +8,12 @@
 
 namespace winnow::internal {
 
-/// Has no forward. Made to show what a data sparsifier holds: nothing is ever taken out.
+/// A module without forward. It only shows the data of a sparsifier: nothing is ever removed.
 class DataContainer final : public torch::nn::Module, public Parametrizable {
  public:
   DataContainer() : Module("DataContainer") {}
 
-  /// Adds `tensor`, the object itself, or in its place the chain that it is the original of.
+  /// Adds the object `tensor`, or the chain whose original it is unless that is null.
   void add(const std::string& name, const at::Tensor& tensor, bool as_parameter,
            std::shared_ptr<ParametrizationList> chain);
 

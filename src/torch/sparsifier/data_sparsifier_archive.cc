@@ -1,11 +1,12 @@
-// A data sparsifier in a file of torch::save.
+// Data sparsifiers in files of torch::save. Keys of LibTorch's archives cannot contain dots, so
+// entries are numbered and names are stored in lists. The keys of such a file:
 //
 //   format        "winnow data sparsifier 1"
 //   made_by       the name of the sparsifier's class
-//   names         the data's names, in order
-//   entry_I       of the I-th name: `group` and `state` as a list of names and a tuple of values,
-//                 `mask` (dense)
-//   container     its keys, and `tensor_I` of the I-th key
+//   names         the names of the data, in order
+//   entry_I       for the I-th name: `group` and `state`, each as a list of names and a tuple of
+//                 values, and the dense `mask`
+//   container     its keys, and `tensor_I` for the I-th key
 //   defaults, fields, enable_mask_update
 #include <c10/util/Exception.h>
 #include <torch/serialize/archive.h>

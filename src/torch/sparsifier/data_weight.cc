@@ -47,6 +47,7 @@ void check_is_dense(const at::Tensor& tensor, const std::string& owner) {
 DataWeight weight_of(const Data& data) {
   if (data.module() == nullptr) {
     check_is_dense(data.tensor(), "");
+    // LibTorch has no Parameter class; a leaf that requires grad is what an optimizer can train.
     return {data.tensor(), data.tensor().is_leaf() && data.tensor().requires_grad()};
   }
   torch::nn::Module& module = *data.module();

@@ -1,4 +1,4 @@
-// PRIVATE. Which tensor a piece of data means.
+// PRIVATE. The tensor that a piece of data stands for.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,14 +16,15 @@ struct DataWeight {
   std::weak_ptr<torch::nn::Module> owner = {};  ///< the module that it is the weight of
 };
 
-/// AssertionError "specified data type ... not supported" for what cannot be sparsified.
+/// Throws AssertionError "specified data type ... not supported" for data that cannot be
+/// sparsified.
 DataWeight weight_of(const Data& data);
 
-/// The `weight` of an Embedding or EmbeddingBag, as it stands there; null for other modules.
+/// Returns the member `weight` of an Embedding or EmbeddingBag; null for other modules.
 const at::Tensor* weight_of_module(torch::nn::Module& module);
 
-/// The same for a tensor alone: undefined, sparse, quantized and nested ones. `owner` stands before
-/// the tensor in the message.
+/// Throws the same for a tensor that is undefined, sparse, quantized or nested. `owner` is put in
+/// front of the tensor in the message.
 void check_is_dense(const at::Tensor& tensor, const std::string& owner);
 
 }  // namespace winnow::internal

@@ -1,4 +1,4 @@
-// PRIVATE. The torch layer's threads: those of at::parallel_for.
+// PRIVATE. The threads of the torch layer, which are those of at::parallel_for.
 #pragma once
 
 #include "winnow/base/parallel_for.h"

@@ -1,4 +1,4 @@
-// PRIVATE. How a class is called in texts, as Python's __name__.
+// PRIVATE. Names of classes in texts, like Python's __name__.
 #pragma once
 
 #include <c10/util/Type.h>
@@ -8,7 +8,7 @@
 
 namespace winnow::internal {
 
-/// The name without namespaces: "DataNormSparsifier".
+/// Returns the name without namespaces, for example "DataNormSparsifier".
 inline std::string class_name(const std::type_info& type) {
   const std::string name = c10::demangle(type.name());
   const size_t colon = name.rfind(':');

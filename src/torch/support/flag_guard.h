@@ -1,9 +1,9 @@
-// PRIVATE. A flag that is up while a call runs.
+// PRIVATE. A flag that is true while a call runs.
 #pragma once
 
 namespace winnow::internal {
 
-/// True while it lives.
+/// Sets the flag to true in its constructor and to false in its destructor.
 class FlagGuard {
  public:
   explicit FlagGuard(bool& flag) : flag_(flag) { flag_ = true; }

@@ -1,4 +1,5 @@
-// PRIVATE. Tensors that outlive a call have to be normal ones, whatever the mode of the caller.
+// PRIVATE. Modes in which tensors are made and written. Tensors that outlive a call must be normal
+// tensors even if the caller is in inference mode.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,7 +9,8 @@
 
 namespace winnow::internal {
 
-/// Leaves inference mode while it lives; elsewhere it does nothing. Leaving turns gradients on.
+/// Leaves inference mode during its lifetime; does nothing outside of it. Leaving inference mode
+/// turns gradients on.
 class OutOfInferenceMode {
  public:
   OutOfInferenceMode() {
@@ -19,8 +21,9 @@ class OutOfInferenceMode {
   std::optional<c10::InferenceMode> normal_;
 };
 
-/// The mode in which `tensor` may be written, while it lives: an inference tensor may be changed in
-/// inference mode alone, and a normal one should not be, because autograd would not notice.
+/// Enters the mode in which `tensor` may be written, during its lifetime. An inference tensor can
+/// only be changed in inference mode; a normal one should not be, because autograd would not
+/// notice.
 class InModeOf {
  public:
   explicit InModeOf(const at::Tensor& tensor) {

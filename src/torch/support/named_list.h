@@ -1,4 +1,4 @@
-// PRIVATE. Named things in the order in which they came.
+// PRIVATE. A dictionary in the order of insertion.
 #pragma once
 
 #include <list>
@@ -9,8 +9,8 @@
 
 namespace winnow::internal {
 
-/// As torch::OrderedDict, but taking one out costs the same however many there are: there every
-/// later one is numbered anew. References stay valid until their own name is taken out.
+/// Like torch::OrderedDict, but the cost of erase does not depend on the size; that class renumbers
+/// all later items. References are valid until their own name is erased.
 template <typename Value>
 class NamedList {
  public:
@@ -22,7 +22,7 @@ class NamedList {
   NamedList(const NamedList&) = delete;  // the index would point into the other list
   NamedList& operator=(const NamedList&) = delete;
 
-  /// Null where there is none.
+  /// Returns the value of that name, or null.
   Value* find(const std::string& name) { return find_in(*this, name); }
   const Value* find(const std::string& name) const { return find_in(*this, name); }
   bool contains(const std::string& name) const { return index_.contains(name); }
@@ -34,7 +34,7 @@ class NamedList {
     return items_.back().second;
   }
 
-  /// Nothing where there is none.
+  /// Removes the name; does nothing if there is none.
   void erase(const std::string& name) {
     const auto found = index_.find(name);
     if (found == index_.end()) return;
@@ -42,7 +42,7 @@ class NamedList {
     index_.erase(found);
   }
 
-  /// Moves all of `other` to the end. Precondition: it has no name that is here.
+  /// Moves all items of `other` to the end. Precondition: no name is in both.
   void append(NamedList&& other) {
     index_.merge(other.index_);
     items_.splice(items_.end(), other.items_);

@@ -1,4 +1,4 @@
-// PRIVATE. What both sparsity callbacks do.
+// PRIVATE. Functions that both sparsity callbacks use.
 #pragma once
 
 #include <memory>
@@ -7,14 +7,14 @@
 
 namespace winnow::internal {
 
-/// What `make` returns; c10::ValueError where that is null.
+/// Returns what `make` returns. Throws c10::ValueError if that is null.
 std::unique_ptr<BaseDataSparsifier> made_sparsifier(const MakeSparsifier& make);
 
-/// The same for a scheduler of `sparsifier`.
+/// Does the same for a scheduler of `sparsifier`.
 std::unique_ptr<BaseDataScheduler> made_scheduler(const MakeScheduler& make,
                                                   BaseDataSparsifier& sparsifier);
 
-/// One line for every parameter of `model` that `sparsifier` has; nothing where `log` is null.
+/// Logs one line for every parameter of `model` that `sparsifier` has, unless `log` is null.
 void log_levels(const torch::nn::Module& model, const BaseDataSparsifier& sparsifier,
                 const LogLine& log);
 

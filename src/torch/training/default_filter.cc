@@ -16,10 +16,10 @@ using namespace internal;
 
 namespace {
 
-/// A dtype that no file has (quantized ones) is codes to the rule, as bytes are.
+/// The rule treats dtypes that files cannot have, such as quantized ones, as codes, like bytes.
 DType rule_dtype(c10::ScalarType type) { return dtype_of(type).value_or(DType::kU8); }
 
-/// The tensors of a model as the rule sees them; names and shapes live here.
+/// The tensors of a model in the form of the rule. Owns the names and shapes that facts refer to.
 class ModelFacts {
  public:
   explicit ModelFacts(const torch::nn::Module& model)
@@ -34,8 +34,8 @@ class ModelFacts {
     }
   }
 
-  /// Of the parameters, which come first. One that is left alone under one of its names, that of a
-  /// buffer perhaps, is so under all of them.
+  /// The parameters to leave alone. A tensor that the rule leaves alone under one of its names,
+  /// which may be that of a buffer, is left alone under all of them.
   std::vector<LeftAloneParameter> left_alone() const {
     const std::vector<DefaultChoice> choices = default_selection(facts_);
     std::unordered_map<const at::TensorImpl*, LeftAlone> reasons;

@@ -48,7 +48,8 @@ std::vector<at::Tensor> momenta_in(const OptimizerParamState& state) {
                    " are not known: pass HeldMasks a function that returns them");
 }
 
-/// The same for a momentum of sparse gradients, entry by entry; coalesced or not.
+/// Applies the mask to a momentum of sparse gradients, entry by entry. It need not be coalesced,
+/// because a dropped value is zero in each of its entries.
 void apply_mask_to_sparse(const at::Tensor& momentum, const at::Tensor& mask) {
   TORCH_CHECK_VALUE(momentum.sizes() == mask.sizes(), "mask: expected the data's shape ",
                     momentum.sizes(), ", found ", mask.sizes());
@@ -87,7 +88,7 @@ HeldMasks::HeldMasks(const BaseDataSparsifier& sparsifier, MomentaOf momenta_of)
 void HeldMasks::apply(const torch::optim::Optimizer* optimizer) const {
   TORCH_CHECK(!sparsifier_alive_.expired(),
               "the sparsifier of these HeldMasks was destroyed; its masks went with it");
-  bool all_squashed = true;  // found on the way: this runs in every training step
+  bool all_squashed = true;  // no loop of its own, since this runs in every training step
   const std::vector<std::string> names = sparsifier_.names();
   for (const std::string& name : names) {
     if (!sparsifier_.is_parametrized(name)) continue;

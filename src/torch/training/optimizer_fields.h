@@ -1,5 +1,4 @@
-// PRIVATE. The options and states of LibTorch's optimizers by their names, which are LibTorch's
-// own.
+// PRIVATE. The options and states of LibTorch's optimizers, by LibTorch's names.
 #pragma once
 
 #include <torch/optim/adagrad.h>
@@ -55,7 +54,7 @@ void visit_fields(Fields& options, const Visit& visit) {
   visit("eps", options.eps());
 }
 
-/// The same for the state of one parameter.
+/// Does the same for the state of one parameter.
 template <OneOf<torch::optim::SGDParamState> Fields, typename Visit>
 void visit_fields(Fields& state, const Visit& visit) {
   visit("momentum_buffer", state.momentum_buffer());

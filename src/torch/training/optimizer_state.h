@@ -1,14 +1,14 @@
-// PRIVATE. What an optimizer knows, as plain values that a checkpoint holds.
+// PRIVATE. An optimizer as plain values, for checkpoints.
 //
-// Of SGD, Adam, AdamW, RMSprop and Adagrad:
+// For SGD, Adam, AdamW, RMSprop and Adagrad:
 //   class       its class
 //   parameters  the shapes of each group's parameters
-//   options     of each group: its options by name
-//   state       of each distinct tensor, in the order of the groups: its state by name, or None
+//   options     for each group, its options by name
+//   state       for each distinct tensor, in the order of the groups, its state by name, or None
 //
-// Of other classes `archive` stands in the place of the last two: the bytes of LibTorch's own
-// archive. LibTorch cannot read such an archive back where a parameter stands in the groups twice,
-// as a tied weight does that came from parameters(): those are refused.
+// For other classes, `archive` replaces the last two: the bytes of LibTorch's own archive. LibTorch
+// cannot load such an archive if the groups contain a parameter twice, as they do for a tied weight
+// from parameters(), so such optimizers are refused.
 #pragma once
 
 #include <ATen/core/ivalue.h>
@@ -24,19 +24,19 @@ class Optimizer;
 
 namespace winnow::internal {
 
-/// Refers to the optimizer's tensors; an archive is a copy.
-/// c10::ValueError where a parameter stands twice in an optimizer that needs an archive.
+/// Returns the values, which share the optimizer's tensors; an archive is a copy. Throws
+/// c10::ValueError if an optimizer that needs an archive contains a parameter twice.
 NamedValues optimizer_values(const torch::optim::Optimizer& optimizer);
 
-/// Checks that the optimizer can take over `values`, and returns what does it: that fails for
-/// archives alone, and leaves the optimizer as it was then. The tensors of `values` become the
-/// optimizer's. c10::Error saying what does not fit; what is missing, or of the wrong kind, is
-/// named.
+/// Checks that `values` fit the optimizer, and returns a function that restores it. That function
+/// can fail only for archives, and then leaves the optimizer unchanged. The tensors of `values`
+/// become the optimizer's. Throws c10::Error, naming what is missing, of the wrong kind or does not
+/// fit.
 std::function<void()> optimizer_restorer(torch::optim::Optimizer& optimizer,
                                          const NamedValues& values);
 
-/// Where in the optimizer's groups a tensor stands a second time: its number, from 0; -1 where each
-/// is there once.
+/// Returns the number, counted from 0 over all groups, of the first parameter that occurs for the
+/// second time, or -1 if there is none.
 int64_t repeated_parameter(const torch::optim::Optimizer& optimizer);
 
 }  // namespace winnow::internal

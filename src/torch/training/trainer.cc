@@ -18,7 +18,7 @@ using namespace internal;
 
 namespace {
 
-/// An optimizer of parameters() moves a tied weight twice in each step.
+/// parameters() lists a tied weight twice, so an optimizer made of it updates the weight twice.
 void warn_of_repeated_parameters(const torch::optim::Optimizer& optimizer) {
   const int64_t index = repeated_parameter(optimizer);
   if (index < 0) return;
@@ -67,16 +67,18 @@ void Trainer::fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, 
   for_each(&Callback::on_train_start);
   const int64_t epochs = std::max<int64_t>(options_.max_epochs - progress_.epoch, 0);
   for_each(&Callback::on_run_length, epochs, batches_ahead(epochs, progress_));
+  // Only now, because hooks may draw random numbers, for example for a copy of the model.
   if (from.rng_state.defined()) set_random_state(from.rng_state);
   between_batches_ = true;
   while (!should_stop_ && progress_.epoch < options_.max_epochs) fit_epoch(training_step);
-  if (progress_.epoch < options_.max_epochs) return;
+  if (progress_.epoch < options_.max_epochs) return;  // stopped: the run is not over
   for_each(&Callback::on_train_end);
   for_each(&Callback::on_fit_end);
   for_each(&Callback::teardown);
 }
 
 void Trainer::fit_epoch(const TrainingStep& training_step) {
+  // A run that resumes in the middle of an epoch has called this hook before it was saved.
   if (progress_.next_batch == 0) for_each(&Callback::on_train_epoch_start);
   while (progress_.next_batch < progress_.batches) {
     fit_batch(training_step);
@@ -117,6 +119,7 @@ void Trainer::save_checkpoint(const std::string& path) {
       fitting_ || between_batches_,
       "fit was ended by an exception in the middle of a batch: a run that goes on from here "
       "would not be the same; save checkpoints while it runs");
+  // From a hook, wait for the other hooks of this batch: all callbacks must be at one position.
   pending_checkpoint_ = path;
   if (!fitting_) save_pending();
 }

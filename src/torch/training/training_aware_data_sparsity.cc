@@ -22,6 +22,7 @@ void check(const TrainingAwareOptions& options) {
                     "epoch only");
 }
 
+// A mask in the configuration drops values before the first step.
 bool has_first_masks(const BaseDataSparsifier& sparsifier) {
   return std::ranges::any_of(sparsifier.names(), [&](const std::string& name) {
     return sparsifier.data_group(name).contains("mask");
@@ -59,6 +60,7 @@ void TrainingAwareDataSparsity::require_started(const char* hook) const {
               " was called before on_train_start, which makes the sparsifier");
 }
 
+// By the first parameter, held weakly: a model's address may be used again by another model.
 bool TrainingAwareDataSparsity::has_run_on(const torch::nn::Module& model) const {
   const std::vector<at::Tensor> parameters = model.parameters();
   if (!seen_ || parameters.empty()) return false;
@@ -75,11 +77,12 @@ void TrainingAwareDataSparsity::on_train_start(torch::nn::Module& model) {
   auto scheduler = made_scheduler(options_.make_scheduler, *sparsifier);
   if (from) restore(*from, *sparsifier, *scheduler);
 
+  // Everything that can fail is done by now, so a failing hook leaves the callback as it was.
   holding_ = from ? from->get<bool>("holding") : has_first_masks(*sparsifier);
   batches_ = from ? from->get<int64_t>("batches") : 0;
   saved_ = from && copy != nullptr ? saved_state(*from) : std::nullopt;
   resumed_.reset();
-  data_scheduler_ = std::move(scheduler);  // first: the old one refers to the old sparsifier
+  data_scheduler_ = std::move(scheduler);  // first, since the old one refers to the old sparsifier
   data_sparsifier_ = std::move(sparsifier);
   sparsified_ = std::move(copy);
   optimizer_ = nullptr;
@@ -96,7 +99,7 @@ void TrainingAwareDataSparsity::on_run_length(torch::nn::Module&, int64_t epochs
           ? epochs
           : batches / options_.frequency +
                 (batches_ % options_.frequency + batches % options_.frequency) / options_.frequency;
-  // The masks of a step have the value that was scheduled before it.
+  // The masks of a step have the level that was scheduled before the step.
   if (steps == 0 || steps > *last - now) return;
   TORCH_WARN("the run makes ", steps,
              " more steps of the schedule, the last with the value of step ", now + steps - 1,
@@ -119,6 +122,7 @@ void TrainingAwareDataSparsity::on_train_batch_end(torch::nn::Module& model, int
   require_started("on_train_batch_end");
   ++batches_;
   if (!options_.apply_to_model) return;
+  // Otherwise the optimizer has just moved dropped values away from zero.
   if (options_.interval == StepInterval::kStep && batches_ % options_.frequency == 0) {
     advance(model);
   } else if (holding_) {
@@ -150,7 +154,7 @@ void TrainingAwareDataSparsity::advance(torch::nn::Module& model) {
 
 void TrainingAwareDataSparsity::step_copy(torch::nn::Module& model) {
   auto copy = checked_copy(model, options_.copy_model);
-  // The configurations carry over: the schedule has changed what `attach.config` said at first.
+  // Without `attach.config`, because the schedule has changed its values: they carry over.
   attach_model(*copy, *data_sparsifier_, {.filter = options_.attach.filter, .replace = true});
   sparsified_ = std::move(copy);
   data_sparsifier_->step();
@@ -163,12 +167,12 @@ void TrainingAwareDataSparsity::on_train_end(torch::nn::Module&) {
   require_started("on_train_end");
   if (options_.apply_to_model) {
     if (holding_) hold();
-    // The weights hold their zeros already.
+    // hold() has already written the zeros into the weights.
     data_sparsifier_->squash_mask(data_sparsifier_->names(), /*leave_parametrized=*/false);
     optimizer_ = nullptr;
     return;
   }
-  // A state that was loaded at the start of an epoch has tensors of its own, which nobody sees.
+  // The state loaded at the start of an epoch has its own tensors, which are not those of the copy.
   attach_model(*sparsified_, *data_sparsifier_,
                {.filter = options_.attach.filter, .replace = true});
   data_sparsifier_->squash_mask();

@@ -26,13 +26,13 @@ const c10::IValue& part(const NamedValues& state, const std::string& key) {
   return *value;
 }
 
-/// `was` as text is `is`, or the error says both.
+/// Checks that both values have the same text, which is also what the message shows.
 void check_same(const std::string& what, const c10::IValue& was, const c10::IValue& is) {
   TORCH_CHECK(to_text(was) == to_text(is), kWhat, what, " was ", to_text(was), " and is ",
               to_text(is), " now; construct it as it was when the state was saved");
 }
 
-/// The same names with the same values, but for `but`.
+/// Checks that `was` has the values of `is`, except those named `but` and masks.
 void check_same_values(const std::string& what, const NamedValues& was, const NamedValues& is,
                        const std::string& but) {
   for (const auto& entry : is) {
@@ -42,7 +42,7 @@ void check_same_values(const std::string& what, const NamedValues& was, const Na
   }
 }
 
-/// Both have values for the same parameters.
+/// Checks that both have values for the same parameters.
 void check_same_parameters(const ScheduleValues& was, const ScheduleValues& is) {
   for (const auto& item : is) {
     TORCH_CHECK(was.contains(item.key()), kWhat, "the parameter '", item.key(),
@@ -54,7 +54,8 @@ void check_same_parameters(const ScheduleValues& was, const ScheduleValues& is) 
   }
 }
 
-/// What `sparsifier` and `scheduler`, both new, were constructed with is what they were then.
+/// Checks that `sparsifier` and `scheduler`, both new, were constructed as those that were saved.
+/// Otherwise a resumed run would silently follow another schedule.
 void check_same_configuration(const NamedValues& state, const BaseDataSparsifier& sparsifier,
                               const BaseDataScheduler& scheduler,
                               const DataSchedulerState& saved_schedule) {
@@ -71,7 +72,7 @@ void check_same_configuration(const NamedValues& state, const BaseDataSparsifier
     check_same(schedule.schedule_param + " of " + item.key(), saved_schedule.base_param[item.key()],
                item.value());
   }
-  // Fields of a schedule of the user's own may change from step to step.
+  // Fields of a user-defined schedule may change from step to step.
   if (dynamic_cast<const FormulaDataScheduler*>(&scheduler) == nullptr) return;
   check_same_values("the schedule's ", saved_schedule.fields, schedule.fields, "");
 }
@@ -95,6 +96,7 @@ std::optional<DataSparsifierState> internal::saved_state(const NamedValues& stat
 
 c10::IValue TrainingAwareDataSparsity::sparsifier_value() const {
   if (!options_.apply_to_model) return saved_ ? to_value(*saved_) : c10::IValue();
+  // The weights are in the checkpoint's model already; saving them twice would double the file.
   DataSparsifierState state = data_sparsifier_->state_dict({.clone = false});
   state.container.clear();
   return to_value(state);
@@ -130,7 +132,8 @@ void TrainingAwareDataSparsity::check_options(const NamedValues& state) const {
 
 void TrainingAwareDataSparsity::load_state_dict(const NamedValues& state) {
   if (!state.empty()) check_options(state);
-  resumed_ = state.empty() ? std::nullopt : std::optional(state);  // empty: saved before the start
+  // A state that was saved before on_train_start is empty.
+  resumed_ = state.empty() ? std::nullopt : std::optional(state);
 }
 
 void TrainingAwareDataSparsity::check_state_dict(const NamedValues& state,
@@ -139,7 +142,7 @@ void TrainingAwareDataSparsity::check_state_dict(const NamedValues& state,
   check_options(state);
   const auto sparsifier = made_sparsifier(options_.make_sparsifier);
   AttachOptions attach = options_.attach;
-  attach.replace = true;  // for a trial, which warns of nothing
+  attach.replace = true;  // no warnings on trial; on_train_start gives them
   attach_model(model, *sparsifier, attach);
   const auto scheduler = made_scheduler(options_.make_scheduler, *sparsifier);
   restore(state, *sparsifier, *scheduler);
