@@ -1,11 +1,11 @@
-"""torchwinnow sets the values of tensors and files that matter least to zero, exactly.
+"""torchwinnow prunes tensors and files: it sets their least important values to zero, exactly.
 
 Files, without torch:
 
-    prune_file(src, dst, sparsity_level=0.8)      a safetensors file to another
-    inspect_file(path)                            what a file holds
-    verify_file(pruned, original)                 whether one is what prune_file makes of the other
-    left_alone(model)                             what is not pruned where nobody says, and why
+    prune_file(src, dst, sparsity_level=0.8)      prunes a safetensors file into another
+    inspect_file(path)                            lists the content of a file
+    verify_file(pruned, original)                 checks the result of prune_file
+    left_alone(model)                             what is not pruned by default, and why
 
 Tensors of torch and arrays of NumPy:
 
@@ -13,15 +13,15 @@ Tensors of torch and arrays of NumPy:
     prune_(tensor, sparsity_level=0.8)            in place
     apply_mask_(tensor, mask)                     in place
 
-Data sparsifiers, in the place of those of torch.ao.pruning (docs/python.md):
+Data sparsifiers, which replace those of torch.ao.pruning (docs/python.md):
 
-    DataNormSparsifier, BaseDataSparsifier        named tensors, their masks, and what is done with both
-    CubicDataScheduler, BaseDataScheduler, ...    one value of every data's configuration by epochs
-    hold_masks(sparsifier, optimizers)            zeros that last while an optimizer trains
-    post_training_sparse_quantize                 prunes embeddings and turns them into bytes
-    lightning                                     callbacks, a module of its own
+    DataNormSparsifier, BaseDataSparsifier        hold named tensors and compute their masks
+    CubicDataScheduler, BaseDataScheduler, ...    change a value of the configurations by epoch
+    hold_masks(sparsifier, optimizers)            keeps zeros while an optimizer trains
+    post_training_sparse_quantize                 prunes embeddings and quantizes them to int8
+    lightning                                     callbacks for Lightning (import it separately)
 
-`import torchwinnow` imports neither torch nor NumPy; what needs them imports them when it is used.
+`import torchwinnow` imports neither torch nor NumPy; functions import them when they need them.
 `python -m torchwinnow`, or `winnow`, is the command-line tool.
 """
 
@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from .selection import default_filter, left_alone
     from .tensors import apply_mask_, compute_mask, prune_
 
-# Where each public name stands. A name is imported when it is first asked for.
+# The module of each public name. A name is imported on first use, so that `import torchwinnow` is fast
+# and works without torch.
 _HOMES = {
     "_core": ("__version__",),
     "data_scheduler": (

@@ -1,4 +1,4 @@
-"""PRIVATE. What tensors.py does for arrays of NumPy, whose memory the C++ library reads in place."""
+"""PRIVATE. The functions of tensors.py for NumPy arrays, whose memory the C++ library reads in place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._memory import array_range, first_read_only
 
 Array = numpy.ndarray[Any, Any]
 
-# The names of the types in C++, and the integers of their size, as which their memory is shown: NumPy
+# The types' names in C++, and integers of the same size. Arrays are passed as integers, because NumPy
 # itself has no bfloat16.
 _TYPES = {
     numpy.dtype(numpy.float32): ("F32", numpy.uint32),
@@ -22,7 +22,7 @@ _BF16 = ("BF16", numpy.uint16)
 
 
 def _plain(array: Array) -> tuple[Array, str]:
-    """The array's memory as unsigned integers, and what they are."""
+    """Returns the array's memory as unsigned integers, and the name of its type."""
     _check_array("tensor", array)
     plain = _TYPES.get(array.dtype) or (_BF16 if array.dtype.name == "bfloat16" else None)
     if plain is None:

@@ -1,4 +1,4 @@
-"""PRIVATE. Masks that hold while a model trains: dropped values stay zero from step to step."""
+"""PRIVATE. Holds masks while a model trains: dropped values stay zero from step to step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from . import _ops
 from ._warn import warn
 
-# What optimizers remember of past gradients and add to a weight later (exp_avg_diff is Adan's), and
-# the copies of the weights that some keep and mix into the model: schedule-free ones (z), ASGD (ax)
-# and Lookahead.
+# Momenta, which optimizers add to a weight later (exp_avg_diff is Adan's), and copies of the weights
+# that some mix into the model: schedule-free optimizers (z), ASGD (ax) and Lookahead.
 MOMENTUM_KEYS = (
     "exp_avg",
     "momentum_buffer",
@@ -30,14 +29,14 @@ MOMENTUM_KEYS = (
     "lookahead_slow_buff",
 )
 
-# Words in the keys of what only scales a step, or tells its sign: averages of squares, sums, curvature,
-# the gradient before. Zeros there would make the next step large.
+# Words in keys of state that only scales a step or gives its sign: averages of squares, sums, curvature,
+# the previous gradient. Zeros there would make the next step too large.
 _SCALES = re.compile(r"sq|sum|var|step|hess|delta|inf|prev|grad|max|nu$|p0$")
 _MASKABLE = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def optimizers_in(optimizers: Iterable[Any]) -> Iterator[Any]:
-    """Each of them, and those that they wrap (Lookahead, accelerate's, ZeroRedundancyOptimizer)."""
+    """Yields the optimizers and those that they wrap (Lookahead, accelerate, ZeroRedundancyOptimizer)."""
     pending, seen = list(optimizers), set()
     while pending:
         optimizer = pending.pop(0)
@@ -51,7 +50,10 @@ def optimizers_in(optimizers: Iterable[Any]) -> Iterator[Any]:
 
 
 def _listed_state(optimizer: Any) -> dict[Tensor, dict[str, Any]]:
-    """Lists in the optimizer's attributes that hold a tensor for each parameter of each group."""
+    """Returns state that an optimizer keeps outside of `state`, by parameter.
+
+    Lookahead, for example, has an attribute that lists a tensor for each parameter of each group.
+    """
     found: dict[Tensor, dict[str, Any]] = {}
     for key, value in getattr(optimizer, "__dict__", {}).items():
         if key == "param_groups" or not isinstance(value, list) or not value:
@@ -70,7 +72,7 @@ def _length(value: Any) -> int:
 
 
 def _state_of(optimizer: Any, listed: Mapping[Tensor, Any], weight: Tensor) -> Mapping[str, Any]:
-    """What an optimizer keeps for a weight, by key; nothing before its first step."""
+    """Returns an optimizer's state for a weight, by key; empty before its first step."""
     state = getattr(optimizer, "state", {}).get(weight, {})
     if weight in listed:
         state = {**state, **listed[weight]}
@@ -78,16 +80,16 @@ def _state_of(optimizer: Any, listed: Mapping[Tensor, Any], weight: Tensor) -> M
 
 
 def _apply_to_sparse(momentum: Tensor, mask: Tensor) -> None:
-    """A momentum of sparse gradients, entry by entry; coalesced or not."""
+    """Masks a momentum of sparse gradients, entry by entry. It need not be coalesced."""
     with torch.no_grad():
         entries = mask[tuple(momentum._indices())]
         momentum._values().masked_fill_(entries.eq(0), 0)
 
 
 def mask_tensor_(tensor: Tensor, mask: Tensor) -> str | None:
-    """Sets to +0 what the mask drops, on the tensor's device; or says why that cannot be.
+    """Sets the dropped values to +0, on the tensor's device.
 
-    Nothing is written then.
+    Returns why that is impossible, with nothing written, or None.
     """
     if type(tensor) not in (Tensor, nn.Parameter):
         return f"a {type(tensor).__name__}"
@@ -107,9 +109,9 @@ def mask_tensor_(tensor: Tensor, mask: Tensor) -> str | None:
 
 
 class HeldMasks:
-    """Applies a sparsifier's masks to its data and to what optimizers keep of them.
+    """Applies a sparsifier's masks to its data and to the optimizers' state for them.
 
-    What cannot be masked, and what is not known, is left as it is; a warning names it once.
+    State that cannot be masked, or whose meaning is unknown, is not changed; a warning names it once.
     """
 
     def __init__(
@@ -121,21 +123,21 @@ class HeldMasks:
     ) -> None:
         """
         Args:
-            names: the parameters' names by those of the data
-            weights: by the parameters' names
-            keys: of an optimizer's state, that are masked
+            names: the names of the parameters, by the names of the data
+            weights: the parameters, by their names
+            keys: the keys of an optimizer's state that are masked
         """
         self._sparsifier, self._names, self._weights = sparsifier, names, weights
         self._keys = frozenset(keys)
-        self._scales: set[Any] = set()  # keys that were seen, and only scale a step
+        self._scales: set[Any] = set()  # keys seen so far that only scale a step
         self._warned: set[tuple[str, str]] = set()
-        self._versions: dict[str, tuple[int, int]] = {}  # of weight and mask, when they were held last
+        self._versions: dict[str, tuple[int, int]] = {}  # of weight and mask, when last applied
 
     def check(self, model: nn.Module, paths: Mapping[str, str]) -> None:
-        """RuntimeError where a parameter is another object now, in which no mask would be held.
+        """Raises RuntimeError if a parameter is another object now, which would not be masked.
 
         Args:
-            paths: by the parameters' names, where the model has them
+            paths: the paths of the parameters in the model, by their names
         """
         for fqn, weight in self._weights.items():
             if model.get_parameter(paths[fqn]) is not weight:
@@ -146,24 +148,24 @@ class HeldMasks:
                 )
 
     def masks(self) -> dict[str, Tensor]:
-        """By the parameters' names; also when the sparsifier was squashed."""
+        """Returns the masks by the parameters' names, also after the sparsifier was squashed."""
         return {fqn: self._sparsifier.get_mask(name) for name, fqn in self._names.items()}
 
     def apply(self, optimizers: Iterable[Any], *, written: bool = False) -> None:
         """Sets every dropped value of the weights, and of their momenta, to +0.
 
-        For after optimizer.step(): momentum and weight decay then find zeros and leave zeros.
+        Call it after optimizer.step(). Momentum and weight decay then keep the zeros.
 
         Args:
-            written: only where weight or mask was written to since masks were held last, as torch
-                counts it: not by way of `.data`
+            written: skip weights if neither they nor their mask were written since the last call.
+                torch's version counter tells, which misses writes through `.data`
         """
         self._apply(optimizers, lambda fqn, weight, mask: not (
             written and self._versions.get(fqn) == (weight._version, mask._version)
         ))
 
     def apply_after_step(self, optimizer: Any) -> None:
-        """As `apply`, to the weights of one optimizer: those that it has stepped."""
+        """Does the same for the weights of one optimizer, which it has just changed."""
         groups = optimizer.param_groups
         stepped = {id(parameter) for group in groups for parameter in group["params"]}
         self._apply((optimizer,), lambda fqn, weight, mask: id(weight) in stepped)

@@ -1,7 +1,7 @@
-"""PRIVATE. Whether memory may be written to. A write to a file that is mapped for reading ends the process.
+"""PRIVATE. Tells if memory may be written. Writing to a file that is mapped for reading ends the process.
 
-torch's tensors do not know: `torch.from_numpy(numpy.load(path, mmap_mode="r"))` looks like any other.
-Linux tells; elsewhere everything counts as writable. Neither torch nor NumPy is imported here.
+torch's tensors do not know it: `torch.from_numpy(numpy.load(path, mmap_mode="r"))` looks like any other.
+Linux does; on other systems everything counts as writable. Imports neither torch nor NumPy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 _PAGE = mmap.PAGESIZE
-_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE: fails where the page may not be written to
+_POPULATE_WRITE = 23  # MADV_POPULATE_WRITE: fails if the page may not be written
 _MAPS = Path("/proc/self/maps")
 _READ_ONLY = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) .-", re.MULTILINE)
 
@@ -24,9 +24,9 @@ Range = tuple[int, int]
 
 
 def tensor_range(tensor: Any) -> Range | None:
-    """First address and the one behind the last; None where the memory is torch's own, or none.
+    """Returns the range of addresses, or None if torch allocated the memory or there is none.
 
-    What torch allocated itself can be resized, unless NumPy has seen it; what it was given cannot.
+    A storage that torch allocated is resizable, unless it was shared with NumPy; any other is not.
     """
     try:
         if tensor.device.type != "cpu" or tensor.untyped_storage().resizable() or not tensor.numel():
@@ -39,7 +39,7 @@ def tensor_range(tensor: Any) -> Range | None:
 
 
 def array_range(array: Any) -> Range | None:
-    """As tensor_range; None for memory that NumPy allocated."""
+    """Returns the range of addresses, or None if NumPy allocated the memory."""
     owner = array
     while owner is not None and hasattr(owner, "flags"):
         if owner.flags.owndata or not array.size:
@@ -52,7 +52,7 @@ def array_range(array: Any) -> Range | None:
 
 
 def first_read_only(ranges: Sequence[Range | None]) -> int | None:
-    """The index of the first that this process may not write to. None: of none that is known."""
+    """Returns the index of the first range that is known not to be writable, or None."""
     doubtful = [i for i, each in enumerate(ranges) if each is not None and not _is_writable(*each)]
     if not doubtful:
         return None
@@ -68,7 +68,7 @@ def first_read_only(ranges: Sequence[Range | None]) -> int | None:
 
 @functools.cache
 def _madvise() -> Callable[[int, int, int], int] | None:
-    """The system's function; None where there is none, or where it lacks what is asked of it."""
+    """Returns the system's madvise, or None if there is none or it may mean something else."""
     try:
         function = ctypes.CDLL(None).madvise
     except (OSError, AttributeError, TypeError):
@@ -79,7 +79,10 @@ def _madvise() -> Callable[[int, int, int], int] | None:
 
 
 def _is_writable(begin: int, end: int) -> bool:
-    """Whether the first and the last page surely are: 2 us. /proc/self/maps takes some hundred."""
+    """Returns True if the first and the last page are surely writable.
+
+    This takes 2 us; reading /proc/self/maps takes some hundred.
+    """
     madvise = _madvise()
     if madvise is None:
         return False
@@ -88,7 +91,7 @@ def _is_writable(begin: int, end: int) -> bool:
 
 
 def _protected() -> list[Range]:
-    """Ranges of addresses that this process may not write to, in order; none where unknown."""
+    """Returns the ranges of addresses that this process may not write, in order; [] if unknown."""
     try:
         text = _MAPS.read_bytes()
     except OSError:

@@ -1,8 +1,8 @@
-"""PRIVATE. The names of a model's parameters, as its author wrote them.
+"""PRIVATE. The names of a model's parameters, without wrappers.
 
-torch.compile, DDP, FSDP and activation checkpointing put a module into another one, and a part into the
-names of its parameters. These parts are left out, so that filters, configurations and the masks of a
-checkpoint fit a model that is wrapped and one that is not. A tied parameter has several names.
+torch.compile, DDP, FSDP and activation checkpointing wrap a module in another one, which adds a part to
+the names of its parameters. Leaving these parts out makes filters, configurations and the masks of a
+checkpoint fit both the wrapped and the plain model. A tied parameter has several names.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# Of torch.compile, FSDP and activation checkpointing; nobody else has attributes of these names.
+# Used by torch.compile, FSDP and activation checkpointing; other modules have no such attributes.
 _WRAPPED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 
 
 @dataclass
 class NamedParameter:
-    """A parameter, all of its names, the first of which it goes by, and where the model has it."""
+    """A parameter with all of its names, of which the first is used, and its path in the model."""
 
     names: list[str]
-    path: str  # the first name, with the parts of wrappers
+    path: str  # the first name, including the parts of wrappers
     parameter: Any
 
 
 def unwrapped(name: str, parallel: Iterable[str] = ()) -> str:
-    """A name without the parts that wrappers put into it.
+    """Returns a name without the parts that wrappers add.
 
     Args:
         parallel: paths of modules that are the `module` of a DistributedDataParallel
@@ -38,7 +38,7 @@ def unwrapped(name: str, parallel: Iterable[str] = ()) -> str:
 
 
 def named_parameters(model: Any) -> list[NamedParameter]:
-    """The distinct parameters of a torch.nn.Module, in the order of `model.named_parameters()`."""
+    """Returns the distinct parameters of a torch.nn.Module, in the order of `named_parameters()`."""
     parallel = parallel_paths(model)
     distinct: dict[int, NamedParameter] = {}
     for path, parameter in model.named_parameters(remove_duplicate=False):
@@ -50,7 +50,10 @@ def named_parameters(model: Any) -> list[NamedParameter]:
 
 
 def parallel_paths(model: Any) -> set[str]:
-    """The paths of what DistributedDataParallel and DataParallel wrap: any module may have a `module`."""
+    """Returns the paths of modules that DistributedDataParallel and DataParallel wrap.
+
+    The name alone does not tell them: any module may have a child `module`.
+    """
     from torch import nn
 
     kinds = (nn.parallel.DistributedDataParallel, nn.DataParallel)

@@ -1,4 +1,4 @@
-"""PRIVATE. A progress bar by tqdm for long calls on files."""
+"""PRIVATE. A progress bar, drawn by tqdm, for long calls on files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class ProgressBar:
-    """Listens to a long call of `_core` while the `with` block runs: one bar for each stage.
+    """Shows the progress of a long call of `_core` in a `with` block, with one bar for each stage.
 
-    A bar that cannot be drawn is left out: where there is no standard error (windowed programs,
-    daemons) or none any more, the call goes on without one.
+    If there is no standard error (windowed programs, daemons), or it disappears, the call continues
+    without a bar.
     """
 
     def __init__(self, shown: bool | None) -> None:
-        """None: shown where standard error is a terminal."""
+        """If `shown` is None, bars are shown if standard error is a terminal."""
         self._shown = _can_show(shown)
         self._bar: Any = None
 
@@ -50,7 +50,7 @@ class ProgressBar:
         self._bar = None
 
     def _give_up(self) -> None:
-        self._bar.disable = True  # or it would be drawn once more when it is collected
+        self._bar.disable = True  # otherwise tqdm would draw it once more when it is collected
         self._bar = None
         self._shown = False
 
@@ -67,14 +67,14 @@ class ProgressBar:
 
 
 def _can_show(shown: bool | None) -> bool:
-    """Whether there is a standard error to draw on, and a bar is wanted there."""
+    """Returns True if there is a standard error to draw on, and a bar is wanted there."""
     stream = sys.stderr
     try:
         if stream is None or getattr(stream, "closed", False):
             return False
         if shown is not None:
             return bool(shown)
-        is_terminal = getattr(stream, "isatty", None)  # what stands in for a file may not have it
+        is_terminal = getattr(stream, "isatty", None)  # a replaced stderr may not have it
         return is_terminal is not None and bool(is_terminal())
     except (OSError, ValueError):  # detached from its file
         return False

@@ -1,4 +1,4 @@
-"""PRIVATE. What is called after every step of some optimizers."""
+"""PRIVATE. Hooks that run after every step of optimizers."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from ._held_masks import optimizers_in
 class StepHooks:
     """Calls a function with an optimizer after each of its steps, until the hooks are removed.
 
-    Of an optimizer that wraps another one, both have the hook, where they have hooks at all: what the
-    outer one does after the inner one's step counts too.
+    If an optimizer wraps another one, both get the hook, provided that they support hooks: the outer
+    one may change weights after the inner one's step.
     """
 
     def __init__(self, function: Callable[[Any], None]) -> None:
         self._function = function
         self._optimizers: list[Any] = []
         self._handles: list[Any] = []
-        self.is_complete = False  # whether each optimizer that was given has a hook of its own
+        self.is_complete = False  # whether each given optimizer has its own hook
 
     def attach(self, optimizers: Iterable[Any]) -> None:
-        """Hooks into these optimizers alone. Costs next to nothing where they have the hooks."""
+        """Adds hooks to these optimizers, and removes others. Costs little if they have hooks already."""
         given = list(optimizers)
         if list(map(id, given)) == list(map(id, self._optimizers)):
             return
         self.remove()
         self._optimizers, hooked = given, set()
         for optimizer in optimizers_in(given):
-            # A class that does not call Optimizer.__init__ has none; two may share one.
+            # A class that does not call Optimizer.__init__ has no dict of hooks; a wrapper may share
+            # that of the optimizer inside.
             hooks = getattr(optimizer, "__dict__", {}).get("_optimizer_step_post_hooks")
             if hooks is None or not hasattr(optimizer, "register_step_post_hook"):
                 continue

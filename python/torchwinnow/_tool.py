@@ -1,4 +1,4 @@
-"""PRIVATE. Starts the command-line tool that the package brings along."""
+"""PRIVATE. Starts the command-line tool that is part of the package."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ WINNOW = Path(__file__).parent / "bin" / "winnow"
 
 
 def main() -> None:
-    """Becomes the tool: its exit codes and signals are those that the caller sees."""
+    """Replaces this process by the tool, so that the caller gets its exit code and signals."""
     os.execv(WINNOW, ["winnow", *sys.argv[1:]])

@@ -1,7 +1,6 @@
-"""What torch ships of the same family: `torch.ao.pruning`, which may be missing.
+"""PRIVATE. Access to torch.ao.pruning, which torch may not contain.
 
-Importing it puts a filter at the front of the process's warning filters; here they are left as
-they were.
+Importing it adds a warning filter to the process; here the filters are restored.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import warnings
 
 
 def _upstream_base() -> type | None:
-    """torch.ao's BaseDataSparsifier, or None where this torch has none."""
+    """Returns torch.ao's BaseDataSparsifier, or None if this torch has none."""
     try:
         with warnings.catch_warnings():
             from torch.ao.pruning._experimental.data_sparsifier import BaseDataSparsifier
@@ -23,7 +22,7 @@ UPSTREAM_BASE = _upstream_base()
 
 
 def register_as_upstream(cls: type) -> type:
-    """A class decorator: isinstance with torch.ao's base class holds, though nothing is inherited."""
+    """A class decorator that makes isinstance with torch.ao's base class hold without inheritance."""
     if UPSTREAM_BASE is not None:
         UPSTREAM_BASE.register(cls)
     return cls

@@ -1,4 +1,4 @@
-"""PRIVATE. Warnings that come once, however many processes train."""
+"""PRIVATE. Warnings that appear once, even if several processes train."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 
 def warn(message: str) -> None:
-    """A UserWarning, in the first process of a group alone."""
+    """Issues a UserWarning, but only in the first process of a process group."""
     if dist.is_available() and dist.is_initialized() and dist.get_rank() != 0:
         return
     warnings.warn(message, stacklevel=3)

@@ -1,4 +1,4 @@
-"""The exceptions of files. Each has `code`, the stable name of what went wrong: "HeaderSyntax", ...
+"""The exceptions of file functions. Each has a `code`, the stable name of the error: "HeaderSyntax", ...
 
 | code                                   | exception                                                 |
 |----------------------------------------|-----------------------------------------------------------|
@@ -15,7 +15,7 @@
 | each way in which a file can be        |                                                           |
 | malformed                              |                                                           |
 
-An interrupted call raises what its signal raises: KeyboardInterrupt for Ctrl-C.
+An interrupted call raises what the signal handler raises: KeyboardInterrupt for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import errno
 
 
 class WinnowError(ValueError):
-    """A file that cannot be processed: it is malformed, or holds values that are not wanted."""
+    """A file cannot be processed: it is malformed, or contains values that are not accepted."""
 
     code: str = ""
 
@@ -34,12 +34,12 @@ class VerificationError(WinnowError):
 
 
 class UnknownTensorError(KeyError):
-    """A pattern that matches no tensor. The message names the nearest ones."""
+    """A pattern matches no tensor. The message names the nearest ones."""
 
     code: str = "UnknownTensor"
 
     def __str__(self) -> str:
-        return str(self.args[0])  # KeyError shows its argument in quotes, which suits a key only
+        return str(self.args[0])  # KeyError would quote the message like a key
 
 
 _KINDS: dict[str, type[Exception]] = {
@@ -71,7 +71,7 @@ _HINTS = {
 
 
 def from_status(code: str, message: str, system_error: int) -> Exception:
-    """The exception for an error of the C++ library; `system_error` is its errno, or 0."""
+    """Returns the exception for an error of the C++ library; `system_error` is its errno, or 0."""
     message += _HINTS.get(code, "")
     error: Exception
     if code in _SYSTEM:

@@ -1,4 +1,4 @@
-"""Holds a sparsifier's masks while an optimizer trains its data, in a loop of your own."""
+"""Holds a sparsifier's masks while an optimizer trains its data, in your own training loop."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ def hold_masks(
     *,
     momentum_keys: Sequence[str] = MOMENTUM_KEYS,
 ) -> MaskHold:
-    """Keeps what the masks drop at +0, from now on and after every step of the optimizers.
+    """Keeps dropped values at +0, from now on and after every step of the optimizers.
 
         sparsifier.step()
         with hold_masks(sparsifier, optimizer):
             train()
         sparsifier.squash_mask()
 
-    Weights and their momenta are masked by a hook of the optimizer, so that gradients, momentum and
-    weight decay cannot bring a dropped value back, and every forward pass sees the zeros. Masks that
-    `sparsifier.step` makes later hold from the optimizer's next step on, or from `apply()`. Names may
-    be added and removed meanwhile, and squashed: masks hold on after `squash_mask`. Masks that drop
-    nothing, before the first step, cost nothing. Averages of the weights are not known here: use
-    `apply_mask_` with `sparsifier.get_mask(name)` on those.
+    A hook of the optimizer masks weights and their momenta, so gradients, momentum and weight decay
+    cannot bring a dropped value back, and every forward pass sees the zeros. Masks that
+    `sparsifier.step` computes later are held from the optimizer's next step on, or from `apply()`.
+    Names may be added, removed and squashed meanwhile; masks are still held after `squash_mask`. Masks
+    that drop nothing, before the first step, cost nothing. Averages of the weights are not masked: call
+    `apply_mask_` with `sparsifier.get_mask(name)` on them.
 
     Args:
-        sparsifier: its data are what the optimizers train: Parameters or Embeddings of the model
-        optimizers: one of torch.optim, or several; also one that wraps another, as accelerate's does
-        momentum_keys: what is masked of an optimizer's state; averages of squares are not
+        sparsifier: its data are Parameters or Embeddings of the model, which the optimizers train
+        optimizers: one or several of torch.optim, including those that wrap others, as accelerate's do
+        momentum_keys: the keys of an optimizer's state that are masked; averages of squares are not
 
     Returns:
-        What ends it: `remove()`, or the end of a `with` block.
+        An object that ends it: by `remove()`, or at the end of a `with` block.
 
     Raises:
-        TypeError: for another sparsifier, and for an optimizer without hooks for its steps.
-        ValueError: where the optimizers train none of the sparsifier's data.
+        TypeError: for another kind of sparsifier, and for an optimizer without hooks for its steps.
+        ValueError: if the optimizers train none of the sparsifier's data.
 
-    Not for several threads at once. Differs from torch.ao: not offered there.
+    Not thread-safe. Not in torch.ao.
     """
     if not isinstance(sparsifier, BaseDataSparsifier):
         raise TypeError(
@@ -58,7 +58,7 @@ def hold_masks(
 
 
 class _LiveMasks(HeldMasks):
-    """The masks of a sparsifier that may get other names and data at any time."""
+    """The masks of a sparsifier whose names and data may change at any time."""
 
     def __init__(self, sparsifier: BaseDataSparsifier, keys: Sequence[str]) -> None:
         super().__init__(sparsifier, {}, {}, keys)
@@ -82,12 +82,12 @@ class _LiveMasks(HeldMasks):
 
 
 def _keeps_all(mask: Tensor) -> bool:
-    """Whether it is a first mask, one value of memory that nobody has asked for."""
+    """Returns True for an initial mask, whose elements share one value of memory."""
     return mask.numel() > 1 and not any(mask.stride()) and bool(mask.flatten()[0] == 1)
 
 
 class MaskHold:
-    """Masks that hold, made by `hold_masks`. A context manager: its end is `remove()`."""
+    """The result of `hold_masks`. A context manager that calls `remove()` at its end."""
 
     def __init__(
         self, sparsifier: BaseDataSparsifier, optimizers: list[Any], keys: Sequence[str]
@@ -118,11 +118,11 @@ class MaskHold:
         self.apply()
 
     def apply(self) -> None:
-        """Masks all data and momenta now: after sparsifier.step, or where weights were loaded."""
+        """Masks all data and momenta now. Call it after sparsifier.step, or after loading weights."""
         self._masks.apply(self._optimizers)
 
     def remove(self) -> None:
-        """Takes the hooks away; weights stay as they are. Nothing happens the second time."""
+        """Removes the hooks. Weights are not changed. A second call does nothing."""
         self._hooks.remove()
 
     def __enter__(self) -> MaskHold:
@@ -133,7 +133,7 @@ class MaskHold:
 
 
 def _parameters_of(optimizers: Iterable[Any]) -> Iterable[int]:
-    """TypeError for what has no groups of parameters."""
+    """Yields the ids of the parameters. Raises TypeError for an object without parameter groups."""
     for optimizer in optimizers:
         groups = getattr(optimizer, "param_groups", None)
         if groups is None:

@@ -1,4 +1,4 @@
-"""Callbacks for Lightning, `lightning.pytorch` and `pytorch_lightning` alike.
+"""Callbacks for Lightning, both `lightning.pytorch` and `pytorch_lightning`.
 
     from torchwinnow.lightning import TrainingAwareDataSparsity
 

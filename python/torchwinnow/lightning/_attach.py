@@ -1,4 +1,4 @@
-"""PRIVATE. From a model to a sparsifier: its parameters as data, and how sparse they are."""
+"""PRIVATE. Attaches a model's parameters to a sparsifier, and tells how sparse they are."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _log = logging.getLogger("torchwinnow.lightning")
 
 
 def model_of(pl_module: Any, model: ModelOf) -> nn.Module:
-    """What is sparsified: an attribute by its (dotted) name, or what a function returns.
+    """Returns the model to sparsify: an attribute by its (dotted) name, or the result of a function.
 
-    None: `pl_module.model` where that is a module, else the whole `pl_module`.
-    TypeError where it is no module.
+    If `model` is None, that is `pl_module.model` if it is a module, otherwise `pl_module` itself.
+    Raises TypeError if the result is not a module.
     """
     if model is None:
         found = getattr(pl_module, "model", None)
@@ -41,8 +41,11 @@ def model_of(pl_module: Any, model: ModelOf) -> nn.Module:
 
 
 def copy_of(model: nn.Module) -> nn.Module:
-    """A deep copy. Old weight_norm and spectral_norm keep the weight that they computed last, which
-    torch refuses to copy; the copy computes it anew."""
+    """Returns a deep copy.
+
+    The old weight_norm and spectral_norm keep their last computed weight, which torch refuses to copy.
+    It is replaced, and the copy computes it anew.
+    """
     memo: dict[int, Any] = {}
     for module in model.modules():
         for value in vars(module).values():
@@ -52,18 +55,18 @@ def copy_of(model: nn.Module) -> nn.Module:
 
 
 def valid_name(fqn: str) -> str:
-    """The name under which `attach` adds the parameter `fqn`: every "." becomes "_"."""
+    """Returns the name under which `attach` adds the parameter `fqn`: every "." becomes "_"."""
     return fqn.replace(".", "_")
 
 
 def few(items: Sequence[str], shown: int = 5) -> str:
-    """The first few of them, and how many there are besides."""
+    """Returns the first few items as text, and the number of the others."""
     rest = len(items) - shown
     return ", ".join(items[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def check_filter(filter: Any) -> None:
-    """ValueError for what is neither None nor "default" nor a function."""
+    """Raises ValueError for a filter that is neither None nor "default" nor a function."""
     if filter is not None and filter != "default" and not callable(filter):
         raise ValueError(
             f"filter: expected a function of name and parameter, 'default' or None, got {filter!r}"
@@ -71,9 +74,9 @@ def check_filter(filter: Any) -> None:
 
 
 def _warn_of_selection(model: nn.Module, taken: Sequence[str], is_filtered: bool) -> None:
-    """One warning that names, for each reason, what of `taken` the default selection leaves alone.
+    """Warns once of parameters in `taken` that the default selection leaves alone, by reason.
 
-    Where the user has chosen, it names what would become NaN alone.
+    If the user gave a filter, only of those that could become NaN.
     """
     by_reason: dict[str, list[str]] = {}
     left_alone = selection.left_alone(model)
@@ -88,7 +91,7 @@ def _warn_of_selection(model: nn.Module, taken: Sequence[str], is_filtered: bool
 
 
 def _warn_of_frozen(choice: _Choice) -> None:
-    """One warning that names parameters that nothing trains, beside others that are trained."""
+    """Warns once of parameters that are not trained, if others are."""
     frozen = [f"'{named.names[0]}'" for named in choice.found.values()
               if not named.parameter.requires_grad]
     if frozen and len(frozen) < len(choice.found):
@@ -104,12 +107,12 @@ def _takes_name(filter: Filter, fqn: str, parameter: nn.Parameter) -> bool:
         return bool(filter(fqn, parameter))
     try:
         return bool(filter(fqn, parameter))
-    except (RuntimeError, ValueError):  # it asks for the shape, which is not there yet
+    except (RuntimeError, ValueError):  # the filter uses the shape, which is not known yet
         return True
 
 
 def _takes(filter: Filter | None, named: NamedParameter) -> bool:
-    """Whether the filter takes the parameter in, which it has to say alike of all its names."""
+    """Returns True if the filter accepts the parameter. It must give one answer for all its names."""
     if filter is None:
         return True
     first, *others = named.names
@@ -124,7 +127,7 @@ def _takes(filter: Filter | None, named: NamedParameter) -> bool:
 
 
 def _why_left_out(parameter: nn.Parameter) -> str | None:
-    """Why a sparsifier could not hold a parameter; None where it can."""
+    """Returns why a sparsifier cannot hold a parameter, or None if it can."""
     if type(parameter) is not nn.Parameter:
         return f"a {type(parameter).__name__}"
     if parameter.layout is not torch.strided:
@@ -134,15 +137,18 @@ def _why_left_out(parameter: nn.Parameter) -> str | None:
 
 @dataclass
 class _Choice:
-    """Of a model's parameters: by valid name those to add, and why others are not among them."""
+    """The parameters of a model to add, by valid name, and the reasons against the others."""
 
     found: dict[str, NamedParameter] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)  # that the filter takes, with the reason
+    left_out: dict[str, str] = field(default_factory=dict)  # accepted by the filter; with the reason
     refused: list[str] = field(default_factory=list)  # by the filter
 
 
 def _choose(model: nn.Module, filter: Filter | None) -> _Choice:
-    """Shared parameters count once. ValueError naming what cannot be chosen from."""
+    """Chooses the parameters to add; shared ones count once.
+
+    Raises ValueError, naming the parameters, if one is lazy or two have the same valid name.
+    """
     choice = _Choice()
     for named in named_parameters(model):
         fqn, parameter = named.names[0], named.parameter
@@ -171,9 +177,9 @@ def _choose(model: nn.Module, filter: Filter | None) -> _Choice:
 def _configs(
     config: Mapping[str, Mapping[str, Any]], choice: _Choice
 ) -> dict[str, Mapping[str, Any]]:
-    """`config` by the names of the data. A parameter goes by any of its names, but by one only.
+    """Returns `config` by the names of the data. It may use any one name of a parameter.
 
-    ValueError for names that no parameter has, and for two of one parameter.
+    Raises ValueError for a name that no parameter has, and for two names of one parameter.
     """
     known = {
         valid_name(fqn): name
@@ -220,28 +226,29 @@ def attach(
     *,
     again: bool = False,
 ) -> dict[str, NamedParameter]:
-    """Adds every parameter that passes the filter, the same object, under its valid_name.
+    """Adds every parameter that passes the filter, as the same object, under its valid_name.
 
-    Names that the sparsifier has already are replaced; their masks and configurations are kept.
-    Parameters of other classes than nn.Parameter (DTensor, those of quantizers) are left out, with
+    Names that the sparsifier already has are replaced; their masks and configurations are kept.
+    Parameters of classes other than nn.Parameter (DTensor, those of quantizers) are left out, with
     one warning that names them.
 
-    Without a filter, and where directions of weight_norm are taken, a warning names what
-    torchwinnow.default_filter would leave alone.
+    If there is no filter, or it accepts directions of weight_norm, a warning names the parameters
+    that torchwinnow.default_filter would leave alone.
 
-    A parameter of several names is added under the first. The filter is asked for all of them; names
-    have no parts of wrappers (torch.compile, DDP, FSDP).
+    A parameter with several names is added under the first. The filter is called for all of them.
+    Names do not contain the parts of wrappers (torch.compile, DDP, FSDP).
 
     Args:
-        filter: "default": torchwinnow.default_filter of this model
-        again: a copy of a model that was attached before: no warning
+        filter: "default" is torchwinnow.default_filter of this model
+        again: the model is a copy of one that was attached before: no warnings
 
     Returns:
-        what was added, by the names of the data
+        The parameters that were added, by the names of the data.
 
-    ValueError, before anything is added, where the model has no parameters, two have one valid_name,
-    the filter takes in none or a lazy one or a parameter by one of its names only, or `config` has a
-    name that no parameter has, or two of one parameter.
+    Raises:
+        ValueError: before anything is added, if the model has no parameters, two have the same
+            valid_name, the filter accepts none, a lazy one or only some names of a parameter, or
+            `config` has a name that no parameter has, or two names of one parameter.
     """
     chosen = selection.default_filter(model) if filter == "default" else filter
     choice = _choose(model, chosen)
@@ -272,7 +279,7 @@ def _dropped_share(mask: Tensor) -> float:
 
 
 def share_dropped(masks: Iterable[Tensor]) -> float:
-    """Of all values of some masks; 0 where there are none."""
+    """Returns the share of dropped values in all masks; 0 if there are no values."""
     dropped, values = 0.0, 0
     for mask in masks:
         dropped += _dropped_share(mask) * mask.numel()
@@ -281,7 +288,7 @@ def share_dropped(masks: Iterable[Tensor]) -> float:
 
 
 def sparsity_levels(model: nn.Module, sparsifier: Any) -> Iterator[tuple[str, float, int]]:
-    """Name, share of dropped values and number of values of each parameter that is attached."""
+    """Yields name, share of dropped values and number of values of each attached parameter."""
     for named in named_parameters(model):
         fqn, name = named.names[0], valid_name(named.names[0])
         if name in sparsifier.data_groups:
@@ -289,7 +296,7 @@ def sparsity_levels(model: nn.Module, sparsifier: Any) -> Iterator[tuple[str, fl
 
 
 def layer_metrics(model: nn.Module, sparsifier: Any) -> dict[str, float]:
-    """ "sparsity/NAME" of each parameter and "sparsity" of all of them; tells the log as well."""
+    """Returns "sparsity/NAME" of each parameter and "sparsity" of all; writes them to the log too."""
     metrics, dropped, values = {}, 0.0, 0
     for fqn, level, numel in sparsity_levels(model, sparsifier):
         _log.info("Sparsity in layer %s = %.2f%%", fqn, 100 * level)

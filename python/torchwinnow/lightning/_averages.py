@@ -1,4 +1,4 @@
-"""PRIVATE. Applies masks to what is kept beside the model, in memory and in checkpoints."""
+"""PRIVATE. Applies masks to averages of the model's weights, in memory and in checkpoints."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ._copies import Copies, is_average
 from .._held_masks import mask_tensor_
 from .._warn import warn
 
-# What a checkpoint has of the model itself; Lightning's WeightAveraging moves it.
+# A checkpoint's keys for the model itself; Lightning's WeightAveraging moves it to the second.
 _MODEL_KEYS = ("state_dict", "current_model_state")
 
 
 class Averages:
-    """The averages of one model's weights, for as long as it trains."""
+    """The averages of a model's weights during a training run."""
 
     def __init__(self, copies: Copies) -> None:
         self._copies = copies
@@ -26,7 +26,7 @@ class Averages:
     def mask(
         self, trainer: Any, pl_module: nn.Module, model: nn.Module, masks: Mapping[str, Tensor]
     ) -> None:
-        """Sets every dropped value of every average to +0. A warning names other copies once."""
+        """Sets the dropped values of all averages to +0. Warns once of each copy of another kind."""
         for found in self._copies.find(trainer, pl_module, model):
             if found.is_average:
                 for fqn, tensor in found.tensors.items():
@@ -40,7 +40,7 @@ class Averages:
                 )
 
     def mask_mapping_(self, tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-        """ValueError where it has not all of the parameters."""
+        """Sets the dropped values to +0. Raises ValueError if `tensors` lacks a parameter."""
         keys = self._copies.in_mapping(tensors)
         if not keys:
             raise ValueError(
@@ -50,7 +50,7 @@ class Averages:
             mask_tensor_(tensors[key], masks[fqn])
 
     def mask_checkpoint(self, checkpoint: dict[str, Any], masks: Mapping[str, Tensor]) -> None:
-        """Puts masked copies in the place of what is not masked; the tensors stay as they are."""
+        """Replaces tensors in the checkpoint by masked copies; the tensors are not changed."""
         for key, value in checkpoint.items():
             if not isinstance(value, Mapping):
                 continue
@@ -62,7 +62,7 @@ class Averages:
                 }
 
     def _masked_state(self, name: Any, state: Any, masks: Mapping[str, Tensor]) -> Any:
-        """A callback's state: averages lie under the keys of a dict."""
+        """Returns a callback's state with its averages masked. They are values of a dict."""
         if not isinstance(state, dict):
             return state
         return {
@@ -82,13 +82,13 @@ class Averages:
                 changed.update(dict.fromkeys(_names_in(tensors, tensor), masked))
         if not changed:
             return tensors
-        result = copy.copy(tensors)  # also a state_dict's metadata
+        result = copy.copy(tensors)  # keeps a state_dict's metadata
         result.update(changed)
         return result
 
 
 def _names_in(tensors: Mapping[str, Any], tensor: Tensor) -> list[str]:
-    """Under which names a state dict has a tensor: all of a tied one, each of which is loaded."""
+    """Returns all names under which a state dict has a tensor. A tied one is loaded from each."""
     return [
         name
         for name, each in tensors.items()

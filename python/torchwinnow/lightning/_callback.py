@@ -1,7 +1,7 @@
-"""PRIVATE. The base class of our callbacks: a Callback of every Lightning that is installed.
+"""PRIVATE. The base class of our callbacks: a Callback of every installed Lightning package.
 
-`lightning` and `pytorch_lightning` have a class each, of one interface; derived from both, a
-callback is at home in the trainers of both.
+`lightning` and `pytorch_lightning` each have a class with the same interface. A callback that
+derives from both works in the trainers of both.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
 def _callback_classes() -> tuple[type, ...]:
-    """ImportError where there is none."""
+    """Returns the classes. Raises ImportError if there is none."""
     found = [
         importlib.import_module(package).Callback
         for package in _PACKAGES

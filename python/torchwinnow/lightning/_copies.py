@@ -1,12 +1,12 @@
-"""PRIVATE. Copies of a model's weights that others keep beside it: averages, above all.
+"""PRIVATE. Finds copies of a model's weights, mostly averages, in callbacks and modules.
 
-An average of weights under masks that grow is not sparse. So the masks are applied to averages too,
-wherever one may be looked at: then it does not matter which callback comes first, and what is
-swapped into the model or saved in its place has the zeros.
+The average of weights under growing masks is not sparse. So the masks are applied to averages too,
+before anything can use them. The order of callbacks does not matter then, and an average that is
+swapped into the model or saved instead of it has the zeros.
 
-A copy is known as an average by its class, `torch.optim.swa_utils.AveragedModel`, or by the name of
-the attribute that has it (`_average_model` in Lightning's callbacks, `ema`, `shadow`). Others may be
-teachers or first values, which no mask may touch; they are only named.
+A copy counts as an average by its class, `torch.optim.swa_utils.AveragedModel`, or by the name of
+its attribute (`_average_model` in Lightning's callbacks, `ema`, `shadow`). Other copies may be
+teachers or initial values, which must not be masked; a warning names them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Roots = tuple[nn.Module, nn.Module]  # the LightningModule and the model in it
 
 @dataclass
 class Copy:
-    """Where it is, whether it is an average, and its tensors by the parameters' names."""
+    """A copy of the weights: its place, its kind, and its tensors by the parameters' names."""
 
     place: str
     is_average: bool
@@ -37,7 +37,7 @@ class Copy:
 
 
 def _names_of(module: nn.Module, root: nn.Module, names: Mapping[str, str]) -> dict[str, str]:
-    """By the same keys, the names in `root`, of which `module` is a part; none where it is not."""
+    """Returns the names in `root`, by the same keys; {} if `module` is not part of `root`."""
     for path, part in root.named_modules():
         if part is module:
             return {fqn: f"{path}.{name}" if path else name for fqn, name in names.items()}
@@ -45,7 +45,7 @@ def _names_of(module: nn.Module, root: nn.Module, names: Mapping[str, str]) -> d
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """Its parameters by all of their names."""
+    """Returns the parameters by all of their names."""
     return dict(module.named_parameters(remove_duplicate=False))
 
 
@@ -66,18 +66,18 @@ class Copies:
     ) -> None:
         """
         Args:
-            weights: by their names in the model, those that are attached
-            paths: by the same names, where the model has them; with the parts of wrappers
+            weights: the attached parameters, by their names in the model
+            paths: their paths in the model, including the parts of wrappers, by the same names
         """
         self._weights = weights
-        # As a copy of the LightningModule has them, and one of the model, wrapped or not.
+        # The names in a copy of the LightningModule and in one of the model, wrapped or not.
         found = (_names_of(model, pl_module, paths), dict(paths))
         parallel = parallel_paths(pl_module)
         plain = ({fqn: unwrapped(name, parallel) for fqn, name in found[0].items()},)
         self._names = [*found, *plain, {fqn: fqn for fqn in weights}]
 
     def find(self, trainer: Any, pl_module: nn.Module, model: nn.Module) -> Iterator[Copy]:
-        """In the attributes of callbacks, and in the LightningModule beside the model."""
+        """Yields copies in the attributes of callbacks, and in the LightningModule outside the model."""
         roots = (pl_module, model)
         for callback in getattr(trainer, "callbacks", ()):
             if not isinstance(callback, OwnCallback):
@@ -86,7 +86,7 @@ class Copies:
         yield from self._in_module(roots)
 
     def in_mapping(self, value: Mapping[Any, Any]) -> dict[str, str]:
-        """The weights' keys in a state dict of the model or of the LightningModule; or none."""
+        """Returns the weights' keys in a state dict of the model or LightningModule, otherwise {}."""
         own = {key: key for key in value}
         for key in value:
             if isinstance(key, str):
@@ -111,7 +111,7 @@ class Copies:
                 yield from self._in_fields(where, value, roots, depth - 1)
 
     def _in_module(self, roots: _Roots) -> Iterator[Copy]:
-        """Averages, and twins of the model that nothing trains."""
+        """Yields averages, and copies of the model that are not trained."""
         pl_module, model = roots
         for name, module in pl_module.named_modules():
             if not name or module is model:
@@ -137,7 +137,7 @@ class Copies:
         return {} if any(each is self._weights[fqn] for fqn, each in found.items()) else found
 
     def _in_list(self, value: Sequence[Any], roots: _Roots) -> dict[str, Tensor]:
-        """Of a list that has a tensor for each parameter, or for each that is trained."""
+        """Returns the weights' tensors in a list with one for each parameter, or each trained one."""
         for root in roots:
             parameters = list(root.parameters())
             for order in (parameters, [each for each in parameters if each.requires_grad]):

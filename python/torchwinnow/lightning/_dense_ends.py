@@ -1,4 +1,4 @@
-"""PRIVATE. What to warn of at the end of training: ways to ship a model that is not sparse enough."""
+"""PRIVATE. Warnings at the end of training, if the model that is kept is not sparse enough."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 from .._warn import warn
 from ._run_length import short_of
 
-# Of all values: what less than this is missing is no mistake.
+# A share of all values; a smaller difference is not worth a warning.
 _TOLERANCE = 0.01
 
 
 class BestCheckpoints:
-    """Which share was dropped when a ModelCheckpoint wrote the file that it holds for the best.
+    """Records the share that was dropped when a ModelCheckpoint wrote its best file.
 
-    It is looked at before masks advance: what is new was written under the masks of before.
+    `look` is called before masks advance: a file that is new then was written under the old masks.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class BestCheckpoints:
         """
         for callback in getattr(trainer, "checkpoint_callbacks", ()):
             path = getattr(callback, "best_model_path", "")
-            # Without a monitor the last file is called the best one.
+            # Without a monitor, `best_model_path` is just the last file.
             if not path or getattr(callback, "monitor", None) is None:
                 continue
             best = str(path), getattr(callback, "best_model_score", None)
@@ -36,7 +36,7 @@ class BestCheckpoints:
                 self._seen[id(callback)], self._levels[id(callback)] = best, level
 
     def warn(self, trainer: Any, level: float) -> None:
-        """A warning that names files of less than `level`, the share at the end."""
+        """Warns of best files whose share is below `level`, the share at the end."""
         self.look(trainer, level)
         for callback in getattr(trainer, "checkpoint_callbacks", ()):
             before = self._levels.get(id(callback), level)
@@ -52,10 +52,10 @@ class BestCheckpoints:
 
 
 def warn_of_early_end(trainer: Any, scheduler: Any) -> None:
-    """A warning where training was stopped before masks had the schedule's last level."""
+    """Warns if training was stopped before masks had the schedule's last level."""
     if scheduler is None or getattr(trainer, "fast_dev_run", False):
         return
-    last = scheduler.last_epoch - 1  # masks are made before the schedule's step
+    last = scheduler.last_epoch - 1  # masks are computed before the schedule's step
     short = short_of(scheduler, last)
     if short is not None:
         warn(

@@ -1,4 +1,4 @@
-"""PRIVATE. What TrainingAwareDataSparsity asks of its options."""
+"""PRIVATE. Checks the options of TrainingAwareDataSparsity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def check_options(scheduler_class: Any, apply_to_model: bool, interval: str, frequency: int) -> None:
-    """ValueError for options that are missing, out of range or contradict each other."""
+    """Raises ValueError for options that are missing, out of range or contradict each other."""
     if scheduler_class is None:
         raise ValueError("data_scheduler_class is missing")
     if interval not in ("epoch", "step"):

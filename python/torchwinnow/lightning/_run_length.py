@@ -1,4 +1,4 @@
-"""PRIVATE. Whether a schedule fits its run: long enough, and not below what is pruned already."""
+"""PRIVATE. Warns if a run is too short for its schedule, or a schedule starts below the model's zeros."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from torch import Tensor
 from ..data_scheduler import FormulaDataScheduler
 from .._warn import warn
 
-# Of the value that is scheduled: a cubic schedule ends so flat that its last step is no loss.
+# A share of the scheduled value. A cubic schedule ends so flat that missing its last step is harmless.
 _TOLERANCE = 0.01
-# Of a parameter's values: more zeros than a schedule's first level are no accident from here on.
+# A share of a parameter's values. If its zeros exceed the schedule's first level by more, they are
+# surely the result of pruning.
 _ZEROS = 0.1
 
 
 def _number(trainer: Any, name: str) -> float:
-    """A limit of the trainer's; infinity where it has none."""
+    """Returns a limit of the trainer, or infinity if it has none."""
     value = getattr(trainer, name, None)
     return math.inf if value is None or value == -1 else value
 
 
 def _batches_left(trainer: Any, length: float) -> float:
-    """By max_steps alone, which are those of one optimizer; an epoch's last batch steps always."""
+    """Returns the batches until max_steps, or infinity.
+
+    It counts only for a single optimizer. The last batch of an epoch always steps the optimizer.
+    """
     limit = _number(trainer, "max_steps")
     if math.isinf(limit) or len(getattr(trainer, "optimizers", ())) != 1:
         return math.inf
@@ -38,13 +42,13 @@ def _batches_left(trainer: Any, length: float) -> float:
 
 
 def steps_left(trainer: Any, interval: str, frequency: int, batches: int) -> float:
-    """How often masks advance until the trainer's end; infinity where it has none.
+    """Returns how often masks advance until the trainer ends; infinity if it has no end.
 
     Args:
-        batches: that were seen before
+        batches: the number of batches seen before
     """
     if getattr(trainer, "fast_dev_run", False):
-        return math.inf  # nobody asks how such a run ends
+        return math.inf  # such a run only tests the code
     epochs = _number(trainer, "max_epochs") - getattr(trainer, "current_epoch", 0)
     length = _number(trainer, "num_training_batches")
     left = _batches_left(trainer, length)
@@ -58,7 +62,7 @@ def steps_left(trainer: Any, interval: str, frequency: int, batches: int) -> flo
 
 @dataclass
 class Short:
-    """A value that has not the schedule's last level."""
+    """A scheduled value that does not reach the schedule's last level."""
 
     name: str
     reached: float
@@ -66,7 +70,7 @@ class Short:
 
 
 def short_of(scheduler: Any, last: int) -> Short | None:
-    """What masks of the schedule's step `last` lack of its last ones; None where they lack nothing."""
+    """Returns a value that is still short at the schedule's step `last`, or None if there is none."""
     end = getattr(scheduler, "end_step", None)
     if not isinstance(scheduler, FormulaDataScheduler) or end is None or last >= end:
         return None
@@ -78,10 +82,10 @@ def short_of(scheduler: Any, last: int) -> Short | None:
 
 
 def warn_of_short_run(scheduler: Any, steps: float) -> bool:
-    """A warning where the last masks have not the schedule's last level; whether there was one."""
+    """Warns if the run's last masks do not have the schedule's last level. Returns True if it warned."""
     if math.isinf(steps) or steps < 1:
         return False
-    last = scheduler.last_epoch + int(steps) - 1  # masks are made before the schedule's step
+    last = scheduler.last_epoch + int(steps) - 1  # masks are computed before the schedule's step
     short = short_of(scheduler, last)
     if short is not None:
         warn(
@@ -93,12 +97,12 @@ def warn_of_short_run(scheduler: Any, steps: float) -> bool:
 
 
 def warn_of_zeros(scheduler: Any, names: Mapping[str, str], weights: Mapping[str, Tensor]) -> None:
-    """A warning where weights are sparse already and the schedule starts below: they will fill up.
+    """Warns if weights have more zeros than the schedule's first level: the zeros would grow back.
 
-    Weights that are all zero are not pruned but new.
+    Weights that are all zero count as new, and not as pruned.
 
     Args:
-        names: the parameters' names by those of the data
+        names: the names of the parameters, by the names of the data
     """
     if getattr(scheduler, "schedule_param", None) != "sparsity_level":
         return

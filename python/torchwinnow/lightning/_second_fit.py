@@ -1,4 +1,4 @@
-"""PRIVATE. Whether a callback that has been through a fit goes on with its masks in the next one."""
+"""PRIVATE. Decides if a callback continues in a second fit with the masks of the first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def _holds(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> bool:
-    """Whether the weights are zero wherever the masks drop."""
+    """Returns True if all dropped values of the weights are zero."""
     return not any(
         bool((weight.detach().ne(0) > masks[name].to(weight.device).ne(0)).any())
         for name, weight in weights.items()
@@ -18,15 +18,16 @@ def _holds(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> bool:
 def why_anew(
     masks: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, is_same: bool, has_ended: bool
 ) -> str | None:
-    """Why the masks of an earlier fit are not those of a model; None where they are.
+    """Returns why the masks of an earlier fit do not belong to a model, or None if they do.
 
-    A fit that was interrupted may have left dropped values that one step of the optimizer has moved.
+    After an interrupted fit, dropped values may not be zero: a step of the optimizer may have changed
+    them before the masks were applied.
 
     Args:
-        masks: by parameter, as of the earlier fit
-        weights: of the model that is about to train
-        is_same: it is the module that was trained before
-        has_ended: the earlier fit came to its end
+        masks: the masks of the earlier fit, by parameter
+        weights: the weights of the model that is about to train
+        is_same: whether it is the module that was trained before
+        has_ended: whether the earlier fit was completed
     """
     if list(masks) != list(weights) or any(
         masks[name].shape != weight.shape for name, weight in weights.items()

@@ -1,7 +1,7 @@
-"""PRIVATE. The name of a callback's state in a checkpoint: of its own for each callback, in every run.
+"""PRIVATE. The key of a callback's state in a checkpoint: different for each callback, equal in each run.
 
-Lightning asks for it before there is a trainer, so it comes from the callback's settings alone: what
-prints alike in every process is written down in one text, and the key has a digest of it.
+Lightning asks for it before there is a trainer, so it depends on the callback's settings alone. They are
+written as a text that is equal in every process, and the key contains its digest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PLAIN = (str, int, float, bool, tuple, type(None))
 
 
 def _code_of(function: Any) -> list[Any]:
-    """What tells one lambda from another: names and constants in it, and plain values that it holds."""
+    """Returns what distinguishes one lambda from another: its names, constants and plain captures."""
     code = getattr(function, "__code__", None)
     if code is None:
         return []
@@ -37,7 +37,7 @@ def _is_filled(cell: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A value for JSON, without addresses of objects."""
+    """Returns a value for JSON, without addresses of objects, which differ between processes."""
     if isinstance(value, (str, int, float, bool, type(None))):
         return value
     if isinstance(value, Mapping):
@@ -55,7 +55,7 @@ def _plain(value: Any) -> Any:
 
 
 def state_key(class_name: str, name: str | None, settings: Mapping[str, Any]) -> str:
-    """`CLASS{'name': NAME}`, or `CLASS{'settings': DIGEST}` for a callback without a name."""
+    """Returns `CLASS{'name': NAME}`, or `CLASS{'settings': DIGEST}` for a callback without a name."""
     if name is not None:
         return f"{class_name}{ {'name': name} !r}"
     text = json.dumps(_plain(settings), sort_keys=True)
@@ -65,16 +65,17 @@ def state_key(class_name: str, name: str | None, settings: Mapping[str, Any]) ->
 def state_in_checkpoint(
     states: Mapping[Any, Any], key: str, class_name: str, others: set[str]
 ) -> Any | None:
-    """The state that is meant for the callback `key`, where the checkpoint does not have it as such.
+    """Returns the state for the callback `key` if the checkpoint has it under another key, or None.
 
-    Other settings than when it was saved, or a checkpoint from before keys had settings: the state is
-    taken where it is the only one that nobody else asks for. None where there is none at all.
+    The settings may differ from those that were saved, or the checkpoint may be older than keys with
+    settings. The state is used if it is the only one that no other callback has.
 
     Args:
-        states: the checkpoint's, by key
-        others: keys of the trainer's other callbacks of the class
+        states: the checkpoint's states, by key
+        others: the keys of the trainer's other callbacks of the class
 
-    RuntimeError where there are several, or several that ask.
+    Raises:
+        RuntimeError: if several states, or several callbacks, could be meant.
     """
     ours = [each for each in states if str(each).partition("{")[0] == class_name]
     free = [each for each in ours if each not in others]

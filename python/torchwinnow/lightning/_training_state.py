@@ -1,13 +1,13 @@
-"""PRIVATE. What TrainingAwareDataSparsity saves.
+"""PRIVATE. The state of TrainingAwareDataSparsity.
 
-    apply_to_model, interval, frequency   of the options: another configuration is refused
+    apply_to_model, interval, frequency   the options; loading requires the same
     sparsifier_class, scheduler_class     likewise
     batches, next_epoch, holding
-    sparsifier   without apply_to_model: its state as of the last epoch's end, or None; else its
-                 masks and configurations without data: the model has those
+    sparsifier   without apply_to_model, its state at the end of the last epoch, or None; otherwise
+                 its masks and configurations without data, because the model has those
     scheduler    its state
-    settings     what both were made with, config and momentum_keys, as `plain`; a state of an
-                 earlier version has none
+    settings     the arguments of both classes, config and momentum_keys, as `plain`; missing in a
+                 state of an earlier version
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def check_state(
     expected: Mapping[str, Any],
     defaults: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """RuntimeError naming a key that is missing or was another one when the state was saved.
+    """Raises RuntimeError, naming a key that is missing or whose value differs from the saved one.
 
     Args:
-        defaults: of settings, which stand for what is not given, in the state as well as now
+        defaults: the defaults of settings, which fill in what is not given, both then and now
     """
     head = "Error loading TrainingAwareDataSparsity:"
     for key in KEYS:
@@ -68,7 +68,7 @@ def check_state(
 
 
 def _differences(place: str, saved: Any, now: Any) -> Iterator[tuple[str, str, str]]:
-    """Where two values of `plain` differ, and what they are there."""
+    """Yields the places where two results of `plain` differ, with both values."""
     if not isinstance(saved, dict) or not isinstance(now, dict):
         if saved != now:
             yield place, repr(saved), repr(now)
@@ -82,9 +82,9 @@ def _differences(place: str, saved: Any, now: Any) -> Iterator[tuple[str, str, s
 
 
 def plain(value: Any) -> Any:
-    """A value that a checkpoint can hold and that is equal in every process.
+    """Returns a value that a checkpoint can hold and that is equal in every process.
 
-    Of functions and objects it is the name alone: their code may differ between versions of Python.
+    Functions and objects become their names, because code may differ between versions of Python.
     """
     if isinstance(value, (bool, int, float, str, type(None))):
         return value
@@ -98,7 +98,7 @@ def plain(value: Any) -> Any:
 
 
 def defaults_of(cls: type) -> dict[str, Any]:
-    """What a class takes where nothing is given, by its signature."""
+    """Returns the default arguments of a class, from its signature."""
     try:
         parameters = inspect.signature(cls).parameters
     except (TypeError, ValueError):  # not every class has one
@@ -109,9 +109,10 @@ def defaults_of(cls: type) -> dict[str, Any]:
 
 
 def masks_of(sparsifier: Any) -> dict[str, Any]:
-    """A copy of a sparsifier's state without its data.
+    """Returns a copy of a sparsifier's state without its data.
 
-    Masks are dense: one byte a value is less than the 17 of a kept one in COO, up to 94 % of zeros.
+    Masks are dense: one byte for each value is less than COO's 17 for each kept one, unless more than
+    94 % of the values are dropped.
     """
     return {
         "state": _state.dense_state(sparsifier.state),
@@ -120,9 +121,9 @@ def masks_of(sparsifier: Any) -> dict[str, Any]:
 
 
 def load_masks(sparsifier: Any, saved: Mapping[str, Any]) -> None:
-    """Gives a sparsifier that has the same data the masks and configurations of masks_of.
+    """Loads the masks and configurations of masks_of into a sparsifier with the same data.
 
-    RuntimeError where names or shapes differ; nothing is changed then.
+    Raises RuntimeError if names or shapes differ; nothing is changed then.
     """
     state, groups = _state.dense_state(saved["state"]), saved["data_groups"]
     if list(state) != list(sparsifier.state) or list(groups) != list(sparsifier.data_groups):

@@ -1,4 +1,4 @@
-"""PRIVATE. Several callbacks of one kind in a trainer."""
+"""PRIVATE. Several callbacks of the same kind in one trainer."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from .._warn import warn
 
 
 def twins_in(trainer: Any, kind: type) -> list[Any]:
-    """The trainer's callbacks of a kind, in order."""
+    """Returns the trainer's callbacks of a kind, in order."""
     return [each for each in getattr(trainer, "callbacks", ()) if isinstance(each, kind)]
 
 
 def metric_of(callback: Any, twins: list[Any]) -> str:
-    """Under which name a callback logs: of two under one name Lightning would log the mean."""
+    """Returns the name of a callback's metric. Lightning would log the mean of two with one name."""
     place = twins.index(callback) if callback in twins else 0
     suffix = callback.name or (str(place + 1) if place else "")
     return f"sparsity_{suffix}" if suffix else "sparsity"
 
 
 def warn_of_shared(callback: Any, twins: list[Any]) -> None:
-    """A warning that names parameters in which an earlier callback holds masks too."""
+    """Warns of parameters in which an earlier callback holds masks too."""
     if not callback.apply_to_model or callback not in twins:
         return
     for twin in twins[: twins.index(callback)]:

@@ -1,4 +1,4 @@
-"""Sparsifies a model once, after it was trained."""
+"""Sparsifies a model once, after training."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from ._callback import Callback
 
 
 class PostTrainingDataSparsity(Callback):
-    """Sparsifies a copy of the model when training has ended. The model itself stays as it is.
+    """Sparsifies a copy of the model when training has ended. The model itself is not changed.
 
     Attributes:
         data_sparsifier: the copy's sparsifier, with masks and configurations; None before.
         sparsified: the sparse copy, in eval mode; None before.
 
-    Differs from torch.ao: any model, with biases, under any attribute; both Lightnings; a log line
-    and a logged metric for each layer; two parameters of one name are an error.
+    Differs from torch.ao: it works with any model, including its biases, under any attribute, and with
+    both Lightning packages; it writes a log line and a metric for each layer; two parameters of the
+    same name are an error.
     """
 
     def __init__(
@@ -42,15 +43,17 @@ class PostTrainingDataSparsity(Callback):
     ) -> None:
         """
         Args:
-            data_sparsifier_class: made with data_sparsifier_args
-            model: what is sparsified: an attribute of the LightningModule by its name, or a
-                function of it. None: its `model` where it has one, else the whole of it.
+            data_sparsifier_class: called with data_sparsifier_args
+            model: the model to sparsify: the name of an attribute of the LightningModule, or a
+                function of it. If None, its `model` if it has one, otherwise the module itself.
             config: overrides of the sparsifier's defaults, by parameter: {"layers_0_weight": ...}
-            filter: whether a parameter takes part, by its name and itself. "default":
-                torchwinnow.default_filter of the model, which leaves alone biases, norms, weight_norm
-                and the like. None: all take part, and a warning names what that rule leaves alone.
+            filter: a function of name and parameter that returns True to include it. "default" is
+                torchwinnow.default_filter of the model, which leaves biases, norms, weight_norm and
+                the like alone. If None, all parameters are included, and a warning names those that
+                the default leaves alone.
 
-        ValueError for another filter.
+        Raises:
+            ValueError: for any other filter.
         """
         super().__init__()
         check_filter(filter)

@@ -48,36 +48,36 @@ _log = logging.getLogger("torchwinnow.lightning")
 class TrainingAwareDataSparsity(Callback):
     """Sparsifies a model while it trains. The masks of epoch e have the level scheduled for it.
 
-    As in torch.ao the model trains dense, and at every epoch's end a copy of it is masked. With
-    `apply_to_model` masks are held in the model itself: what falls stays zero, under momentum and
-    weight decay too, and the trained model is the sparse one. No copy is made.
+    As in torch.ao, the model trains dense, and a copy of it is masked at the end of every epoch. With
+    `apply_to_model`, the masks are held in the model itself: dropped values stay zero despite momentum
+    and weight decay, and the trained model is sparse. No copy is made.
 
     Attributes:
         data_sparsifier, data_scheduler: None before on_train_start
-        data_sparsifier_state_dict: the sparsifier's state as of the last epoch's end, without
+        data_sparsifier_state_dict: the sparsifier's state at the end of the last epoch, without
             apply_to_model; None before
         sparsified: the sparse copy; None with apply_to_model
 
-    Averages of the weights that other callbacks keep (StochasticWeightAveraging, WeightAveraging,
-    AveragedModel) are masked with apply_to_model, whichever comes first; so are checkpoints.
+    With apply_to_model, averages of the weights that other callbacks keep (StochasticWeightAveraging,
+    WeightAveraging, AveragedModel) are masked too, whatever the order of callbacks; so are checkpoints.
 
-    Checkpoints: Lightning saves and loads this callback's state; other settings than those it was saved
-    with are a RuntimeError. With apply_to_model the rest of a run that is resumed is bit-identical to
-    one that was not stopped, as far as the model's own training is. A trainer may have several of these
-    callbacks; `name` tells them apart where their settings do not.
+    Checkpoints: Lightning saves and loads this callback's state. Loading raises RuntimeError if the
+    settings differ from those that were saved. With apply_to_model, the rest of a resumed run is
+    bit-identical to one that was not stopped, as far as the model's own training is. A trainer may have
+    several of these callbacks; `name` distinguishes callbacks with equal settings.
 
-    A second fit goes on with masks and schedule, in another trainer too, where the model is the one
-    that was trained. With another model, or where its weights do not have the masks' zeros any more,
-    it starts anew; a checkpoint that is given decides alone.
+    A second fit of the same model continues with masks and schedule, also in another trainer. It starts
+    from the beginning with another model, or if the weights no longer have the masks' zeros. A
+    checkpoint, if given, takes precedence.
 
-    The log gets "sparsity" (in the progress bar too) and "sparsity/LAYER" whenever masks advance;
-    "sparsity_NAME" of a callback with a name, "sparsity_2" of a trainer's second one.
+    Whenever masks advance, "sparsity" (also in the progress bar) and "sparsity/LAYER" are logged. The
+    name is "sparsity_NAME" for a callback with a name, and "sparsity_2" for a trainer's second one.
 
-    Differs from torch.ao: as PostTrainingDataSparsity; `sparsified` is sparse after on_train_end;
-    it resumes, and a second fit goes on.
+    Differs from torch.ao: as PostTrainingDataSparsity; also, `sparsified` is sparse after on_train_end,
+    runs can be resumed, and a second fit continues.
     """
 
-    _held: HeldMasks  # these four from on_train_start on
+    _held: HeldMasks  # this and the next three are set in on_train_start
     _averages: Averages
     _started_with: dict[str, Any]
     _best: BestCheckpoints
@@ -102,19 +102,21 @@ class TrainingAwareDataSparsity(Callback):
     ) -> None:
         """
         Args:
-            data_sparsifier_class, data_scheduler_class: made with their args, the scheduler with
-                `data_sparsifier` besides
+            data_sparsifier_class, data_scheduler_class: called with their args, the scheduler also
+                with `data_sparsifier`
             model, config, filter: as in PostTrainingDataSparsity
             apply_to_model: mask the model itself
-            interval: "epoch": masks and schedule advance at every epoch's end. "step": every
-                `frequency` batches, which are the schedule's epochs then; with apply_to_model only
+            interval: with "epoch", masks and schedule advance at the end of every epoch. With "step",
+                they advance every `frequency` batches, which count as the schedule's epochs; this
+                needs apply_to_model
             frequency: at least 1
-            momentum_keys: what is masked of an optimizer's state, with apply_to_model: momenta, and
-                copies of the weights as those of schedule-free optimizers and Lookahead
+            momentum_keys: the keys of an optimizer's state that are masked, with apply_to_model:
+                momenta, and copies of the weights as in schedule-free optimizers and Lookahead
             prog_bar: show the share of dropped values in the progress bar
-            name: of the state in checkpoints, for a second callback of equal settings
+            name: the name of the state in checkpoints, for a second callback with equal settings
 
-        ValueError for options that are missing, out of range or contradict each other.
+        Raises:
+            ValueError: for options that are missing, out of range or contradict each other.
         """
         super().__init__()
         check_filter(filter)
@@ -135,24 +137,24 @@ class TrainingAwareDataSparsity(Callback):
         self._momentum_keys, self._prog_bar = tuple(momentum_keys), prog_bar
         self._resumed: Mapping[str, Any] | None = None  # until on_train_start
         self._trained: weakref.ref[nn.Module] | None = None
-        self._weights: dict[str, Tensor] = {}  # by name in the model, those that masks are held in
-        self._paths: dict[str, str] = {}  # by the same, where the model has them
-        self._name_of: dict[str, str] = {}  # of the data, by each name in the model
+        self._weights: dict[str, Tensor] = {}  # the masked parameters, by name in the model
+        self._paths: dict[str, str] = {}  # their paths in the model, by the same names
+        self._name_of: dict[str, str] = {}  # the names of the data, by each name in the model
         self._batches = 0
-        self._next_epoch = 0  # whose end is the next to come
+        self._next_epoch = 0  # the epoch that ends next
         self._level = 0.0  # the share that the masks drop
-        self._is_short = False  # whether a warning said that the run is
+        self._is_short = False  # whether there was a warning that the run is too short
         self._holding = False  # whether a mask can drop anything yet
         self._is_training = False  # from on_train_start to on_train_end
         self._is_updating_statistics = False
         self._metric = "sparsity"
-        # Lightning asks for it at every hook.
+        # Computed once: Lightning asks for it at every hook.
         self._state_key = state_key(type(self).__qualname__, name, self._settings())
 
     # ---- hooks
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Makes sparsifier and scheduler and attaches the model (apply_to_model) or a copy."""
+        """Makes sparsifier and scheduler, and attaches the model (apply_to_model) or a copy."""
         model = model_of(pl_module, self._model)
         sparsified = None if self.apply_to_model else copy_of(model)
         sparsifier = self.data_sparsifier_class(**copy.deepcopy(self.data_sparsifier_args))
@@ -189,13 +191,13 @@ class TrainingAwareDataSparsity(Callback):
         self._look_around(trainer)
         if resumed is None and self.apply_to_model:
             warn_of_zeros(scheduler, names, weights)
-        # Lightning leaves out the epoch's end where a checkpoint was written after its last batch.
+        # Lightning skips the end of an epoch if the checkpoint was written after its last batch.
         if self._next_epoch < epoch:
             self.on_train_epoch_end(trainer, pl_module)
             self._next_epoch = epoch
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Without apply_to_model, puts the sparsifier back to the last epoch's end."""
+        """Without apply_to_model, resets the sparsifier to its state at the end of the last epoch."""
         self._require_started("on_train_epoch_start")
         if self.data_sparsifier_state_dict is not None:
             self.data_sparsifier.load_state_dict(self.data_sparsifier_state_dict)
@@ -208,16 +210,16 @@ class TrainingAwareDataSparsity(Callback):
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Hooks into optimizers that the trainer has got meanwhile."""
+        """Adds hooks to optimizers that the trainer got since the last batch."""
         self._attach_hooks(trainer)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """With apply_to_model: masks the model; with "step" it first steps where it is time to."""
+        """With apply_to_model, masks the model; with "step", first steps every `frequency` batches."""
         self._require_started("on_train_batch_end")
-        # An epoch of StochasticWeightAveraging that computes batch norm's statistics trains nothing;
-        # they are those of the weights as they are.
+        # StochasticWeightAveraging runs an epoch that only updates the statistics of batch norm. It
+        # trains nothing, and the statistics must belong to unchanged weights.
         fit_loop = getattr(trainer, "fit_loop", None)
         self._is_updating_statistics = bool(getattr(fit_loop, "_skip_backward", False))
         if self._is_updating_statistics:
@@ -228,12 +230,13 @@ class TrainingAwareDataSparsity(Callback):
         if self.interval == "step" and self._batches % self.frequency == 0:
             self._advance(trainer, pl_module)
         elif self._holding:
-            # Masks hold since the optimizer's step, unless it has no hooks or somebody wrote since.
+            # Hooks have masked after the optimizer's step. Mask again if an optimizer has no hooks, or
+            # if weights were written since.
             has_hooks = self._hooks is not None and self._hooks.is_complete
             self._held.apply(getattr(trainer, "optimizers", ()), written=has_hooks)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Steps the sparsifier, then the scheduler; without apply_to_model on a fresh copy."""
+        """Steps the sparsifier, then the scheduler; without apply_to_model, on a new copy."""
         self._require_started("on_train_epoch_end")
         self._next_epoch = getattr(trainer, "current_epoch", 0) + 1
         if not self.apply_to_model:
@@ -243,12 +246,12 @@ class TrainingAwareDataSparsity(Callback):
         self._mask_averages(trainer, pl_module)
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Masks the averages, which WeightAveraging now swaps into the model."""
+        """Masks the averages before WeightAveraging swaps them into the model."""
         if self._is_training:
             self._mask_averages(trainer, pl_module)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Squashes: the model, or `sparsified`, is sparse and has no masks any more."""
+        """Squashes the masks: the model, or `sparsified`, is then sparse without parametrizations."""
         self._require_started("on_train_end")
         self._is_training = False
         self._remove_hooks()
@@ -259,34 +262,34 @@ class TrainingAwareDataSparsity(Callback):
             if self._holding:
                 self._hold(trainer)
             self._mask_averages(trainer, pl_module)
-            # The weights hold their zeros already.
+            # The weights already have their zeros.
             self.data_sparsifier.squash_mask(leave_parametrized=False)
             return
-        # A state that was loaded at the start of an epoch has tensors of its own, which nobody sees.
+        # The state loaded at the start of an epoch has its own tensors, which are not the copy's.
         attach(self.sparsified, self.data_sparsifier, filter=self._filter, again=True)
         self.data_sparsifier.squash_mask()
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Masks once more, after callbacks that put an average into the model in on_train_end."""
+        """Masks again, after callbacks that put an average into the model in on_train_end."""
         if self.apply_to_model and self._holding and self.data_sparsifier is not None:
             self._held.apply(())
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Takes the hooks away from the optimizers."""
+        """Removes the hooks from the optimizers."""
         self._remove_hooks()
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Likewise."""
+        """Removes the hooks from the optimizers."""
         self._remove_hooks()
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Masks what is saved of the model and of averages of it."""
+        """Masks the model and its averages in the checkpoint."""
         if self.apply_to_model and self._holding and self.data_sparsifier is not None:
             self._mask_averages(trainer, pl_module)
             self._averages.mask_checkpoint(checkpoint, self._held.masks())
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Finds a state that was saved under other settings, or before settings had a key."""
+        """Finds a state that was saved with other settings, or by a version without them in the key."""
         states = checkpoint.get("callbacks") or {}
         if self.state_key in states:
             return  # Lightning loads it
@@ -299,9 +302,14 @@ class TrainingAwareDataSparsity(Callback):
     # ---- for users
 
     def get_mask(self, fqn: str) -> Tensor:
-        """The live mask of a parameter, by its name in the model or that of its data; 1 = kept.
+        """Returns the live mask of a parameter; 1 = kept.
 
-        RuntimeError before on_train_start, ValueError for a parameter that is not attached.
+        Args:
+            fqn: the parameter's name in the model, or the name of its data
+
+        Raises:
+            RuntimeError: before on_train_start.
+            ValueError: for a parameter that is not attached.
         """
         self._require_started("get_mask")
         name = self._name_of.get(fqn, fqn)
@@ -310,12 +318,14 @@ class TrainingAwareDataSparsity(Callback):
         return self.data_sparsifier.get_mask(name)
 
     def mask_copy_(self, copy: nn.Module | Mapping[str, Tensor]) -> None:
-        """Sets what the masks drop to +0 in a copy of the model: an average of your own.
+        """Sets the dropped values to +0 in a copy of the model, for example your own average.
 
         Args:
-            copy: of the model or of the LightningModule, or a state dict of one of them
+            copy: a copy of the model or of the LightningModule, or a state dict of one of them
 
-        RuntimeError before on_train_start, ValueError where it lacks a parameter; nothing was written.
+        Raises:
+            RuntimeError: before on_train_start.
+            ValueError: if it lacks a parameter; nothing is written then.
         """
         self._require_started("mask_copy_")
         tensors = tensors_of(copy) if isinstance(copy, nn.Module) else copy
@@ -325,11 +335,11 @@ class TrainingAwareDataSparsity(Callback):
 
     @property
     def state_key(self) -> str:
-        """Of its own for each callback whose settings or `name` differ, and alike in every run."""
+        """The key of the state: different for other settings or another `name`, equal in every run."""
         return self._state_key
 
     def state_dict(self) -> dict[str, Any]:
-        """Masks, configurations, the scheduler's counters, batches seen: plain dicts and tensors."""
+        """Returns masks, configurations, counters and batches seen, as plain dicts and tensors."""
         if self.data_sparsifier is None or self._resumed is not None:
             return dict(self._resumed or {})
         saved = self.data_sparsifier_state_dict
@@ -343,13 +353,17 @@ class TrainingAwareDataSparsity(Callback):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """For before on_train_start. RuntimeError naming what is missing or was another one."""
+        """Loads what state_dict returned; call it before on_train_start.
+
+        Raises:
+            RuntimeError: if something is missing or differs from the settings.
+        """
         if state_dict:
             self._check_state(state_dict)
         self._resumed = dict(state_dict) or None
 
     def __getstate__(self) -> dict[str, Any]:
-        # No weak reference can be copied, and a copy has no hooks in optimizers.
+        # Weak references cannot be copied, and a copy has no hooks in optimizers.
         return {**self.__dict__, "_trained": None, "_hooks": None}
 
     def _check_state(self, state: Mapping[str, Any]) -> None:
@@ -375,7 +389,7 @@ class TrainingAwareDataSparsity(Callback):
         }
 
     def _settings(self) -> dict[str, Any]:
-        """What tells this callback from others; other options are checked when a state is loaded."""
+        """Returns what distinguishes this callback; the other options are checked on loading."""
         return {
             "sparsifier": [self.data_sparsifier_class, self.data_sparsifier_args],
             "scheduler": [self.data_scheduler_class, self.data_scheduler_args],
@@ -395,7 +409,7 @@ class TrainingAwareDataSparsity(Callback):
         self._next_epoch = state["next_epoch"]
 
     def _earlier_fit(self, model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """The state that an earlier fit left, where it is that of this model."""
+        """Returns the state of an earlier fit if it belongs to this model, otherwise None."""
         is_same = self._trained is not None and self._trained() is model
         if self.apply_to_model:
             masks, has_ended = self._held.masks(), not self._is_training
@@ -415,7 +429,7 @@ class TrainingAwareDataSparsity(Callback):
             raise RuntimeError(f"{hook} was called before on_train_start makes the sparsifier")
 
     def _look_around(self, trainer: Any) -> None:
-        """What the trainer has beside this callback, and what to warn of."""
+        """Looks at the trainer's other callbacks and its length, and warns of problems."""
         twins = twins_in(trainer, TrainingAwareDataSparsity)
         self._metric = metric_of(self, twins)
         warn_of_shared(self, twins)
@@ -458,7 +472,7 @@ class TrainingAwareDataSparsity(Callback):
 
     def _step_copy(self, pl_module: Any) -> None:
         sparsified = copy_of(model_of(pl_module, self._model))
-        # The configurations carry over: the schedule has changed what `config` said at first.
+        # Without `config`, because the schedule has changed its values: they carry over.
         attach(sparsified, self.data_sparsifier, filter=self._filter, again=True)
         self.sparsified = sparsified
         self.data_sparsifier.step()
@@ -467,7 +481,7 @@ class TrainingAwareDataSparsity(Callback):
         self.data_sparsifier_state_dict = self.data_sparsifier.state_dict()
 
     def _log(self, pl_module: Any, model: nn.Module) -> float:
-        """The share of dropped values."""
+        """Logs the shares of dropped values and returns that of all parameters."""
         metrics = layer_metrics(model, self.data_sparsifier)
         total = metrics.pop("sparsity")
         if getattr(pl_module, "_trainer", None) is None:
