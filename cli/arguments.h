@@ -1,4 +1,4 @@
-// What a user typed, as it was typed: only its form is checked here.
+// The command line as the user typed it. Only its form is checked here.
 #pragma once
 
 #include <optional>
@@ -9,7 +9,7 @@
 
 namespace winnow::cli {
 
-/// The flags that decide which values fall. Unset: not given.
+/// The flags that decide which values are pruned. A flag that was not given is unset.
 struct SettingsFlags {
   std::optional<std::string> sparsity_level, block, zeros_per_block, norm, nm, scope, nan;
   std::vector<std::string> include, exclude, force, levels;
@@ -20,7 +20,7 @@ struct SettingsFlags {
   }
 };
 
-/// The flags that decide how the tool runs and talks.
+/// The flags that decide how the tool runs and what it prints.
 struct RunFlags {
   std::optional<std::string> threads;
   bool json = false;
@@ -29,12 +29,13 @@ struct RunFlags {
   bool no_progress = false;
 };
 
+/// The subcommands.
 enum class Command { kInspect, kPrune, kVerify };
 
-/// A command line. Fields of other commands than `command` keep their defaults.
+/// A command line. Fields that belong to other commands keep their defaults.
 struct Arguments {
   Command command = Command::kInspect;
-  std::string file;  ///< of verify: the pruned file
+  std::string file;  ///< the input; for verify, the pruned file
   RunFlags run;
   SettingsFlags settings;  ///< prune, verify
 
@@ -49,8 +50,8 @@ struct Arguments {
   std::string against;  ///< verify
 };
 
-/// Reads the command line. Where it asks for help or the version, the result is empty and `text`
-/// holds what goes to standard output. Error: kInvalidArgument.
+/// Parses the command line. If it asks for help or the version, returns nullopt and sets `text` to
+/// the text for standard output. Error: kInvalidArgument.
 Result<std::optional<Arguments>> parse_arguments(int argc, const char* const* argv,
                                                  std::string& text);
 

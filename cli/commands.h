@@ -1,5 +1,5 @@
-// The commands, each in a file of its own. They print their result to standard output and return
-// what went wrong; main prints that and chooses the exit code.
+// The commands, one file each. They print their result to standard output and return errors, which
+// main prints and converts to an exit code.
 #pragma once
 
 #include "arguments.h"

@@ -1,4 +1,4 @@
-// What the tool prints: results to standard output, everything else to standard error.
+// The tool's output: results go to standard output, everything else to standard error.
 #pragma once
 
 #include <string>
@@ -8,10 +8,10 @@
 
 namespace winnow::cli {
 
-/// Writes all of `text` to standard output. Error: kIoError, a full disk or closed pipe among them.
+/// Writes all of `text` to standard output. Error: kIoError, also for a full disk or a closed pipe.
 Status print(std::string_view text);
 
-/// What a user typed, a path or the value of a flag, as printable text on one line.
+/// Returns a user's text, such as a path or the value of a flag, as printable text on one line.
 std::string shown(std::string_view typed);
 
 /// Writes one line "winnow: MESSAGE" to standard error.

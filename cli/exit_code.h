@@ -1,4 +1,4 @@
-// How the tool's errors become exit codes.
+// The tool's exit codes.
 #pragma once
 
 #include "winnow/base/status.h"
@@ -13,7 +13,7 @@ enum ExitCode : int {
   kExitSystem = 4,
 };
 
-/// The exit code for an error of that kind; the ranges are those of ErrorCode.
+/// Returns the exit code of an error. Each range of ErrorCode has one.
 constexpr ExitCode exit_code(ErrorCode code) {
   if (code == ErrorCode::kOk) return kExitOk;
   if (code < ErrorCode::kCheckFailed) return kExitUsage;

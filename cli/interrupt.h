@@ -3,14 +3,14 @@
 
 namespace winnow::cli {
 
-/// Takes over those of the signals that are not ignored already (as nohup does).
+/// Handles the signals, except those that are already ignored, for example by nohup.
 void watch_for_interrupts();
 
-/// True once one of the signals has come.
+/// Returns true once one of the signals has arrived.
 bool interrupted();
 
-/// Ends the process by the signal that came, so that a shell sees what happened. Does nothing where
-/// none came.
+/// Ends the process by the signal that arrived, so that a shell sees it. Does nothing if there was
+/// none.
 void end_by_signal();
 
 }  // namespace winnow::cli

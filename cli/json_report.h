@@ -1,4 +1,4 @@
-// Results as one JSON object each, for machines. Fields are added over time, never renamed.
+// Results for programs, one JSON object each. Fields may be added, but are never renamed.
 #pragma once
 
 #include <cstdint>
@@ -10,24 +10,25 @@
 
 namespace winnow::cli {
 
-/// What is true of a run besides its result.
+/// Facts about a run besides its result.
 struct RunFacts {
   size_t threads = 1;
   std::string simd_level;
   uint64_t peak_memory_bytes = 0;
 };
 
-/// The facts of this process now.
+/// Returns the current facts of this process.
 Result<RunFacts> run_facts(size_t threads);
 
-/// These print to standard output, one tensor a line: with very many tensors, the text as a whole
-/// would be larger than the header it tells of.
+/// These print to standard output, one tensor a line. They do not return the text, because with
+/// very many tensors it would be larger than the header that it describes.
 Status print_inspect_json(const std::string& path, const Inspection& inspection);
 Status print_prune_json(const PruneJob& job, const PruneResult& result, const RunFacts& facts);
 
+/// Returns the object for a verification.
 std::string verify_json(const VerifyJob& job, const VerifyResult& result, const RunFacts& facts);
 
-/// {"error": {"code": ..., "message": ..., "exit_code": ...}}
+/// Returns {"error": {"code": ..., "message": ..., "exit_code": ...}}.
 std::string error_json(const Status& status);
 
 }  // namespace winnow::cli

@@ -10,9 +10,8 @@
 
 namespace winnow::cli {
 
-/// Shows stage, share, bytes a second and time left on one line that is drawn over, where standard
-/// error is a terminal and the flags do not forbid it; otherwise shows nothing. Passes signals on
-/// as cancellation in any case.
+/// Shows stage, share, bytes per second and remaining time on one line, if standard error is a
+/// terminal and the flags allow it. Reports signals as cancellation in any case.
 class ProgressBar final : public Progress {
  public:
   explicit ProgressBar(const RunFlags& flags);
@@ -22,7 +21,7 @@ class ProgressBar final : public Progress {
   void advance(uint64_t bytes) override;
   bool cancelled() override;
 
-  /// Takes the bar away, so that other output can follow.
+  /// Removes the bar from the line, so that other output can follow.
   void clear();
 
  private:

@@ -1,4 +1,4 @@
-// From the texts of flags to checked values. Every error is kInvalidArgument and names the flag.
+// Converts the texts of flags to checked values. All errors are kInvalidArgument and name the flag.
 #pragma once
 
 #include <cstddef>
@@ -9,10 +9,10 @@
 
 namespace winnow::cli {
 
-/// The settings that the flags ask for, with the defaults where they do not. Nothing is read.
+/// Returns the settings of the flags, with defaults for flags that are not given. Reads no file.
 Result<PruneSettings> settings_from(const SettingsFlags& flags);
 
-/// How many threads; without the flag, as many as this process may use.
+/// Returns the number of threads; without the flag, the number that this process may use.
 Result<size_t> thread_count(const RunFlags& flags);
 
 }  // namespace winnow::cli

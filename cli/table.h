@@ -1,4 +1,4 @@
-// Plain text tables: columns as wide as their widest cell, two spaces between them.
+// Plain text tables. Each column is as wide as its widest cell, with two spaces in between.
 #pragma once
 
 #include <string>
@@ -6,7 +6,7 @@
 
 namespace winnow::cli {
 
-/// Collects rows, then lays them out.
+/// Collects rows and lays them out as text.
 class Table {
  public:
   enum class Align { kLeft, kRight };
@@ -18,10 +18,10 @@ class Table {
 
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  /// Adds a row; cells that are missing at its end stay empty. Cells hold no newline.
+  /// Adds a row. Missing cells at its end are empty. Cells must not contain newlines.
   void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
 
-  /// The titles and all rows, each line ending in a newline, none in a space.
+  /// Returns the titles and all rows. Each line ends with a newline and has no trailing spaces.
   std::string text() const;
 
  private:

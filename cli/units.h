@@ -1,4 +1,4 @@
-// Numbers and names as people read them.
+// Formats numbers and names for people.
 #pragma once
 
 #include <cstdint>
@@ -10,25 +10,25 @@
 
 namespace winnow::cli {
 
-/// "90.9 MB": decimal units, three digits; below 1000 the plain number, "512 B".
+/// "90.9 MB": decimal units, three digits. Below 1000, the plain number: "512 B".
 std::string bytes_text(double bytes);
 
 /// "22,713,216".
 std::string count_text(uint64_t count);
 
-/// "80.00 %"; "-" where `of` is 0.
+/// "80.00 %"; "-" if `of` is 0.
 std::string share_text(uint64_t part, uint64_t of);
 
 /// "0.31 s".
 std::string seconds_text(double seconds);
 
-/// The stages that took time: "open 0.00 s, read 0.06 s".
+/// The stages that took any time: "open 0.00 s, read 0.06 s".
 std::string stages_text(const StageSeconds& seconds);
 
 /// "lm_head.weight is stored as emb.weight".
 std::string alias_text(const std::string& alias, const TensorInfo& tensor);
 
-/// "30522 x 384"; "scalar" for no dimensions.
+/// "30522 x 384"; "scalar" for a shape without dimensions.
 std::string shape_text(const std::vector<uint64_t>& shape);
 
 }  // namespace winnow::cli

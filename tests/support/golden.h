@@ -1,4 +1,5 @@
-// tests/data/golden_data.json: what upstream produced, and what we recommend where we differ.
+// Reads tests/data/golden_data.json: upstream's results, and the recommended ones for intended
+// differences.
 #pragma once
 
 #include <fstream>
@@ -7,14 +8,14 @@
 
 namespace winnow::testing {
 
-/// The whole file. Its folder is WINNOW_TEST_DATA, which the test's CMake target defines.
+/// Returns the whole file. The test's CMake target defines its folder as WINNOW_TEST_DATA.
 inline const nlohmann::json& golden() {
   static const auto data =
       nlohmann::json::parse(std::ifstream(WINNOW_TEST_DATA "/golden_data.json"));
   return data;
 }
 
-/// A number of the file: bools count as 0 and 1, and "nan", "inf" and "-inf" are strings.
+/// Returns a number of the file: bools are 0 and 1; "nan", "inf" and "-inf" are strings there.
 inline double golden_number(const nlohmann::json& value) {
   if (value.is_boolean()) return value.get<bool>() ? 1 : 0;
   return value.is_string() ? std::stod(value.get<std::string>()) : value.get<double>();

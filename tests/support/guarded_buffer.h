@@ -1,4 +1,4 @@
-// Memory between two pages that may not be touched: a read or write past either end ends the test.
+// Memory between two inaccessible pages: a read or write beyond either end crashes the test.
 #pragma once
 
 #include <sys/mman.h>

@@ -1,5 +1,5 @@
-// The mask rule written as plainly as it can be, with none of the library's code: what every kernel
-// is compared against. Slow on purpose.
+// The mask rule in the plainest form, without any code of the library, as a reference for all
+// kernels. It favours clarity over speed.
 #pragma once
 
 #include <algorithm>
@@ -52,7 +52,7 @@ inline double element(const MatrixView& m, size_t r, size_t c) {
   }
 }
 
-// volatile keeps each operation's rounding its own.
+// volatile makes each operation round separately: the compiler must not fuse or widen them.
 template <typename Real>
 Real score(double value, Norm norm) {
   const Real magnitude = std::fabs(static_cast<Real>(value));
@@ -139,7 +139,7 @@ inline void drop_in_block(const MatrixView& m, const Block& b, const DataNormCon
   }
 }
 
-/// The masks of all matrices under one budget.
+/// Returns the masks of all matrices under one budget.
 inline std::vector<std::vector<uint8_t>> masks(const std::vector<MatrixView>& matrices,
                                                const DataNormConfig& config) {
   std::vector<std::vector<uint8_t>> result;

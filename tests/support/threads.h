@@ -1,5 +1,4 @@
-// A ParallelFor for tests: real threads, tasks handed out in an order that changes from call to
-// call.
+// A ParallelFor for tests, with real threads. The order of tasks varies from call to call.
 #pragma once
 
 #include <atomic>
@@ -19,7 +18,7 @@ class ThreadsFor final : public ParallelFor {
     std::vector<std::thread> workers;
     for (size_t w = 0; w < threads_; ++w) {
       workers.emplace_back([&] {
-        // The last task first: nothing may depend on the order.
+        // Start with the last task: nothing may depend on the order.
         for (size_t i = next++; i < count; i = next++) task(count - 1 - i);
       });
     }

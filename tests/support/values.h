@@ -1,4 +1,4 @@
-// Test data: values of any prunable type, filled in ways that are hard on a selection.
+// Test data: values of any prunable type, with distributions that are hard for a selection.
 #pragma once
 
 #include <bit>
@@ -33,7 +33,8 @@ inline constexpr Fill kAllFills[] = {Fill::kNormal,        Fill::kAllEqual,  Fil
 
 inline constexpr DType kPrunable[] = {DType::kF32, DType::kF64, DType::kF16, DType::kBF16};
 
-/// Nearest-even, by way of double: exact enough for test data, which need not be any special value.
+/// Converts to F16 (rounded to nearest even) or BF16 (truncated). Tests need no particular
+/// rounding.
 inline uint16_t to_half(double x, DType dtype) {
   const float single = static_cast<float>(x);
   const auto bits = std::bit_cast<uint32_t>(single);
@@ -50,7 +51,7 @@ inline uint16_t to_half(double x, DType dtype) {
   return static_cast<uint16_t>(sign | (rebased + units));
 }
 
-/// Values in memory at an offset of `misalignment` bytes, `row_stride` elements between rows.
+/// Values in memory, with `misalignment` bytes before them and `row_stride` elements between rows.
 class Values {
  public:
   Values(DType dtype, MatrixShape shape, size_t row_stride, size_t misalignment = 0)
@@ -58,7 +59,7 @@ class Values {
     storage_.resize(misalignment + shape.rows * row_stride * size() + size());
   }
 
-  /// Sets a NaN of any sign and payload: all bits of `noise` that a NaN has room for.
+  /// Sets a NaN. Its sign and payload are taken from the bits of `noise`.
   void set_nan(size_t r, size_t c, uint64_t noise) {
     const bool is_bf16 = dtype_ == DType::kBF16;
     const uint64_t exponent = dtype_ == DType::kF64   ? 0x7ff0000000000000
