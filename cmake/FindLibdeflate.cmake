@@ -1,4 +1,4 @@
-# Finds libdeflate, of which older releases install no CMake files: the target libdeflate::libdeflate.
+# Finds libdeflate, whose older releases install no CMake files. Defines libdeflate::libdeflate.
 find_path(Libdeflate_INCLUDE_DIR libdeflate.h)
 find_library(Libdeflate_LIBRARY NAMES deflate libdeflate)
 mark_as_advanced(Libdeflate_INCLUDE_DIR Libdeflate_LIBRARY)

@@ -1,7 +1,7 @@
-# What every target of the tree shares: the flags, and one call each for a layer, a test and a fuzzer.
+# The flags of all targets, and functions that define layers, tests and fuzzers.
 include(GNUInstallDirs)
 
-# Flags of our own code. Consumers inherit none of them.
+# The flags of our own code. Consumers do not inherit them.
 add_library(winnow_options INTERFACE)
 target_compile_options(winnow_options INTERFACE -Wall -Wextra -Wpedantic -Werror=return-type
                                                 -ffp-contract=off -fvisibility=hidden)
@@ -16,8 +16,8 @@ endif()
 
 # winnow_add_layer(NAME SOURCES ... [DEPENDS layer...] [LIBRARIES ...] [PRIVATE_LIBRARIES ...]
 #                  [EXPORT set])
-# A static library winnow_NAME, known as winnow::NAME here and to those who install it. A layer that
-# needs what not everyone has stands in an export set of its own.
+# Defines a static library winnow_NAME, called winnow::NAME here and in the installed package. A layer
+# with dependencies that not every user has needs a separate export set.
 function(winnow_add_layer name)
   cmake_parse_arguments(ARG "" "EXPORT" "SOURCES;DEPENDS;LIBRARIES;PRIVATE_LIBRARIES" ${ARGN})
   if(NOT ARG_EXPORT)
@@ -45,7 +45,7 @@ function(winnow_add_layer name)
 endfunction()
 
 # winnow_add_test(NAME SOURCES ... LAYERS layer... [LABELS ...])
-# One GoogleTest program of a layer; ctest runs its tests one by one under LAYER/NAME.
+# Defines a GoogleTest program, which is one test of ctest.
 function(winnow_add_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LAYERS;LIBRARIES;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -59,8 +59,9 @@ function(winnow_add_test name)
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300)
 endfunction()
 
-# Most of a source's time on the torch layer is that of loading LibTorch's headers, precompiled or not.
-# winnow_join_sources(TARGET [size of a group]) compiles several at once.
+# winnow_join_sources(TARGET [size of a group])
+# Compiles several sources at once. In the torch layer, most of the compile time of a source goes into
+# LibTorch's headers, even if they are precompiled.
 if(NOT WINNOW_JOIN_SOURCES)
   set(CMAKE_DISABLE_PRECOMPILE_HEADERS ON)
 endif()
@@ -72,8 +73,8 @@ function(winnow_join_sources target)
 endfunction()
 
 # winnow_add_torch_program(NAME SOURCES ... [LIBRARIES ...])
-# A program on the torch layer. It shares the layer's precompiled header, without which each source
-# takes 20 s to compile, and therefore its way of position-independent code.
+# Defines a program that uses the torch layer. It shares the layer's precompiled header, without which
+# each source takes 20 s to compile, and so it must be compiled with the same -fPIC.
 function(winnow_add_torch_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -83,13 +84,15 @@ function(winnow_add_torch_program name)
   target_precompile_headers(${name} REUSE_FROM winnow_torch)
 endfunction()
 
-# winnow_set_torch_test_properties(TEST): what tests of the torch layer share. OpenMP's threads spin
-# while they wait, which makes small operators thirty times slower where other tests run too.
+# winnow_set_torch_test_properties(TEST)
+# Sets the properties of tests of the torch layer. Waiting threads of OpenMP spin by default, which makes
+# small operators thirty times slower if other tests run at the same time.
 function(winnow_set_torch_test_properties test)
   set_tests_properties(${test} PROPERTIES LABELS torch TIMEOUT 300 ENVIRONMENT OMP_WAIT_POLICY=passive)
 endfunction()
 
-# winnow_add_torch_test(NAME SOURCES ... [LIBRARIES ...]): as winnow_add_test, on the torch layer.
+# winnow_add_torch_test(NAME SOURCES ... [LIBRARIES ...])
+# Does the same as winnow_add_test for a program that uses the torch layer.
 function(winnow_add_torch_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
   winnow_add_torch_program(${name} SOURCES ${ARG_SOURCES} LIBRARIES GTest::gmock_main ${ARG_LIBRARIES})
@@ -97,7 +100,8 @@ function(winnow_add_torch_test name)
   winnow_set_torch_test_properties(${name})
 endfunction()
 
-# winnow_add_fuzzer(NAME LAYERS layer...): NAME.cc with libFuzzer, ASan and UBSan; clang only.
+# winnow_add_fuzzer(NAME LAYERS layer...)
+# Builds NAME.cc with libFuzzer, ASan and UBSan. Needs clang.
 function(winnow_add_fuzzer name)
   cmake_parse_arguments(ARG "" "" "LAYERS" ${ARGN})
   add_executable(${name} ${name}.cc)

@@ -1,5 +1,5 @@
-# The versions of LibTorch that the torch layer is built with. Older ones lack what it calls; of newer ones
-# nobody has run the tests yet.
+# The versions of LibTorch that the torch layer supports. Older ones lack functions that it calls; newer
+# ones have not been tested.
 set(winnow_oldest_torch 2.13.0)
 set(winnow_newest_torch 2.14.1)
 
