@@ -74,6 +74,7 @@ Result<size_t> Glob::parse_set(std::u32string_view text, size_t begin, Token& to
     if (text[at] == U'\\' && at + 1 < text.size()) ++at;
     const char32_t low = text[at++];
     char32_t high = low;
+    // A '-' before the closing bracket is a member of the set.
     if (at + 1 < text.size() && text[at] == U'-' && text[at + 1] != U']') {
       at += text[at + 1] == U'\\' && at + 2 < text.size() ? 2 : 1;
       high = text[at++];
@@ -90,6 +91,7 @@ Result<Glob> Glob::compile(std::u32string_view text) {
     if (text[at] == U'[') {
       Result<size_t> past = parse_set(text, at, token);
       if (!past.ok()) return past.status();
+      // A '[' without its ']' is a plain character, and what follows is read again.
       token = *past > at ? std::move(token) : Token();
       token.kind = *past > at ? Kind::kSet : Kind::kChar;
       token.character = U'[';

@@ -12,7 +12,7 @@ namespace winnow {
 namespace {
 
 std::vector<DTypeTotal> totals_by_dtype(std::span<const TensorInfo> tensors) {
-  std::map<DType, DTypeTotal> totals;
+  std::map<DType, DTypeTotal> totals;  // in the order of the enumeration
   for (const TensorInfo& tensor : tensors) {
     DTypeTotal& total = totals[tensor.dtype];
     total.dtype = tensor.dtype;
@@ -58,6 +58,7 @@ class StatsSum {
 Result<ValueStats> tensor_stats(const SafetensorsFile& file, const TensorInfo& tensor,
                                 ParallelFor& threads, Progress& progress) {
   const size_t itemsize = dtype_bits(tensor.dtype) / 8;
+  // Each chunk has its own place, so that threads need no lock.
   std::vector<ValueStats> chunks((tensor.bytes() + kChunkBytes - 1) / kChunkBytes);
   const auto visit = [&](size_t chunk, uint64_t begin, uint64_t end) -> Status {
     WINNOW_ASSIGN_OR_RETURN(auto buffer, RawBuffer::allocate(end - begin));

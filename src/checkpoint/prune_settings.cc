@@ -202,6 +202,7 @@ std::optional<std::string> nm_text(const PruneSettings& settings) {
   const DataNormConfig& config = settings.config;
   const BlockShape block = config.sparse_block_shape;
   const std::optional<uint64_t> zeros = partial_zeros(config);
+  // Level 1 and blocks of 1 x M: every block keeps the same number of values.
   const bool applies = config.sparsity_level == 1 && block.rows == 1 && zeros &&
                        settings.levels.empty() && settings.scope == Scope::kTensor;
   if (!applies) return std::nullopt;
@@ -209,6 +210,7 @@ std::optional<std::string> nm_text(const PruneSettings& settings) {
 }
 
 std::string config_text(const PruneSettings& settings) {
+  // The default error handler would throw if a caller breaks the precondition of UTF-8.
   return to_json(settings).dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -227,6 +229,7 @@ Result<PruneSettings> parse_config_text(std::string_view text) {
       .levels = reader.levels(),
       .nan = reader.choice("nan", "error", "keep") ? NanPolicy::kKeep : NanPolicy::kError,
   };
+  // First: a malformed text is reported as such, whatever its rule.
   WINNOW_RETURN_IF_ERROR(reader.status());
   WINNOW_RETURN_IF_ERROR(reader.rule());
   if (Status status = validate(settings); !status.ok()) {

@@ -108,6 +108,7 @@ std::vector<int64_t> sizes_of(const TensorInfo& info) {
   return sizes;
 }
 
+// All tensors are checked before the first is read.
 void check_loadable(const SafetensorsHeader& header) {
   for (const TensorInfo& info : header.tensors()) {
     TORCH_CHECK(scalar_type_of(info.dtype), "cannot load '", escape_name(info.name),
@@ -196,6 +197,7 @@ std::string fault_of(const Load& load) {
                   " in the module");
 }
 
+// Lists all faults in one message, so that a file of another model is recognised as such.
 void check(const Match& match, const std::string& path, bool strict) {
   std::string faults;
   const auto& [missing, unexpected] = match.names;
@@ -250,6 +252,7 @@ Tensors load_safetensors(const std::string& path) {
   for (const TensorInfo& info : file.header().tensors()) {
     tensors.insert(info.name, read(file, info));
   }
+  // A file that is written at the same time could give old and new values.
   check_ok(file.check_unchanged());
   return tensors;
 }

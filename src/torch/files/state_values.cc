@@ -14,6 +14,7 @@ namespace {
 
 using Dict = c10::impl::GenericDict;
 
+// Values of any type, because those of one state have different types.
 Dict new_dict() { return Dict(c10::StringType::get(), c10::AnyType::get()); }
 
 template <typename Value>

@@ -94,7 +94,7 @@ class TreeMaker {
   /// storage are not kept: a small slice would write a whole table.
   TorchTensor add_storage(const at::Tensor& tensor) {
     const auto dtype = dtype_of(tensor.scalar_type());
-    if (!dtype || *dtype == DType::kF4) {
+    if (!dtype || *dtype == DType::kF4) {  // torch.save has no storage type for F4
       refuse(std::string("has the dtype ") + c10::toString(tensor.scalar_type()));
     }
     const at::Tensor dense = dense_on_cpu(tensor.detach());

@@ -94,6 +94,7 @@ class ValueMaker {
     return list;
   }
 
+  // A c10 dictionary has keys of one type, which the first key decides here.
   c10::IValue dict_of(TorchValue value) {
     const TorchKind kind = value.size() == 0 ? TorchKind::kString : value.key(0).kind();
     if (kind != TorchKind::kString && kind != TorchKind::kInt) {
@@ -135,6 +136,7 @@ class ValueMaker {
     return bools;
   }
 
+  // Each storage is read once: tensors that share memory in the file share it here too.
   at::Storage storage(uint32_t index) {
     const auto known = storages_.find(index);
     if (known != storages_.end()) return known->second;
@@ -171,6 +173,8 @@ bool can_read_into(const TorchTensor& from, const at::Tensor& to) {
 }
 
 void read_into(const TorchArchive& archive, const TorchTensor& from, const at::Tensor& to) {
+  // Bytes of bools have to be normalised first, and a lazy negation or conjugation is not in
+  // memory.
   const bool direct = to.is_cpu() && to.is_contiguous() && !to.is_neg() && !to.is_conj() &&
                       to.scalar_type() != at::kBool;
   if (direct) {

@@ -72,6 +72,7 @@ std::optional<at::Device> single_device(const Module& module) {
 
 /// Makes the replacement; empty if the mapping has no entry for the module.
 AnyModule make_replacement(const Module& module, const SwapMapping& mapping) {
+  // By the exact type: replacing a derived class would lose its forward.
   const auto entry = mapping.find(typeid(module));
   if (entry == mapping.end()) return AnyModule();
   TORCH_CHECK_VALUE(entry->second != nullptr, "the mapping has an empty function for a ",

@@ -64,6 +64,7 @@ std::vector<Child> walk(Module& model) {
     stack.pop_back();
     for (const auto& child : parent->named_children()) {
       found.push_back({parent, child.key(), child.value()});
+      // A module with several parents is listed for each of them, but entered only once.
       const bool is_leaf = is_convertible(*child.value());
       if (!is_leaf && entered.insert(child.value().get()).second) {
         stack.push_back(child.value().get());
@@ -233,6 +234,7 @@ void put_in_place(const std::vector<Target>& targets) {
 std::unique_ptr<BaseDataSparsifier> make_checked(const SparsifierFactory& make_sparsifier) {
   TORCH_CHECK_VALUE(make_sparsifier != nullptr, "post_training_sparse_quantize got no function");
   auto sparsifier = make_sparsifier();
+  // step would also compute masks for data of the caller's own.
   TORCH_CHECK_VALUE(sparsifier != nullptr && sparsifier->names().empty(),
                     "the function has to make a sparsifier without data");
   return sparsifier;

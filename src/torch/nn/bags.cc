@@ -13,6 +13,8 @@ namespace {
 
 using torch::nn::EmbeddingBagOptions;
 
+// The checks and their messages follow LibTorch's float bag, so that a module that is quantized
+// refuses the same arguments as before.
 void check_type(const at::Tensor& tensor, const char* name) {
   const auto type = tensor.scalar_type();
   TORCH_CHECK(type == at::kLong || type == at::kInt, "Expected ", name,
@@ -86,7 +88,8 @@ void drop_rest(Bags& bags) {
   bags.per_sample_weights = bags.per_sample_weights.narrow(0, 0, end);
 }
 
-/// Removes the indices that equal `padding`. A bound becomes the number of indices kept before it.
+/// Removes the indices that equal `padding`, which the quantized kernel does not know. A bound
+/// becomes the number of indices kept before it.
 void drop_padding(Bags& bags, int64_t padding) {
   const at::Tensor keep = bags.indices.ne(padding);
   const at::Tensor places = at::cat({at::zeros({1}, at::kLong), keep.cumsum(0)});

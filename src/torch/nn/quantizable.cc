@@ -45,6 +45,7 @@ void Quantizable::check_quantizable() const {
   TORCH_CHECK_VALUE(!table_options().has_max_norm,
                     "cannot quantize a module with max_norm, which scales rows at every lookup: "
                     "scale them once, and take max_norm out of its options");
+  // Once it is quantized, the names are those of its own buffers.
   if (!is_quantized()) check_names(dynamic_cast<const Parametrizable&>(*this));
 }
 

@@ -136,6 +136,7 @@ QuantizedWeight requantize_rows(const at::Tensor& weight, const QuantizedWeight&
         winnow::requantize_rows(view_of(rows), values_of<float>(scales.narrow(0, begin, count)),
                                 values_of<float>(zero_points.narrow(0, begin, count)),
                                 values_of<uint8_t>(codes.narrow(0, begin, count)), threads);
+    // Dtype and sizes fit, and any value can be encoded.
     TORCH_INTERNAL_ASSERT(status.ok(), status.message());
   });
   return {codes, like.scales, like.zero_points};

@@ -112,7 +112,7 @@ void internal::ParametrizationAccess::append(Parametrizable& target, const std::
     // module keeps referring to the same object.
     const FoundTensor found = find_tensor(target.module(), name);
     auto created = std::make_shared<ParametrizationList>(found.tensor, found.is_parameter);
-    created->train(target.module().is_training());
+    created->train(target.module().is_training());  // LibTorch's modules start in training mode
     created->append(std::move(link));
     erase_tensor(target, name);
     attach(target, name, std::move(created));
@@ -129,6 +129,7 @@ void internal::ParametrizationAccess::attach(Parametrizable& target, const std::
 void internal::ParametrizationAccess::restore(Parametrizable& target, const std::string& name) {
   const auto chain = target.parametrizations(name);
   std::erase_if(target.lists_, [&](const auto& item) { return item.first == name; });
+  // Without chains, the module must look as before its first parametrization.
   chains_of(target.module())->unregister_module(name);
   if (target.lists_.empty()) target.module().unregister_module(kChildName);
   insert_tensor(target, name, chain->original(), chain->original_is_parameter());

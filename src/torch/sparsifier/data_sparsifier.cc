@@ -37,15 +37,13 @@ c10::ScalarType first_mask_type(c10::ScalarType data) {
   return keeps && !is_unsigned && !is_small ? at::kChar : data;
 }
 
-/// Ones that share the memory of a single value, so that add_data costs nothing for large tables.
-/// own_mask allocates the mask when it is needed.
+/// Ones that share a single value of memory: own_mask allocates the mask when it is needed.
 at::Tensor ones_for(const at::Tensor& weight) {
   at::NoGradGuard no_grad;
   const auto type = first_mask_type(weight.scalar_type());
   return at::ones({}, weight.options().dtype(type).requires_grad(false)).expand(weight.sizes());
 }
 
-/// The mask given in a configuration, or ones.
 at::Tensor mask_in(const NamedValues& config, const at::Tensor& weight) {
   return config.contains("mask") ? config.get<at::Tensor>("mask") : ones_for(weight);
 }
@@ -99,8 +97,7 @@ at::Tensor BaseDataSparsifier::Impl::own_mask(const DataEntry& entry) const {
   }
   const OutOfInferenceMode normal;
   const std::unique_lock writing(mask_mutex);
-  // Look again: another thread may have allocated it in between. set_data keeps the tensor object,
-  // which the parametrization and callers of raw_mask share.
+  // Another thread may have allocated it meanwhile. set_data keeps the shared tensor object.
   if (is_one_value(entry.mask)) entry.mask.set_data(entry.mask.contiguous());
   return entry.mask;
 }
@@ -171,8 +168,7 @@ DataEntry BaseDataSparsifier::Impl::new_entry(const std::string& name, const Dat
   const bool keep = old != nullptr && options.reuse_mask;
   entry.mask = keep ? kept_mask(*old, name, weight.tensor) : mask_in(given, weight.tensor);
   check_mask(entry.mask, weight.tensor);
-  // Only a given mask can belong to other data. Skipping new ones keeps add_data independent of the
-  // number of names.
+  // A new mask cannot belong to other data, and the search takes time for each name.
   if (!keep && given.contains("mask")) check_mask_is_free(name, entry.mask);
   auto link = make_link(entry.group, entry.mask);
   check_link(weight.tensor, *link);
@@ -189,8 +185,7 @@ void BaseDataSparsifier::Impl::check_mask_is_free(const std::string& name,
 }
 
 void BaseDataSparsifier::Impl::check_owner(const std::string& name, const DataEntry& entry) const {
-  // Assigning another weight to a module leaves the sparsifier with a tensor that forward no longer
-  // uses, so its masks would silently have no effect.
+  // Masks on a tensor that the module's forward no longer uses would silently have no effect.
   const auto owner = entry.owner.lock();
   if (owner == nullptr) return;
   const at::Tensor* weight = weight_of_module(*owner);
@@ -274,7 +269,6 @@ void BaseDataSparsifier::step() {
   const FlagGuard within_step(impl_->stepping);
   ++impl_->step_count;
   if (!impl_->enable_mask_update) return;
-  // Check all entries before the first mask is computed.
   for (const auto& [name, entry] : impl_->entries) {
     TORCH_CHECK_VALUE(entry.is_masked(), "mask squashed - '", name,
                       "' cannot be stepped any more; add its data again");

@@ -123,6 +123,7 @@ DataEntry load_entry(const std::string& name, const NamedValues& values, const N
   const auto [stored, masked] = stored_tensor(name, container);
   TORCH_CHECK(stored->defined(), "Error loading ", name, ": its tensor is undefined");
   check_is_dense(*stored, "'" + name + "', ");
+  // Loaded data are buffers, as in upstream's container.
   DataEntry loaded =
       entry_for(name, stored->detach().clone(), masked, /*as_parameter=*/false, values, group);
   if (masked) load_link(*(*loaded.chain)[0], name, container);
@@ -271,6 +272,7 @@ DataEntry BaseDataSparsifier::Impl::with_mask_of(const std::string& name, const 
                                                  const DataSparsifierState& state,
                                                  const TensorDict& tensors) const {
   const NamedValues &values = state.state[name], &group = state.data_groups[name];
+  // The existing mask is kept and filled later, so that there is never a second one.
   if (!changes_link(entry.group, group) && can_unpack_into(name, values, entry.mask)) {
     DataEntry same = entry;
     same.group = group.deep_copy();

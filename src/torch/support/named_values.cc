@@ -23,6 +23,7 @@ c10::IValue tuple_of(std::initializer_list<int64_t> integers) {
 
 c10::IValue copy_of(const c10::IValue& value) {
   if (value.isTensor()) {
+    // IValue's deepcopy would keep the gradient graph.
     const at::Tensor& tensor = value.toTensor();
     return tensor.defined() ? tensor.detach().clone() : at::Tensor();
   }
@@ -74,6 +75,7 @@ class TextWriter {
   }
 
  private:
+  // Strings in containers are quoted, as by Python's repr; on their own they are not.
   void element(const c10::IValue& item) {
     if (item.isString()) {
       text_ += "'" + item.toStringRef() + "'";

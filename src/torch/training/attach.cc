@@ -139,6 +139,7 @@ std::vector<std::vector<std::string>> names_by_storage(const Parameters& paramet
 void check_tied(const std::string& a, const std::string& b, const Parameters& originals,
                 const Parameters& copies) {
   if (!share_memory(originals[a], originals[b])) return;
+  // One tensor object with two names must stay one; overlapping views only have to share memory.
   const bool one_tensor = originals[a].is_same(originals[b]);
   const bool tied = one_tensor ? copies[a].is_same(copies[b]) : copies[a].is_alias_of(copies[b]);
   TORCH_CHECK_VALUE(tied, "the parameters '", a, "' and '", b,
@@ -199,6 +200,7 @@ void attach_model(const torch::nn::Module& module, BaseDataSparsifier& sparsifie
   const auto configs = configurations(found, options);
   if (!options.filter && !options.replace) warn_of_no_filter(module);
   for (const auto& item : found) {
+    // as_parameter, because a frozen parameter does not require grad but is one all the same.
     const NamedValues* config = configs.find(item.key());
     sparsifier.add_data(item.key(), item.value().tensor,
                         {.config = config != nullptr ? *config : NamedValues(),

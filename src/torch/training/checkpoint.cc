@@ -84,6 +84,7 @@ TrainingProgress read_progress(const Reader& reader, int64_t batches) {
                  "' is missing or no count");
     *field = value->toInt();
   }
+  // With epochs of another length, next_batch would be another part of the data.
   reader.check(progress.batches == batches, "an epoch had ", progress.batches,
                " batches then, and has ", batches, " now");
   reader.check(progress.next_batch <= batches, "the next batch is ", progress.next_batch, " of ",
@@ -126,6 +127,7 @@ Reads match_model(const Reader& reader, const torch::nn::Module& model) {
   for (const std::string& name : tensors.keys()) {
     reader.check(seen.contains(name), "it has no tensor '", name, "'");
   }
+  // Tied tensors share a storage, whose checksum is verified once.
   for (const uint32_t storage : storages) check_ok(reader.archive().check_storage(storage));
   return reads;
 }
@@ -150,7 +152,7 @@ std::vector<NamedValues> callback_states(const Reader& reader, torch::nn::Module
     try {
       callback.check_state_dict(states.back(), model);
     } catch (const c10::Error& error) {
-      reader.check(false, error.what_without_backtrace());
+      reader.check(false, error.what_without_backtrace());  // adds the path
     }
   }
   return states;

@@ -29,6 +29,7 @@ std::vector<at::Tensor> defined(std::vector<at::Tensor> tensors) {
   return tensors;
 }
 
+// By the class of the state and not of the optimizer, so that derived optimizers are known too.
 std::vector<at::Tensor> momenta_in(const OptimizerParamState& state) {
   namespace optim = torch::optim;
   if (const auto* adam = dynamic_cast<const optim::AdamParamState*>(&state)) {
@@ -82,6 +83,7 @@ HeldMasks::HeldMasks(const BaseDataSparsifier& sparsifier, MomentaOf momenta_of)
   const auto is_squashed = [&](const std::string& name) {
     return !sparsifier.is_parametrized(name);
   };
+  // A sparsifier without data is fine, because data may still be added.
   if (!names.empty() && std::ranges::all_of(names, is_squashed)) refuse_squashed();
 }
 

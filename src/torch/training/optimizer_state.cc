@@ -131,8 +131,7 @@ const OptimizerKind* find_kind(const optim::Optimizer& optimizer) {
 
 // ---- all groups, all parameters
 
-/// A parameter, and the first group that has it. Its state is found by its TensorImpl, so a
-/// parameter that is listed twice has one state.
+/// A parameter, and the first group that has it. Listed twice, it still has one state.
 struct GroupedParameter {
   at::Tensor tensor;
   size_t group = 0;

@@ -28,6 +28,7 @@ void warn_of_repeated_parameters(const torch::optim::Optimizer& optimizer) {
 }
 
 int64_t batches_ahead(int64_t epochs, const TrainingProgress& progress) {
+  // A run that only stop() ends may have the largest max_epochs.
   int64_t batches = 0;
   if (__builtin_mul_overflow(epochs, progress.batches, &batches)) {
     return std::numeric_limits<int64_t>::max();
@@ -49,6 +50,7 @@ void Trainer::fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, 
                   const TrainingStep& training_step, const std::string& ckpt_path) {
   TORCH_CHECK_VALUE(batches >= 0, "batches: expected at least 0, found ", batches);
   TORCH_CHECK_VALUE(training_step != nullptr, "the training step is missing");
+  // Loaded before any member changes, so that a failing load leaves the trainer as it was.
   Checkpoint from{.progress = {.batches = batches}, .rng_state = {}};
   if (!ckpt_path.empty()) {
     from = load_checkpoint(ckpt_path, model, optimizer, options_.callbacks, batches);
@@ -96,6 +98,7 @@ void Trainer::fit_batch(const TrainingStep& training_step) {
   const int64_t batch_idx = progress_.next_batch;
   between_batches_ = false;
   for_each(&Callback::on_train_batch_start, batch_idx);
+  // Lightning's order: forward first, then zero_grad and backward.
   const at::Tensor loss = training_step(progress_.epoch, batch_idx);
   TORCH_CHECK_VALUE(loss.defined(), "the training step of epoch ", progress_.epoch, ", batch ",
                     batch_idx, " returned an undefined tensor, where the loss is expected");
@@ -126,6 +129,7 @@ void Trainer::save_checkpoint(const std::string& path) {
 
 void Trainer::save_pending() {
   if (pending_checkpoint_.empty()) return;
+  // Cleared before the write: if it fails, it is not tried again after the next batch.
   const std::string path = std::exchange(pending_checkpoint_, "");
   winnow::save_checkpoint(path, *model_, *optimizer_, options_.callbacks, progress_);
 }

@@ -94,6 +94,8 @@ void TrainingAwareDataSparsity::on_run_length(torch::nn::Module&, int64_t epochs
   const std::optional<int64_t> last = data_scheduler_->final_epoch();
   if (!last) return;
   const int64_t now = data_scheduler_->last_epoch();
+  // (batches_ + batches) / frequency - batches_ / frequency without overflow: `batches` may be the
+  // largest int64.
   const int64_t steps =
       options_.interval == StepInterval::kEpoch
           ? epochs

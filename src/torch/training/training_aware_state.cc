@@ -83,6 +83,7 @@ void check_same_groups(const DataSparsifierState& saved, const BaseDataSparsifie
     const NamedValues* group = saved.data_groups.find(name);
     TORCH_CHECK(group != nullptr, kWhat, "the parameter '", name,
                 "' was not sparsified; attach what was attached when the state was saved");
+    // The scheduled value differs, because the schedule has changed it since.
     check_same_values(name + ": ", *group, sparsifier.data_group(name), schedule_param);
   }
 }
@@ -155,6 +156,7 @@ void TrainingAwareDataSparsity::restore(const NamedValues& state, BaseDataSparsi
   if (const auto saved = saved_state(state)) {
     check_same_groups(*saved, sparsifier, schedule.schedule_param);
     if (options_.apply_to_model) {
+      // The data are the model's own parameters, which are loaded with the model.
       sparsifier.load_masks(*saved);
     } else {
       sparsifier.load_state_dict(*saved);
