@@ -1,7 +1,7 @@
 """./dev bench: every table of docs/benchmarks*.md, and with --check every bar.
 
 usage: run.py [--check] [--quick | --full] [--only core | torch | python] [--write FILE]
-  --check   end with status 1 where a bar is missed
+  --check   end with status 1 if a bar is missed
   --quick   upstream less often, and fewer cases of the larger sizes (some 6 minutes)
   --full    upstream for every case at 64 million values too (some 50 minutes)
   --only core   masks and files alone; --only torch: the torch layer; --only python: the Python package

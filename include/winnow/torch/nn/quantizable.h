@@ -37,8 +37,7 @@ std::shared_ptr<QuantizedTable> make_quantized_table(const QuantizedWeight& weig
 ///   - `weight` is undefined and not a parameter; instead there are buffers `codes`, `scales` and
 ///     `zero_points`, which are what archives and safetensors files contain;
 ///   - storage() computes on the codes: each value of a lookup equals that of dequantize_rows, up
-///   to
-///     a rounding under ZeroPolicy::kUpstream, and has no gradient;
+///     to a rounding under ZeroPolicy::kUpstream, and has no gradient;
 ///   - the module stays on the CPU, and to(dtype) has no effect;
 ///   - it prints as QuantizedEmbedding or QuantizedEmbeddingBag, and a clone has its own tensors.
 ///
