@@ -13,8 +13,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxConfigText = 1 << 20;
-constexpr int kMaxDepth = 3;  // object, list of level rules, rule
+constexpr size_t kMaxConfigText = 1 << 20;  // texts come from files; real ones are far shorter
+constexpr int kMaxDepth = 3;                // object, list of level rules, rule
 
 Status invalid(std::string message) {
   return Status(ErrorCode::kInvalidArgument, std::move(message));
@@ -25,10 +25,11 @@ Status bad_settings(std::string message) {
 }
 
 Status check_level(double level) {
-  if (level >= 0 && level <= 1) return Status();
+  if (level >= 0 && level <= 1) return Status();  // false for NaN
   return invalid("sparsity level: expected a number from 0 to 1, found " + std::to_string(level));
 }
 
+// The order of these patterns has no meaning, unlike that of level rules.
 std::vector<std::string> sorted_unique(std::vector<std::string> patterns) {
   std::sort(patterns.begin(), patterns.end());
   patterns.erase(std::unique(patterns.begin(), patterns.end()), patterns.end());

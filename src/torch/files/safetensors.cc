@@ -57,6 +57,7 @@ void check_utf8(const char* what, const std::string& text) {
 // All tensors are checked before the file is created, so these errors leave no file behind.
 void check_savable(const std::string& name, const at::Tensor& tensor) {
   check_utf8("the name", name);
+  // The header has its metadata under this key.
   TORCH_CHECK_VALUE(name != "__metadata__",
                     "a tensor cannot be named '__metadata__' in a safetensors file");
   const char* why = why_opaque(tensor);
@@ -92,7 +93,7 @@ std::vector<size_t> lay_out(std::vector<TensorInfo>& tensors) {
                            [&](size_t i) { return dtype_bits(tensors[i].dtype); });
   uint64_t offset = 0;
   for (const size_t i : order) {
-    const auto end = checked_add(offset, tensors[i].end);
+    const auto end = checked_add(offset, tensors[i].end);  // `end` is still the size
     TORCH_CHECK_VALUE(end, "the tensors together are too large for a file");
     tensors[i].begin = offset;
     tensors[i].end = offset = *end;
@@ -178,6 +179,7 @@ const char* why_read_only(const at::Tensor& tensor) {
   if (at::has_internal_overlap(tensor) == at::MemOverlap::Yes) {
     return "is expanded: several elements share memory";
   }
+  // LibTorch refuses to write to inference tensors outside of inference mode.
   const bool frozen = tensor.is_inference() && !c10::InferenceMode::is_enabled();
   return frozen ? "is an inference tensor" : nullptr;
 }

@@ -142,6 +142,7 @@ auto naming(const std::string& name, const Call& call) {
   }
 }
 
+// Different fully qualified names can become equal, as `a.b` and `a_b` do.
 std::string unique_name(std::string fqn, const std::set<std::string>& taken) {
   std::ranges::replace(fqn, '.', '_');
   if (!taken.contains(fqn)) return fqn;
@@ -154,6 +155,7 @@ Target make_target(const ModulePtr& module, const std::vector<Child>& children) 
   if (!is_libtorch_embedding(*module)) {
     return {{}, {}, dynamic_cast<Quantizable*>(module.get()), {}};
   }
+  // The replacement shares the weight until it is quantized, so nothing is copied here.
   AnyModule replacement = default_swap_mapping().at(typeid(*module))(*module);
   auto* quantizable = dynamic_cast<Quantizable*>(replacement.ptr().get());
   Target target{{}, std::move(replacement), quantizable, {}};
@@ -192,6 +194,7 @@ void sparsify_then_quantize(std::vector<Target>& targets, BaseDataSparsifier& sp
                             nn::ZeroPolicy policy) {
   for (const Target& target : targets) sparsifier.add_data(target.name, weight_of(target));
   sparsifier.step();
+  // A masked read is as large as its weight, so only one of them exists at a time.
   for (Target& target : targets) {
     target.table = naming(target.name, [&] {
       return nn::make_quantized_table(nn::quantize_rows(masked(sparsifier, target), policy));
@@ -258,6 +261,7 @@ void post_training_sparse_quantize(Module& model, const SparsifierFactory& make_
   } else {
     quantize_then_sparsify(targets, *sparsifier, options.zero_policy);
   }
+  // Nothing has been changed so far: everything that can fail comes before put_in_place.
   check_tables(targets);
   put_in_place(targets);
 }

@@ -196,6 +196,7 @@ void register_parametrization(torch::nn::Module& module, const std::string& tens
                               std::shared_ptr<Parametrization> link) {
   Parametrizable& target = parametrizable(module);
   TORCH_CHECK_VALUE(link != nullptr, "the parametrization of '", tensor_name, "' is null");
+  // A changed dtype or shape is an error here, and not in the first forward.
   check_evaluation(target.read(tensor_name), *link);
   ParametrizationAccess::append(target, tensor_name, std::move(link));
 }
@@ -216,6 +217,7 @@ void remove_parametrizations(torch::nn::Module& module, const std::string& tenso
                     " does not have a parametrization on ", tensor_name);
   auto& target = dynamic_cast<Parametrizable&>(module);
   if (leave_parametrized) {
+    // Checked and written first: if either fails, the parametrization is still there.
     const at::NoGradGuard no_grad;
     const auto chain = target.parametrizations(tensor_name);
     check_can_be_written(chain->original(), "'" + tensor_name + "' of " + module.name());
@@ -229,6 +231,7 @@ void Parametrizable::clone_chains(Parametrizable& to,
   for (const std::string& name : parametrized_names()) {
     for (const auto& link : *parametrizations(name)) {
       auto copy = std::dynamic_pointer_cast<Parametrization>(link->clone(device));
+      // A user's clone() may return any module.
       TORCH_CHECK(copy != nullptr, "clone() of the parametrization ", link->name(), " on '", name,
                   "' made no parametrization");
       ParametrizationAccess::append(to, name, std::move(copy));

@@ -74,7 +74,8 @@ void load_link(Parametrization& link, const std::string& name, const TensorDict&
   }
 }
 
-/// Finds the tensor of `name` in a container's state. The second value is true if it is masked.
+/// Finds the tensor of `name` in a container's state. The second value is true if it is masked:
+/// upstream stores a squashed tensor under its plain name.
 std::pair<const at::Tensor*, bool> stored_tensor(const std::string& name,
                                                  const TensorDict& container) {
   if (const at::Tensor* squashed = container.find(name)) return {squashed, false};

@@ -36,7 +36,8 @@ std::vector<NamedParameter> parameters_with_all_names(const torch::nn::Module& m
   return distinct;
 }
 
-/// Returns true if the filter accepts the parameter. It must give the same answer for all names.
+/// Returns true if the filter accepts the parameter. It must give the same answer for all names,
+/// since which one is the first depends only on the order of registration.
 bool takes_in(const ParameterFilter& filter, const NamedParameter& parameter) {
   if (!filter) return true;
   const std::string& first = parameter.fqns.front();
@@ -58,6 +59,7 @@ Attachments attachments(const torch::nn::Module& model, const AttachOptions& opt
     if (!takes_in(options.filter, parameter)) continue;
     const std::string& fqn = parameter.fqns.front();
     const std::string name = valid_name(fqn);
+    // valid_name is not injective: `a.b` and `a_b` become the same.
     if (const auto* other = found.find(name)) {
       TORCH_CHECK_VALUE(false, "the parameters '", other->fqns.front(), "' and '", fqn,
                         "' both become '", name, "'; leave one out by the filter, or rename it");
@@ -111,6 +113,7 @@ void warn_of_no_filter(const torch::nn::Module& model) {
 
 double dropped_share(const at::Tensor& mask) {
   if (mask.numel() == 0) return 0;
+  // Summed as F64, because F32 cannot count beyond 2^24.
   return 1 - at::sum(mask, at::kDouble).item<double>() / static_cast<double>(mask.numel());
 }
 
@@ -155,6 +158,7 @@ void check_copies(const Parameters& originals, const Parameters& copies) {
     TORCH_CHECK_VALUE(tensor != nullptr && tensor->sizes() == item.value().sizes(),
                       "the copy of the model has no parameter '", item.key(), "' of shape ",
                       item.value().sizes());
+    // Squashing a copy that shares memory would prune the model itself.
     TORCH_CHECK_VALUE(!tensor->is_alias_of(item.value()), "the copy of the model shares the '",
                       item.key(), "' of the model");
   }

@@ -33,7 +33,8 @@ c10::IValue callbacks_value(const std::vector<std::shared_ptr<Callback>>& callba
   return list;
 }
 
-/// Reads the parts of a checkpoint on demand; every message starts with the path.
+/// Reads the parts of a checkpoint on demand, so that another model's checkpoint is refused before
+/// its large parts are read. Every message starts with the path.
 class Reader {
  public:
   explicit Reader(const std::string& path)
