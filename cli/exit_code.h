@@ -13,12 +13,12 @@ enum ExitCode : int {
   kExitSystem = 4,
 };
 
-/// Returns the exit code of an error. Each range of ErrorCode has one.
-constexpr ExitCode exit_code(ErrorCode code) {
+/// The exit code for an error of that kind; the ranges are those of ErrorCode.
+constexpr ExitCode exit_code(StatusCode code) {
   if (code == ErrorCode::kOk) return kExitOk;
-  if (code < ErrorCode::kCheckFailed) return kExitUsage;
-  if (code == ErrorCode::kCheckFailed) return kExitCheckFailed;
-  if (code < ErrorCode::kNanValue) return kExitSystem;
+  if (code.number < 20) return kExitUsage;
+  if (code.number < 40) return kExitCheckFailed;
+  if (code.number < 60) return kExitSystem;
   return kExitBadInput;
 }
 

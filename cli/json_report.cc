@@ -216,7 +216,7 @@ std::string verify_json(const VerifyJob& job, const VerifyResult& result, const 
 
 std::string error_json(const Status& status) {
   return dump({{"error",
-                {{"code", error_code_name(status.code())},
+                {{"code", status.code().name},
                  {"message", status.message()},
                  {"exit_code", static_cast<int>(exit_code(status.code()))}}}});
 }

@@ -82,7 +82,7 @@ void visit(const TorchArchive& archive, TorchValue value, size_t depth, uint64_t
 void check_rewrite(const TorchTree& tree, std::span<const TorchStorage> storages) {
   const Result<std::string> pickle = winnow::torch_pickle(tree, storages);
   if (!pickle.ok()) {
-    require(pickle.status().code() == winnow::ErrorCode::kPickleTooLarge);
+    require(pickle.status().code() == winnow::PickleError::kPickleTooLarge);
     return;
   }
   std::vector<std::string> payloads;
@@ -106,7 +106,7 @@ Result<TorchArchive> open(const std::string& image, bool allow_missing_checksums
 // To allow missing checksums opens what was refused for them alone, and nothing else.
 void check_option(const std::string& image, const Result<TorchArchive>& lenient) {
   const Result<TorchArchive> strict = open(image, false);
-  if (strict.status().code() == winnow::ErrorCode::kNoChecksums) {
+  if (strict.status().code() == winnow::TorchArchiveError::kNoChecksums) {
     check_message(strict.status());
     require(!lenient.ok() || !lenient->has_checksums());
   } else {

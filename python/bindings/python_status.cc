@@ -15,7 +15,7 @@ void raise_if_error(const Status& status) {
   const std::string_view text = status.message();
   const nb::object message =
       nb::steal(PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace"));
-  const std::string_view name = error_code_name(status.code());
+  const std::string_view name = status.code().name;
   const nb::str code(name.data(), name.size());
   const nb::object error = nb::module_::import_("torchwinnow.errors")
                                .attr("from_status")(code, message, status.system_error());

@@ -9,7 +9,7 @@
 namespace winnow::io {
 
 Status errno_status(std::string_view action, std::string_view path, int error) {
-  const ErrorCode code = error == EEXIST ? ErrorCode::kAlreadyExists : ErrorCode::kIoError;
+  const StatusCode code = error == EEXIST ? ErrorCode::kAlreadyExists : ErrorCode::kIoError;
   return {code,
           concat("cannot ", action, " \"", escape_path(path),
                  "\": ", std::generic_category().message(error)),

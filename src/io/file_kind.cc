@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "io/concat.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::io {
@@ -127,10 +128,10 @@ std::string file_kind_message(std::span<const std::byte> bytes, std::string_view
 }
 
 Status with_file_kind(const Status& status, std::span<const std::byte> front) {
-  const auto is_of = [&](ErrorCode first, ErrorCode last) {
-    return status.code() >= first && status.code() <= last;
-  };
-  if (!is_of(ErrorCode::kFileTooShort, ErrorCode::kHeaderNotObject)) return status;
+  if (status.code().number < SafetensorsError::kFileTooShort.number ||
+      status.code().number > SafetensorsError::kHeaderNotObject.number) {
+    return status;
+  }
   std::string message = file_kind_message(front, "safetensors file");
   return message.empty() ? status : Status(status.code(), std::move(message));
 }

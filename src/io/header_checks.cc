@@ -12,6 +12,7 @@
 #include "io/concat.h"
 #include "winnow/base/checked.h"
 #include "winnow/base/dtype.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::io {
@@ -83,17 +84,18 @@ std::vector<uint32_t> data_order(std::span<const TensorInfo> tensors) {
 // `tensor` has to begin at `expected`, where the one before it ended.
 Status check_place(const TensorInfo& tensor, uint64_t expected, uint64_t data_bytes) {
   if (tensor.begin < expected) {
-    return {ErrorCode::kOverlap, concat(shown(tensor), " has ", range(tensor),
-                                        ", but the tensor before it ends at ", expected)};
+    return {SafetensorsError::kOverlap, concat(shown(tensor), " has ", range(tensor),
+                                               ", but the tensor before it ends at ", expected)};
   }
   if (tensor.begin > expected) {
-    return {ErrorCode::kHole,
+    return {SafetensorsError::kHole,
             concat("bytes [", expected, ", ", tensor.begin, ") of the data before ", shown(tensor),
                    " belong to no tensor")};
   }
   if (tensor.end > data_bytes) {
-    return {ErrorCode::kDataPastEnd, concat(shown(tensor), " has ", range(tensor),
-                                            ", but the file holds ", data_bytes, " bytes of data")};
+    return {SafetensorsError::kDataPastEnd,
+            concat(shown(tensor), " has ", range(tensor), ", but the file holds ", data_bytes,
+                   " bytes of data")};
   }
   return {};
 }
@@ -106,8 +108,9 @@ std::string shown(const TensorInfo& tensor) {
 
 Status check_tensor(const TensorInfo& tensor) {
   if (tensor.begin > tensor.end) {
-    return {ErrorCode::kOffsetOrder, concat(shown(tensor), ": data_offsets begin at ", tensor.begin,
-                                            " and end before that, at ", tensor.end)};
+    return {SafetensorsError::kOffsetOrder,
+            concat(shown(tensor), ": data_offsets begin at ", tensor.begin,
+                   " and end before that, at ", tensor.end)};
   }
   const std::optional<uint64_t> bits = bits_of(tensor);
   if (!bits) {
@@ -115,11 +118,12 @@ Status check_tensor(const TensorInfo& tensor) {
             concat(shown(tensor), ": the bits of its shape do not fit into 64 bits")};
   }
   if (*bits % 8 != 0) {
-    return {ErrorCode::kPartialByte, concat(shown(tensor), ": ", *bits, " bits of ",
-                                            dtype_name(tensor.dtype), " do not end on a byte")};
+    return {SafetensorsError::kPartialByte,
+            concat(shown(tensor), ": ", *bits, " bits of ", dtype_name(tensor.dtype),
+                   " do not end on a byte")};
   }
   if (*bits / 8 != tensor.bytes()) {
-    return {ErrorCode::kSizeMismatch,
+    return {SafetensorsError::kSizeMismatch,
             concat(shown(tensor), ": its shape and dtype ask for ", *bits / 8,
                    " bytes, its data_offsets hold ", tensor.bytes())};
   }
@@ -130,14 +134,15 @@ Status check_unique_names(std::span<const TensorInfo> tensors) {
   const auto name_of = [&](size_t i) -> std::string_view { return tensors[i].name; };
   const std::optional<size_t> repeated = find_repeated(tensors.size(), name_of);
   if (!repeated) return {};
-  return {ErrorCode::kDuplicateTensor, concat(shown(tensors[*repeated]), " has two entries")};
+  return {SafetensorsError::kDuplicateTensor,
+          concat(shown(tensors[*repeated]), " has two entries")};
 }
 
 Status check_unique_keys(const Metadata& metadata) {
   const auto key_of = [&](size_t i) -> std::string_view { return metadata[i].first; };
   const std::optional<size_t> repeated = find_repeated(metadata.size(), key_of);
   if (!repeated) return {};
-  return {ErrorCode::kDuplicateMetadataKey,
+  return {SafetensorsError::kDuplicateMetadataKey,
           concat("__metadata__ has two entries \"", escape_name(metadata[*repeated].first), "\"")};
 }
 
@@ -148,8 +153,9 @@ Status check_layout(std::span<const TensorInfo> tensors, uint64_t data_bytes) {
     expected = tensors[index].end;
   }
   if (expected == data_bytes) return {};
-  return {ErrorCode::kTrailingData, concat(data_bytes - expected, " bytes of data after byte ",
-                                           expected, ", where the last tensor ends")};
+  return {SafetensorsError::kTrailingData,
+          concat(data_bytes - expected, " bytes of data after byte ", expected,
+                 ", where the last tensor ends")};
 }
 
 }  // namespace winnow::io

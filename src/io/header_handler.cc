@@ -6,6 +6,7 @@
 #include "io/concat.h"
 #include "io/header_checks.h"
 #include "winnow/base/dtype.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::io {
@@ -41,49 +42,50 @@ std::string HeaderHandler::place() const {
   }
 }
 
-bool HeaderHandler::fail(ErrorCode code, std::string message) {
+bool HeaderHandler::fail(StatusCode code, std::string message) {
   status_ = Status(code, std::move(message));
   return false;
 }
 
 // A value of a type that this place does not take.
 bool HeaderHandler::unexpected(std::string_view found) {
-  const auto wrong = [&](ErrorCode code, std::string_view expected) {
+  const auto wrong = [&](StatusCode code, std::string_view expected) {
     return fail(code, concat(place(), " has to be ", expected, ", found ", found));
   };
   switch (state_) {
     case State::kTop:
-      return wrong(ErrorCode::kHeaderNotObject, "a JSON object");
+      return wrong(SafetensorsError::kHeaderNotObject, "a JSON object");
     case State::kMetadata:
-      return wrong(ErrorCode::kMetadataType, "an object of strings or null");
+      return wrong(SafetensorsError::kMetadataType, "an object of strings or null");
     case State::kMetadataValue:
-      return wrong(ErrorCode::kMetadataType, "a string");
+      return wrong(SafetensorsError::kMetadataType, "a string");
     case State::kEntry:
-      return wrong(ErrorCode::kEntryNotObject, "an object");
+      return wrong(SafetensorsError::kEntryNotObject, "an object");
     case State::kDtype:
-      return wrong(ErrorCode::kFieldType, "a string");
+      return wrong(SafetensorsError::kFieldType, "a string");
     case State::kShape:
     case State::kOffsets:
-      return wrong(ErrorCode::kFieldType, "an array of numbers");
+      return wrong(SafetensorsError::kFieldType, "an array of numbers");
     default:
-      return wrong(ErrorCode::kFieldType, "a number");
+      return wrong(SafetensorsError::kFieldType, "a number");
   }
 }
 
 bool HeaderHandler::bad_number(std::string_view found) {
   if (state_ == State::kDimension) {
-    return fail(ErrorCode::kBadDimension,
+    return fail(SafetensorsError::kBadDimension,
                 concat(place(), " has to be a whole number below 2^63, found ", found));
   }
   if (state_ == State::kOffset) {
-    return fail(ErrorCode::kBadOffset,
+    return fail(SafetensorsError::kBadOffset,
                 concat(place(), " has to be a whole number below 2^64, found ", found));
   }
   return unexpected("a number");
 }
 
 bool HeaderHandler::not_json(size_t position) {
-  return fail(ErrorCode::kHeaderSyntax, concat("the header is not JSON at its byte ", position));
+  return fail(SafetensorsError::kHeaderSyntax,
+              concat("the header is not JSON at its byte ", position));
 }
 
 // MLX writes `"__metadata__": null` into every file that it saves without metadata, and the
@@ -106,7 +108,7 @@ bool HeaderHandler::number_unsigned(uint64_t value) {
 bool HeaderHandler::add_dimension(uint64_t value) {
   if (value >> 63 != 0) return bad_number(std::to_string(value));
   if (numbers_.size() == kMaxRank) {
-    return fail(ErrorCode::kRankTooLarge,
+    return fail(SafetensorsError::kRankTooLarge,
                 concat(shown(tensor_), ": shape has more than ", kMaxRank, " dimensions"));
   }
   numbers_.push_back(value);
@@ -115,7 +117,7 @@ bool HeaderHandler::add_dimension(uint64_t value) {
 
 bool HeaderHandler::add_offset(uint64_t value) {
   if (numbers_.size() == 2) {
-    return fail(ErrorCode::kOffsetCount,
+    return fail(SafetensorsError::kOffsetCount,
                 concat(shown(tensor_), ": data_offsets has more than 2 numbers"));
   }
   numbers_.push_back(value);
@@ -126,7 +128,7 @@ bool HeaderHandler::string(std::string& value) {
   if (state_ == State::kDtype) return set_dtype(value);
   if (state_ != State::kMetadataValue) return unexpected("a string");
   if (header_.metadata.size() == kMaxMetadataEntries) {
-    return fail(ErrorCode::kTooMuchMetadata,
+    return fail(SafetensorsError::kTooMuchMetadata,
                 concat("__metadata__ has more than ", kMaxMetadataEntries, " entries"));
   }
   header_.metadata.emplace_back(std::move(metadata_key_), std::move(value));
@@ -136,7 +138,7 @@ bool HeaderHandler::string(std::string& value) {
 bool HeaderHandler::set_dtype(std::string_view name) {
   const std::optional<DType> dtype = dtype_from_name(name);
   if (!dtype) {
-    return fail(ErrorCode::kUnknownDtype,
+    return fail(SafetensorsError::kUnknownDtype,
                 concat(shown(tensor_), ": dtype ", quoted(name), " is not known"));
   }
   tensor_.dtype = *dtype;
@@ -158,7 +160,7 @@ bool HeaderHandler::start_object(size_t) {
       return true;
     case State::kDimension:
     case State::kOffset:
-      return fail(ErrorCode::kHeaderTooDeep,
+      return fail(SafetensorsError::kHeaderTooDeep,
                   concat(place(), " has to be a number, found an object"));
     default:
       return unexpected("an object");
@@ -176,7 +178,7 @@ bool HeaderHandler::start_array(size_t) {
       return true;
     case State::kDimension:
     case State::kOffset:
-      return fail(ErrorCode::kHeaderTooDeep,
+      return fail(SafetensorsError::kHeaderTooDeep,
                   concat(place(), " has to be a number, found an array"));
     default:
       return unexpected("an array");
@@ -192,7 +194,7 @@ bool HeaderHandler::end_array() {
 
 bool HeaderHandler::finish_offsets() {
   if (numbers_.size() != 2) {
-    return fail(ErrorCode::kOffsetCount,
+    return fail(SafetensorsError::kOffsetCount,
                 concat(shown(tensor_), ": data_offsets has to hold 2 numbers, ", "found ",
                        numbers_.size()));
   }
@@ -211,7 +213,8 @@ bool HeaderHandler::key(std::string& name) {
 
 bool HeaderHandler::start_entry(std::string& name) {
   if (name == kMetadataName) {
-    if (metadata_seen_) return fail(ErrorCode::kDuplicateMetadata, "__metadata__ is there twice");
+    if (metadata_seen_)
+      return fail(SafetensorsError::kDuplicateMetadata, "__metadata__ is there twice");
     metadata_seen_ = true;
     state_ = State::kMetadata;
     return true;
@@ -221,7 +224,7 @@ bool HeaderHandler::start_entry(std::string& name) {
   fields_seen_ = kNoField;
   state_ = State::kEntry;
   if (name.size() <= kMaxNameBytes) return true;
-  return fail(ErrorCode::kNameTooLong,
+  return fail(SafetensorsError::kNameTooLong,
               concat(shown(tensor_), ": a name has at most ", kMaxNameBytes, " bytes"));
 }
 
@@ -231,10 +234,12 @@ bool HeaderHandler::start_field(std::string_view name) {
   if (name == "shape") field = kShapeField, state_ = State::kShape;
   if (name == "data_offsets") field = kOffsetsField, state_ = State::kOffsets;
   if (field == kNoField) {
-    return fail(ErrorCode::kUnknownField, concat(shown(tensor_), ": unknown field ", quoted(name)));
+    return fail(SafetensorsError::kUnknownField,
+                concat(shown(tensor_), ": unknown field ", quoted(name)));
   }
   if ((fields_seen_ & field) != 0) {
-    return fail(ErrorCode::kDuplicateField, concat(shown(tensor_), ": ", name, " is there twice"));
+    return fail(SafetensorsError::kDuplicateField,
+                concat(shown(tensor_), ": ", name, " is there twice"));
   }
   fields_seen_ |= field;
   return true;
@@ -251,7 +256,7 @@ bool HeaderHandler::end_object() {
 
 bool HeaderHandler::finish_entry() {
   const auto missing = [&](std::string_view field) {
-    return fail(ErrorCode::kMissingField, concat(shown(tensor_), " has no ", field));
+    return fail(SafetensorsError::kMissingField, concat(shown(tensor_), " has no ", field));
   };
   if ((fields_seen_ & kDtypeField) == 0) return missing("dtype");
   if ((fields_seen_ & kShapeField) == 0) return missing("shape");

@@ -1,6 +1,7 @@
 #include "io/header_length.h"
 
 #include "io/concat.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/safetensors.h"
 
 namespace winnow::io {
@@ -16,13 +17,13 @@ uint64_t decode_length(std::span<const std::byte> bytes) noexcept {
 }  // namespace
 
 Status header_too_large(uint64_t length) {
-  return {ErrorCode::kHeaderTooLarge,
+  return {SafetensorsError::kHeaderTooLarge,
           concat("the header has ", length, " bytes, at most ", kMaxHeaderBytes, " are allowed")};
 }
 
 Result<uint64_t> header_length(std::span<const std::byte> first_bytes, uint64_t file_bytes) {
   if (file_bytes < kLengthBytes) {
-    return Status(ErrorCode::kFileTooShort,
+    return Status(SafetensorsError::kFileTooShort,
                   concat("a safetensors file has at least 8 bytes, this one has ", file_bytes));
   }
   const uint64_t length = decode_length(first_bytes);
@@ -31,7 +32,7 @@ Result<uint64_t> header_length(std::span<const std::byte> first_bytes, uint64_t 
     return Status(status.code(), concat(status.message(), ": is it a safetensors file?"));
   }
   if (length > file_bytes - kLengthBytes) {
-    return Status(ErrorCode::kHeaderPastEnd,
+    return Status(SafetensorsError::kHeaderPastEnd,
                   concat("the header should have ", length, " bytes, but the file ends after ",
                          file_bytes - kLengthBytes));
   }

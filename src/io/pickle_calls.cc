@@ -9,6 +9,7 @@
 #include "io/storage_number.h"
 #include "io/torch_dtypes.h"
 #include "io/torch_tensor_checks.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::io {
@@ -44,7 +45,8 @@ static_assert(sizeof(TorchTensor) + 2 * 16 <= 4 * kTensorUnits);
 static_assert(sizeof(TorchSparseTensor) + 5 * 16 <= 4 * (2 * kTensorUnits + kSparseUnits));
 
 Status call_error(std::string_view name, std::string_view expected) {
-  return {ErrorCode::kPickleCall, concat(name, " is called with other arguments than ", expected)};
+  return {PickleError::kPickleCall,
+          concat(name, " is called with other arguments than ", expected)};
 }
 
 // Where a tensor was when it was saved: "cpu", "cuda:0". It tells nothing about the payload.
@@ -95,11 +97,12 @@ Status PickleMachine::resolve(std::string_view module, std::string_view name, Pi
       return {};
     }
     if (is_unsupported_type(name)) {
-      return {ErrorCode::kStorageDtype, concat("torch.", escape_name(name), " is not supported")};
+      return {TorchArchiveError::kStorageDtype,
+              concat("torch.", escape_name(name), " is not supported")};
     }
   }
   return {
-      ErrorCode::kPickleGlobal,
+      PickleError::kPickleGlobal,
       concat("the name ", escape_name(module), ".", escape_name(name),
              " is not one that plain data need; save a state_dict of tensors and plain values")};
 }
@@ -125,7 +128,7 @@ Status PickleMachine::call(PickleSymbol symbol, Items args, PickleValue& out) {
     case PickleSymbol::kSet:
       return make_set(args, out);
     default:
-      return {ErrorCode::kPickleCall, "a storage class or a layout is called"};
+      return {PickleError::kPickleCall, "a storage class or a layout is called"};
   }
 }
 
@@ -135,7 +138,7 @@ Status PickleMachine::call_new(PickleSymbol symbol, Items args, PickleValue& out
       symbol == PickleSymbol::kParameter) {
     return call(symbol, args, out);
   }
-  return {ErrorCode::kPickleCall, "a new object of what is no plain class"};
+  return {PickleError::kPickleCall, "a new object of what is no plain class"};
 }
 
 Status PickleMachine::make_ordered_dict(Items args, PickleValue& out) {
@@ -151,13 +154,13 @@ Status PickleMachine::check_hooks(PickleValue value) const {
       hooks->attributes == kNoTorchNode) {
     return {};
   }
-  return {ErrorCode::kTensorHooks, "the tensor's hooks are not an empty OrderedDict"};
+  return {TorchArchiveError::kTensorHooks, "the tensor's hooks are not an empty OrderedDict"};
 }
 
-Status PickleMachine::read_sizes(Items items, ErrorCode code, std::vector<uint64_t>& out) const {
+Status PickleMachine::read_sizes(Items items, StatusCode code, std::vector<uint64_t>& out) const {
   for (const PickleValue item : items) {
     const auto size = int_of(item);
-    if (!size) return {ErrorCode::kPickleCall, "a shape or its strides hold what is no int"};
+    if (!size) return {PickleError::kPickleCall, "a shape or its strides hold what is no int"};
     if (*size < 0) return {code, concat("a size or a stride of ", *size)};
     out.push_back(static_cast<uint64_t>(*size));
   }
@@ -187,17 +190,18 @@ Status PickleMachine::make_tensor(Items args, bool is_v3, PickleValue& out) {
   tensor.storage = storage_of(args[0]);
   const TorchStorage& storage = storages_[tensor.storage];
   if (storage.untyped != is_v3) {
-    return {ErrorCode::kStorageDtype, concat(name, " on a storage of the other kind")};
+    return {TorchArchiveError::kStorageDtype, concat(name, " on a storage of the other kind")};
   }
   tensor.dtype = is_v3 ? static_cast<DType>(dtype->bits) : storage.dtype;
   tensor.requires_grad = *requires_grad;
-  if (*offset < 0) return {ErrorCode::kTensorStride, concat("an offset of ", *offset)};
+  if (*offset < 0) return {TorchArchiveError::kTensorStride, concat("an offset of ", *offset)};
   tensor.offset = static_cast<uint64_t>(*offset);
   if (shape->items.size() > kMaxTorchRank) {
-    return {ErrorCode::kTensorRank, concat(shape->items.size(), " dimensions")};
+    return {TorchArchiveError::kTensorRank, concat(shape->items.size(), " dimensions")};
   }
-  WINNOW_RETURN_IF_ERROR(read_sizes(shape->items, ErrorCode::kTensorShape, tensor.shape));
-  WINNOW_RETURN_IF_ERROR(read_sizes(strides->items, ErrorCode::kTensorStride, tensor.strides));
+  WINNOW_RETURN_IF_ERROR(read_sizes(shape->items, TorchArchiveError::kTensorShape, tensor.shape));
+  WINNOW_RETURN_IF_ERROR(
+      read_sizes(strides->items, TorchArchiveError::kTensorStride, tensor.strides));
   WINNOW_RETURN_IF_ERROR(check_tensor(tensor, storages_));
   WINNOW_RETURN_IF_ERROR(spend_tensor(tensor));
   WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kTensor}));
@@ -209,7 +213,7 @@ Status PickleMachine::make_tensor(Items args, bool is_v3, PickleValue& out) {
 Status PickleMachine::make_parameter(PickleValue data, bool requires_grad, PickleValue& out) {
   const TorchNodeData* source = data_of(data, TorchKind::kTensor);
   if (source == nullptr || table_.tensor_at(data).is_parameter) {
-    return {ErrorCode::kPickleCall, "a Parameter of what is no Tensor"};
+    return {PickleError::kPickleCall, "a Parameter of what is no Tensor"};
   }
   WINNOW_RETURN_IF_ERROR(spend_tensor(table_.tensor_at(data)));
   TorchTensor tensor = table_.tensor_at(data);
@@ -260,7 +264,7 @@ Status PickleMachine::make_sparse(Items args, PickleValue& out) {
   WINNOW_RETURN_IF_ERROR(spend_tensor(tensor.indices));
   WINNOW_RETURN_IF_ERROR(spend_tensor(tensor.values));
   WINNOW_RETURN_IF_ERROR(spend(kSparseUnits + kDimensionUnits * shape->items.size()));
-  WINNOW_RETURN_IF_ERROR(read_sizes(shape->items, ErrorCode::kTensorShape, tensor.shape));
+  WINNOW_RETURN_IF_ERROR(read_sizes(shape->items, TorchArchiveError::kTensorShape, tensor.shape));
   WINNOW_RETURN_IF_ERROR(check_sparse(tensor, storages_));
   WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kSparseTensor}));
   table_.nodes[out].bits = static_cast<int64_t>(table_.sparse.size());
@@ -272,7 +276,7 @@ Status PickleMachine::make_layout(Items args, PickleValue& out) const {
   const auto name = args.size() == 1 ? text_of(args[0]) : std::nullopt;
   if (!name) return call_error("_get_layout", "(str)");
   if (*name != "torch.sparse_coo") {
-    return {ErrorCode::kSparseLayout,
+    return {TorchArchiveError::kSparseLayout,
             concat("the layout \"", escape_name(*name), "\"; only torch.sparse_coo is supported")};
   }
   out = symbol_value(PickleSymbol::kSparseCoo);
@@ -302,13 +306,13 @@ Status PickleMachine::find_storage(Items id, PickleValue& out) {
                         (symbol_of(id[1]) == PickleSymbol::kStorageClass ||
                          symbol_of(id[1]) == PickleSymbol::kUntypedStorage);
   if (!is_class || text_of(id[0]) != "storage" || !is_location(text_of(id[3]).value_or(""))) {
-    return {ErrorCode::kStorageId,
+    return {PickleError::kStorageId,
             "the persistent id is not (\"storage\", class, number, location, numel)"};
   }
   const auto number = text_of(id[2]) ? parse_storage_number(*text_of(id[2])) : std::nullopt;
   const auto numel = int_of(id[4]);
   if (!number || !numel || *numel < 0) {
-    return {ErrorCode::kStorageId, "the storage's number or its elements are no number"};
+    return {PickleError::kStorageId, "the storage's number or its elements are no number"};
   }
   const bool untyped = symbol_of(id[1]) == PickleSymbol::kUntypedStorage;
   const TorchStorage storage = {untyped ? DType::kU8 : dtype_of(id[1]),
@@ -320,7 +324,7 @@ Status PickleMachine::find_storage(Items id, PickleValue& out) {
     WINNOW_RETURN_IF_ERROR(spend(kStorageUnits));
     storages_.push_back(storage);
   } else if (storages_[place->second] != storage) {
-    return {ErrorCode::kStorageMismatch,
+    return {PickleError::kStorageMismatch,
             concat("storage ", *number, " is named with another type or size than before")};
   }
   out = storage_value(place->second);

@@ -5,6 +5,7 @@
 
 #include "base/status_macros.h"
 #include "io/concat.h"
+#include "winnow/io/error_codes.h"
 
 namespace winnow::io {
 namespace {
@@ -14,7 +15,7 @@ constexpr size_t kMaxStack = size_t{1} << 21;
 constexpr uint64_t kMaxUnits = kMaxTorchNodes;
 
 Status too_large(std::string_view what, uint64_t limit) {
-  return {ErrorCode::kPickleTooLarge, concat("more than ", limit, " ", what)};
+  return {PickleError::kPickleTooLarge, concat("more than ", limit, " ", what)};
 }
 
 std::string shown_opcode(uint8_t opcode, size_t at) {
@@ -29,12 +30,12 @@ PickleMachine::PickleMachine(std::span<const std::byte> pickle)
 
 Status PickleMachine::run() {
   if (pickle_.size() < 2 || pickle_[0] != std::byte{0x80} || pickle_[1] != std::byte{2}) {
-    return {ErrorCode::kPickleProtocol, "the pickle does not start as protocol 2 does"};
+    return {PickleError::kPickleProtocol, "the pickle does not start as protocol 2 does"};
   }
   at_ = 2;
   while (!stopped_) {
     if (at_ == pickle_.size()) {
-      return {ErrorCode::kPickleTruncated,
+      return {PickleError::kPickleTruncated,
               concat("the pickle ends at byte ", at_, " without STOP")};
     }
     const size_t opcode_at = at_;
@@ -43,7 +44,7 @@ Status PickleMachine::run() {
     if (!done.ok()) return done.with_context(shown_opcode(opcode, opcode_at));
   }
   if (at_ == pickle_.size()) return {};
-  return {ErrorCode::kPickleTrailing,
+  return {PickleError::kPickleTrailing,
           concat("there are ", pickle_.size() - at_, " bytes behind STOP at byte ", at_ - 1)};
 }
 
@@ -82,7 +83,7 @@ void PickleMachine::number_storages(PickleContent& out) {
 Status PickleMachine::take(size_t bytes, std::span<const std::byte>& out) {
   const size_t left = pickle_.size() - at_;
   if (bytes > left) {
-    return {ErrorCode::kPickleTruncated,
+    return {PickleError::kPickleTruncated,
             concat("an argument of ", bytes, " bytes, and ", left, " are left")};
   }
   out = pickle_.subspan(at_, bytes);
@@ -103,7 +104,7 @@ Status PickleMachine::take_line(std::string_view& out) {
   const std::string_view rest(reinterpret_cast<const char*>(pickle_.data()) + at_,
                               pickle_.size() - at_);
   const size_t end = rest.find('\n');
-  if (end == rest.npos) return {ErrorCode::kPickleTruncated, "a name without an end"};
+  if (end == rest.npos) return {PickleError::kPickleTruncated, "a name without an end"};
   out = rest.substr(0, end);
   at_ += end + 1;
   return {};
@@ -115,7 +116,7 @@ size_t PickleMachine::available() const {
 
 Status PickleMachine::need(size_t values) const {
   if (available() >= values) return {};
-  return {ErrorCode::kPickleStack,
+  return {PickleError::kPickleStack,
           concat("it takes ", values, " values, and the stack has ", available())};
 }
 
@@ -132,7 +133,7 @@ PickleValue PickleMachine::pop() {
 }
 
 Status PickleMachine::pop_to_mark(std::vector<PickleValue>& items) {
-  if (marks_.empty()) return {ErrorCode::kPickleStack, "there is no mark on the stack"};
+  if (marks_.empty()) return {PickleError::kPickleStack, "there is no mark on the stack"};
   items.assign(stack_.begin() + static_cast<ptrdiff_t>(marks_.back()), stack_.end());
   stack_.resize(marks_.back());
   marks_.pop_back();
@@ -164,7 +165,7 @@ Status PickleMachine::spend(uint64_t units) {
 Status PickleMachine::step(Opcode opcode) {
   switch (opcode) {
     case Opcode::kProto:
-      return {ErrorCode::kPickleProtocol, "a second one"};
+      return {PickleError::kPickleProtocol, "a second one"};
     case Opcode::kMark:
       if (marks_.size() >= kMaxStack) return too_large("marks", kMaxStack);
       marks_.push_back(stack_.size());
@@ -257,7 +258,7 @@ Status PickleMachine::step_container(Opcode opcode) {
       WINNOW_RETURN_IF_ERROR(need(1));
       return opcode == Opcode::kAppends ? append(items) : set_items(items);
     default:
-      return {ErrorCode::kPickleOpcode, "plain data do not need it"};
+      return {PickleError::kPickleOpcode, "plain data do not need it"};
   }
 }
 

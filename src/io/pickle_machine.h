@@ -120,7 +120,7 @@ class PickleMachine {
   Status make_set(Items args, PickleValue& out);
   Status find_storage(Items id, PickleValue& out);
   Status check_hooks(PickleValue value) const;
-  Status read_sizes(Items items, ErrorCode code, std::vector<uint64_t>& out) const;
+  Status read_sizes(Items items, StatusCode code, std::vector<uint64_t>& out) const;
 
   // Looks at a value; null or nothing where it is of another kind.
   const TorchNodeData* data_of(PickleValue value, TorchKind kind) const;

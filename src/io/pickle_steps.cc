@@ -7,6 +7,7 @@
 #include "io/concat.h"
 #include "io/pickle_machine.h"
 #include "io/utf8.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::io {
@@ -19,18 +20,18 @@ constexpr size_t kMaxIntBytes = 8;
 
 Status PickleMachine::get(uint64_t index) {
   if (index < memo_.size() && memo_[index] != kNoTorchNode) return push(memo_[index]);
-  return {ErrorCode::kPickleMemo, concat("nothing was put into memo ", index)};
+  return {PickleError::kPickleMemo, concat("nothing was put into memo ", index)};
 }
 
 // Picklers number memos from 0 on, one for each value.
 Status PickleMachine::put(uint64_t index) {
   WINNOW_RETURN_IF_ERROR(need(1));
   if (index >= std::min(kMaxMemo, pickle_.size())) {
-    return {ErrorCode::kPickleMemo, concat("memo ", index, " is out of range")};
+    return {PickleError::kPickleMemo, concat("memo ", index, " is out of range")};
   }
   if (index >= memo_.size()) memo_.resize(index + 1, kNoTorchNode);
   if (memo_[index] != kNoTorchNode) {
-    return {ErrorCode::kPickleMemo, concat("memo ", index, " is written twice")};
+    return {PickleError::kPickleMemo, concat("memo ", index, " is written twice")};
   }
   memo_[index] = stack_.back();
   return {};
@@ -49,7 +50,7 @@ Status PickleMachine::push_long() {
   uint64_t bytes = 0, value = 0;
   WINNOW_RETURN_IF_ERROR(take_number(1, bytes));
   if (bytes > kMaxIntBytes) {
-    return {ErrorCode::kPickleInt, concat("an integer of ", bytes, " bytes")};
+    return {PickleError::kPickleInt, concat("an integer of ", bytes, " bytes")};
   }
   WINNOW_RETURN_IF_ERROR(take_number(bytes, value));
   const unsigned unused = 64 - 8 * static_cast<unsigned>(bytes);
@@ -73,7 +74,8 @@ Status PickleMachine::push_text(size_t length_bytes) {
   WINNOW_RETURN_IF_ERROR(take(length, taken));
   const std::string_view text(reinterpret_cast<const char*>(taken.data()), taken.size());
   if (find_invalid_utf8(text) != text.size()) {
-    return {ErrorCode::kPickleText, concat("the string \"", escape_name(text), "\" is not UTF-8")};
+    return {PickleError::kPickleText,
+            concat("the string \"", escape_name(text), "\" is not UTF-8")};
   }
   WINNOW_ASSIGN_OR_RETURN(const TorchNode node, add_node({.kind = TorchKind::kString}));
   table_.nodes[node].bits = static_cast<int64_t>(table_.strings.size());
@@ -103,10 +105,10 @@ Status PickleMachine::push_global() {
 
 Status PickleMachine::append(Items items) {
   if (data_of(stack_.back(), TorchKind::kList) == nullptr) {
-    return {ErrorCode::kPickleTarget, "an item for what is no list"};
+    return {PickleError::kPickleTarget, "an item for what is no list"};
   }
   if (std::ranges::any_of(items, is_foreign)) {
-    return {ErrorCode::kPickleValue, "a storage or a name in a list"};
+    return {PickleError::kPickleValue, "a storage or a name in a list"};
   }
   WINNOW_RETURN_IF_ERROR(spend(items.size()));
   std::vector<TorchNode>& list = table_.nodes[stack_.back()].items;
@@ -116,11 +118,11 @@ Status PickleMachine::append(Items items) {
 
 Status PickleMachine::set_items(Items items) {
   if (data_of(stack_.back(), TorchKind::kDict) == nullptr) {
-    return {ErrorCode::kPickleTarget, "an entry for what is no dict"};
+    return {PickleError::kPickleTarget, "an entry for what is no dict"};
   }
-  if (items.size() % 2 != 0) return {ErrorCode::kPickleStack, "a key without a value"};
+  if (items.size() % 2 != 0) return {PickleError::kPickleStack, "a key without a value"};
   if (std::ranges::any_of(items, is_foreign)) {
-    return {ErrorCode::kPickleValue, "a storage or a name in a dict"};
+    return {PickleError::kPickleValue, "a storage or a name in a dict"};
   }
   WINNOW_RETURN_IF_ERROR(spend(items.size()));
   std::vector<TorchNode>& dict = table_.nodes[stack_.back()].items;
@@ -135,10 +137,10 @@ Status PickleMachine::build() {
   const TorchNodeData* dict = data_of(target, TorchKind::kDict);
   const TorchNodeData* attributes = data_of(state, TorchKind::kDict);
   if (dict == nullptr || !dict->ordered || dict->attributes != kNoTorchNode) {
-    return {ErrorCode::kPickleTarget, "a state for what takes none"};
+    return {PickleError::kPickleTarget, "a state for what takes none"};
   }
   if (attributes == nullptr || attributes->ordered) {
-    return {ErrorCode::kPickleTarget, "the state of an OrderedDict that is no dict"};
+    return {PickleError::kPickleTarget, "the state of an OrderedDict that is no dict"};
   }
   table_.nodes[target].attributes = state;
   return {};
@@ -148,8 +150,8 @@ Status PickleMachine::reduce(bool is_new_object) {
   WINNOW_RETURN_IF_ERROR(need(2));
   const TorchNodeData* args = data_of(pop(), TorchKind::kTuple);
   const PickleValue callee = pop();
-  if (args == nullptr) return {ErrorCode::kPickleCall, "the arguments are no tuple"};
-  if (!is_symbol(callee)) return {ErrorCode::kPickleCall, "what is called is no name"};
+  if (args == nullptr) return {PickleError::kPickleCall, "the arguments are no tuple"};
+  if (!is_symbol(callee)) return {PickleError::kPickleCall, "what is called is no name"};
   const PickleSymbol symbol = symbol_of(callee);
   const std::vector<PickleValue> items = args->items;
   PickleValue result = 0;
@@ -161,7 +163,7 @@ Status PickleMachine::reduce(bool is_new_object) {
 Status PickleMachine::load_storage() {
   WINNOW_RETURN_IF_ERROR(need(1));
   const TorchNodeData* id = data_of(pop(), TorchKind::kTuple);
-  if (id == nullptr) return {ErrorCode::kStorageId, "the persistent id is no tuple"};
+  if (id == nullptr) return {PickleError::kStorageId, "the persistent id is no tuple"};
   PickleValue result = 0;
   WINNOW_RETURN_IF_ERROR(find_storage(id->items, result));
   return push(result);
@@ -169,8 +171,8 @@ Status PickleMachine::load_storage() {
 
 Status PickleMachine::stop() {
   if (!marks_.empty() || stack_.size() != 1) {
-    return {ErrorCode::kPickleStack, concat("the stack has ", stack_.size(), " values and ",
-                                            marks_.size(), " marks, and has to have 1 and 0")};
+    return {PickleError::kPickleStack, concat("the stack has ", stack_.size(), " values and ",
+                                              marks_.size(), " marks, and has to have 1 and 0")};
   }
   stopped_ = true;
   return {};

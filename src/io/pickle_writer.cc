@@ -12,6 +12,7 @@
 #include "io/pickle_reader.h"
 #include "io/torch_dtypes.h"
 #include "io/torch_tree.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/torch_archive.h"
 #include "winnow/io/torch_archive_writer.h"
 
@@ -304,14 +305,15 @@ class PickleWriter {
 // Reads back what was written, so that nothing is written that a reader would refuse.
 Status check_readable(std::string_view pickle, std::span<const TorchStorage> storages) {
   if (pickle.size() > kMaxPickleBytes) {
-    return {ErrorCode::kPickleTooLarge, concat("the pickle has ", pickle.size(), " bytes, at most ",
-                                               kMaxPickleBytes, " are allowed")};
+    return {PickleError::kPickleTooLarge,
+            concat("the pickle has ", pickle.size(), " bytes, at most ", kMaxPickleBytes,
+                   " are allowed")};
   }
   WINNOW_ASSIGN_OR_RETURN(const PickleContent content,
                           read_pickle(std::as_bytes(std::span(pickle))));
   for (size_t i = 0; i < storages.size(); ++i) {
     if (i < content.numbers.size() && content.numbers[i] == i) continue;
-    return {ErrorCode::kUnreferencedRecord, concat("no tensor refers to storage ", i)};
+    return {TorchArchiveError::kUnreferencedRecord, concat("no tensor refers to storage ", i)};
   }
   return {};
 }

@@ -13,6 +13,7 @@
 #include "io/json_text.h"
 #include "io/token_scan.h"
 #include "io/utf8.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/safetensors.h"
 
 namespace winnow {
@@ -45,26 +46,28 @@ struct CountingIterator {
 // What has to hold of the bytes before they are looked at as JSON. The library would skip a byte
 // order mark, and it looks at the encoding only inside strings.
 Status check_bytes(std::string_view text) {
-  if (text.empty()) return {ErrorCode::kHeaderEmpty, "the header is empty: its length is 0"};
+  if (text.empty()) return {SafetensorsError::kHeaderEmpty, "the header is empty: its length is 0"};
   if (text.size() > kMaxHeaderBytes) return io::header_too_large(text.size());
   if (text.starts_with(kByteOrderMark)) {
-    return {ErrorCode::kHeaderByteOrderMark, "the header starts with a byte order mark"};
+    return {SafetensorsError::kHeaderByteOrderMark, "the header starts with a byte order mark"};
   }
   const size_t invalid = io::find_invalid_utf8(text);
   if (invalid == text.size()) return {};
-  return {ErrorCode::kHeaderNotUtf8, io::concat("byte ", invalid, " of the header is not UTF-8")};
+  return {SafetensorsError::kHeaderNotUtf8,
+          io::concat("byte ", invalid, " of the header is not UTF-8")};
 }
 
 // Some writers pad with NUL bytes.
 Status trailing_bytes(size_t at, char found) {
-  return {ErrorCode::kHeaderTrailingBytes,
+  return {SafetensorsError::kHeaderTrailingBytes,
           io::concat("byte ", at, " of the header stands after the closing brace",
                      found == '\0' ? " and is a NUL: headers are padded with spaces only" : "")};
 }
 
 // `status` is that of the parser, which stopped at the byte before `consumed`.
 Status with_nul(const Status& status, std::string_view text, size_t consumed) {
-  if (status.code() != ErrorCode::kHeaderSyntax || consumed == 0 || text[consumed - 1] != '\0') {
+  if (status.code() != SafetensorsError::kHeaderSyntax || consumed == 0 ||
+      text[consumed - 1] != '\0') {
     return status;
   }
   return {status.code(), io::concat(status.message(), ", which is a NUL")};

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "io/concat.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/safetensors.h"
 
 namespace winnow::io {
@@ -23,13 +24,14 @@ size_t string_end(std::string_view text, size_t at) noexcept {
 }
 
 Status string_too_long(size_t at) {
-  return {ErrorCode::kStringTooLong, concat("the string at byte ", at, " of the header is over ",
-                                            kMaxStringBytes, " bytes long")};
+  return {
+      SafetensorsError::kStringTooLong,
+      concat("the string at byte ", at, " of the header is over ", kMaxStringBytes, " bytes long")};
 }
 
 Status token_too_long(size_t at) {
-  return {ErrorCode::kHeaderSyntax, concat("the header is not JSON at its byte ", at,
-                                           ": a token of over ", kMaxTokenBytes, " bytes")};
+  return {SafetensorsError::kHeaderSyntax, concat("the header is not JSON at its byte ", at,
+                                                  ": a token of over ", kMaxTokenBytes, " bytes")};
 }
 
 }  // namespace

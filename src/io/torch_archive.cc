@@ -10,13 +10,14 @@
 #include "io/torch_records.h"
 #include "io/torch_tensor_checks.h"
 #include "winnow/base/checked.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow {
 namespace {
 
 Status unreferenced(const TorchRecord& record) {
-  return {ErrorCode::kUnreferencedRecord,
+  return {TorchArchiveError::kUnreferencedRecord,
           io::concat("record \"", record.name, "\": no tensor refers to it")};
 }
 
@@ -45,7 +46,7 @@ struct TorchArchive::State {
   // A payload that is not what was written is named by its record.
   Status of_record(const TorchRecord& record, const Status& status) const {
     if (status.ok()) return status;
-    return named(status.code() == ErrorCode::kZipCrc
+    return named(status.code() == ZipError::kZipCrc
                      ? status.with_context(io::concat("record \"", record.name, "\""))
                      : status);
   }
@@ -76,12 +77,13 @@ Status TorchArchive::State::match_storages() {
   for (size_t i = 0; i < content.storages.size(); ++i) {
     const uint64_t number = content.numbers[i];
     if (i == payloads.size() || payloads[i].number > number) {
-      return {ErrorCode::kMissingRecord, io::concat("there is no record \"data/", number, "\"")};
+      return {TorchArchiveError::kMissingRecord,
+              io::concat("there is no record \"data/", number, "\"")};
     }
     const TorchRecord& record = records.all[payloads[i].index];
     if (payloads[i].number < number) return unreferenced(record);
     if (record.bytes != content.storages[i].bytes()) {
-      return {ErrorCode::kRecordSize,
+      return {TorchArchiveError::kRecordSize,
               io::concat("record \"", record.name, "\" has ", record.bytes, " bytes, its storage ",
                          content.storages[i].bytes())};
     }
@@ -149,8 +151,7 @@ Status TorchArchive::check_storage(size_t index) const {
             io::concat(state_->name, ": storage ", index, " asked for, of ", storages().size())};
   }
   const TorchRecord& record = storage_record(index);
-  return state_->of_record(record,
-                           io::check_record(state_->sized_file(), record, has_checksums()));
+  return state_->of_record(record, io::check_record(state_->sized_file(), record, has_checksums()));
 }
 
 Status TorchArchive::read_tensor(const TorchTensor& tensor, std::span<std::byte> out) const try {

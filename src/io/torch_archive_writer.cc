@@ -8,6 +8,7 @@
 #include "io/torch_tensor_checks.h"
 #include "io/zip_writer.h"
 #include "winnow/base/checked.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/escape_name.h"
 #include "winnow/io/torch_archive.h"
 
@@ -64,7 +65,7 @@ Status check_storages(std::span<const TorchStorage> storages) {
 Result<std::string> make_pickle(const TorchTree& tree, std::span<const TorchStorage> storages) {
   constexpr size_t kOtherRecords = 6;
   if (storages.size() > kMaxTorchRecords - kOtherRecords) {
-    return Status(ErrorCode::kZipRecordCount, io::concat(storages.size(), " storages"));
+    return Status(ZipError::kZipRecordCount, io::concat(storages.size(), " storages"));
   }
   WINNOW_RETURN_IF_ERROR(check_storages(storages));
   return torch_pickle(tree, storages);

@@ -9,6 +9,7 @@
 
 #include "base/status_macros.h"
 #include "io/concat.h"
+#include "winnow/io/error_codes.h"
 
 namespace winnow::io {
 namespace {
@@ -76,8 +77,9 @@ class Entries {
 };
 
 Status duplicate(uint64_t a, uint64_t b) {
-  return {ErrorCode::kSparseDuplicate, concat("entries ", std::min(a, b), " and ", std::max(a, b),
-                                              " of a sparse tensor have the same indices")};
+  return {TorchArchiveError::kSparseDuplicate,
+          concat("entries ", std::min(a, b), " and ", std::max(a, b),
+                 " of a sparse tensor have the same indices")};
 }
 
 // Of entries that are not in order: sorted, equal ones stand side by side.
@@ -96,7 +98,7 @@ Status check_order(const TorchSparseTensor& tensor, const Entries& entries) {
     if (order < 0) continue;
     if (order == 0) return duplicate(i - 1, i);
     if (!tensor.is_coalesced) return check_unordered(entries, tensor.nnz());
-    return {ErrorCode::kSparseOrder,
+    return {TorchArchiveError::kSparseOrder,
             concat("entry ", i, " of a sparse tensor that is said to be coalesced comes before ",
                    "the one in front of it")};
   }
@@ -131,8 +133,9 @@ Status check_indices(const TorchSparseTensor& tensor, std::span<const int64_t> i
   for (size_t i = 0; i < indices.size(); ++i) {
     const uint64_t size = tensor.shape[i / nnz];
     if (static_cast<uint64_t>(indices[i]) < size) continue;  // negative ones are huge there
-    return {ErrorCode::kSparseIndex, concat("the index ", indices[i], " in dimension ", i / nnz,
-                                            " of a sparse tensor, which has ", size)};
+    return {TorchArchiveError::kSparseIndex,
+            concat("the index ", indices[i], " in dimension ", i / nnz,
+                   " of a sparse tensor, which has ", size)};
   }
   return check_order(tensor, Entries(indices, nnz));
 }

@@ -12,6 +12,7 @@
 #include "io/file_kind.h"
 #include "io/storage_number.h"
 #include "io/zip_format.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::io {
@@ -38,27 +39,27 @@ std::optional<uint64_t> payload_number(std::string_view name) {
 
 Status check_version(std::string_view text) {
   if (text == "3\n" || text == "3") return {};
-  return {ErrorCode::kArchiveVersion,
+  return {TorchArchiveError::kArchiveVersion,
           concat("\"", escape_name(text), "\" is found, 3 is the version that is supported")};
 }
 
 Status check_format_version(std::string_view text) {
   if (text == "1") return {};
-  return {ErrorCode::kArchiveVersion,
+  return {TorchArchiveError::kArchiveVersion,
           concat("\"", escape_name(text), "\" is found, 1 is the version that is supported")};
 }
 
 Status check_byteorder(std::string_view text) {
   if (text == "little") return {};
   if (text == "big") {
-    return {ErrorCode::kBigEndian, "the archive was saved on a big-endian machine"};
+    return {TorchArchiveError::kBigEndian, "the archive was saved on a big-endian machine"};
   }
-  return {ErrorCode::kBadRecord, concat("\"", escape_name(text), "\" is no byte order")};
+  return {TorchArchiveError::kBadRecord, concat("\"", escape_name(text), "\" is no byte order")};
 }
 
 Status check_number(std::string_view text) {
   if (is_digits(text)) return {};
-  return {ErrorCode::kBadRecord, concat("\"", escape_name(text), "\" is no number")};
+  return {TorchArchiveError::kBadRecord, concat("\"", escape_name(text), "\" is no number")};
 }
 
 struct SmallRecord {
@@ -82,7 +83,7 @@ const SmallRecord* find_small(std::string_view name) {
 Status check_small(const SizedFile& file, const SmallRecord& small, const TorchRecord& record,
                    bool has_checksum) {
   if (record.bytes > kMaxSmallBytes) {
-    return {ErrorCode::kRecordTooLarge,
+    return {TorchArchiveError::kRecordTooLarge,
             concat("it has ", record.bytes, " bytes, at most ", kMaxSmallBytes, " are allowed")};
   }
   std::string text(record.bytes, '\0');
@@ -96,10 +97,11 @@ Status check_torch_script(std::span<const ZipRecord> records) {
     const std::string_view name = record.name;
     const std::string_view inner = name.substr(std::min(name.find('/'), name.size() - 1) + 1);
     if (inner != "constants.pkl" && !inner.starts_with("code/")) continue;
-    return {ErrorCode::kTorchScript, concat("the record \"", escape_name(name),
-                                            "\" tells of a TorchScript module, which is "
-                                            "code. Of Python: save its state_dict with torch.save. "
-                                            "Of C++'s torch::save: read it with torch::load")};
+    return {TorchArchiveError::kTorchScript,
+            concat("the record \"", escape_name(name),
+                   "\" tells of a TorchScript module, which is "
+                   "code. Of Python: save its state_dict with torch.save. "
+                   "Of C++'s torch::save: read it with torch::load")};
   }
   return {};
 }
@@ -115,11 +117,11 @@ Status sort_record(const SizedFile& file, uint32_t index, TorchRecords& out) {
     return {};
   }
   if (record.name != kPickleName) {
-    return {ErrorCode::kUnknownRecord, "archives of torch.save have no such record"};
+    return {TorchArchiveError::kUnknownRecord, "archives of torch.save have no such record"};
   }
   out.pickle = index;
   if (record.bytes <= kMaxPickleBytes) return {};
-  return {ErrorCode::kRecordTooLarge,
+  return {TorchArchiveError::kRecordTooLarge,
           concat("it has ", record.bytes, " bytes, at most ", kMaxPickleBytes, " are allowed")};
 }
 
@@ -129,7 +131,7 @@ Status strip_prefix(std::string& name, std::string& prefix) {
   const std::string_view found = std::string_view(name).substr(0, slash);
   if (slash != name.npos && prefix.empty()) prefix = found;
   if (slash == name.npos || found != prefix) {
-    return {ErrorCode::kZipPrefix,
+    return {ZipError::kZipPrefix,
             concat("record \"", escape_name(name), "\": it is not in the folder \"",
                    escape_name(prefix), "\", where the first record is")};
   }
@@ -147,7 +149,7 @@ bool lacks_checksums(std::span<const TorchRecord> records) {
 Status check_checksums(TorchRecords& records, const TorchOpenOptions& options) {
   records.has_checksums = !lacks_checksums(records.all);
   if (records.has_checksums || options.allow_missing_checksums) return {};
-  return {ErrorCode::kNoChecksums,
+  return {TorchArchiveError::kNoChecksums,
           "it was written without checksums, as torch.save does after "
           "torch.serialization.set_crc32_options(False), so damage would go unnoticed; save it "
           "again with checksums, or allow missing checksums where it is opened"};
@@ -155,7 +157,7 @@ Status check_checksums(TorchRecords& records, const TorchOpenOptions& options) {
 
 Status require_record(const TorchRecords& records, std::string_view name) {
   if (std::ranges::find(records.all, name, &TorchRecord::name) != records.all.end()) return {};
-  return {ErrorCode::kMissingRecord, concat("there is no record \"", name, "\"")};
+  return {TorchArchiveError::kMissingRecord, concat("there is no record \"", name, "\"")};
 }
 
 Status name_records(ZipDirectory directory, TorchRecords& out) {
@@ -182,13 +184,13 @@ Status check_front(const SizedFile& file) {
   const bool is_pickle =
       front.starts_with('\x80') && front.size() > 1 && front[1] >= 1 && front[1] <= 5;
   if ((is_pickle && !is_safetensors(front)) || is_tar) {
-    return {ErrorCode::kLegacyArchive,
+    return {TorchArchiveError::kLegacyArchive,
             "this was saved in the format before torch 1.6; save it again with "
             "torch.save(torch.load(path, weights_only=True), path)"};
   }
   std::string message = file_kind_message(std::as_bytes(std::span(front)), "torch archive");
   if (message.empty()) message = "this is no torch archive: it does not start as a zip file does";
-  return {ErrorCode::kNotZip, std::move(message)};
+  return {ZipError::kNotZip, std::move(message)};
 }
 
 Result<TorchRecords> read_torch_records(const SizedFile& file, const TorchOpenOptions& options) {
@@ -214,8 +216,8 @@ namespace {
 
 Status check_crc(uint32_t crc, const TorchRecord& record, bool has_checksum) {
   if (!has_checksum || crc == record.crc32) return {};
-  return {ErrorCode::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
-                                     " was written: the file is damaged")};
+  return {ZipError::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
+                                    " was written: the file is damaged")};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "io/concat.h"
 #include "io/torch_dtypes.h"
 #include "winnow/base/checked.h"
+#include "winnow/io/error_codes.h"
 
 namespace winnow::io {
 namespace {
@@ -17,14 +18,15 @@ constexpr uint64_t kMaxIndex = INT64_MAX;
 // The product, zeros left out: torch multiplies strides from shapes that way.
 Status check_shape(std::span<const uint64_t> shape) {
   if (shape.size() > kMaxTorchRank) {
-    return {ErrorCode::kTensorRank, concat("a tensor of ", shape.size(), " dimensions, at most ",
-                                           kMaxTorchRank, " are allowed")};
+    return {TorchArchiveError::kTensorRank,
+            concat("a tensor of ", shape.size(), " dimensions, at most ", kMaxTorchRank,
+                   " are allowed")};
   }
   uint64_t product = 1;
   for (const uint64_t size : shape) {
     const auto next = checked_mul(product, std::max<uint64_t>(size, 1));
     if (!next || *next > kMaxIndex) {
-      return {ErrorCode::kTensorShape,
+      return {TorchArchiveError::kTensorShape,
               concat("the shape ", shown_shape(shape), " does not fit into 63 bits")};
     }
     product = *next;
@@ -44,13 +46,14 @@ std::optional<uint64_t> last_index(const TorchTensor& tensor) {
 
 Status check_strides(const TorchTensor& tensor) {
   if (tensor.strides.size() != tensor.shape.size()) {
-    return {ErrorCode::kTensorShape, concat("a shape of ", tensor.shape.size(), " dimensions with ",
-                                            tensor.strides.size(), " strides")};
+    return {TorchArchiveError::kTensorShape,
+            concat("a shape of ", tensor.shape.size(), " dimensions with ", tensor.strides.size(),
+                   " strides")};
   }
   const bool too_large =
       std::ranges::any_of(tensor.strides, [](uint64_t stride) { return stride > kMaxIndex; });
   if (!too_large && tensor.offset <= kMaxIndex) return {};
-  return {ErrorCode::kTensorStride, "a stride or an offset is negative"};
+  return {TorchArchiveError::kTensorStride, "a stride or an offset is negative"};
 }
 
 // How many elements of the tensor's type the storage has room for.
@@ -62,7 +65,7 @@ Status check_bounds(const TorchTensor& tensor, const TorchStorage& storage) {
   const uint64_t elements = elements_of(tensor, storage);
   const std::optional<uint64_t> last = last_index(tensor);
   if (last && *last < elements) return {};
-  return {ErrorCode::kTensorBounds,
+  return {TorchArchiveError::kTensorBounds,
           concat("a tensor of shape ", shown_shape(tensor.shape), ", strides ",
                  shown_shape(tensor.strides), " and offset ", tensor.offset,
                  " leaves its storage of ", elements, " elements")};
@@ -71,7 +74,7 @@ Status check_bounds(const TorchTensor& tensor, const TorchStorage& storage) {
 Status check_dtype(const TorchTensor& tensor, const TorchStorage& storage) {
   const std::string_view name = torch_dtype_name(tensor.dtype);
   if (!name.empty() && (storage.untyped || tensor.dtype == storage.dtype)) return {};
-  return {ErrorCode::kStorageDtype,
+  return {TorchArchiveError::kStorageDtype,
           concat("a tensor of ", dtype_name(tensor.dtype), " in a storage of ",
                  storage.untyped ? "bytes" : dtype_name(storage.dtype))};
 }
@@ -82,7 +85,7 @@ bool can_require_grad(DType dtype) {
 }
 
 Status sparse_error(const TorchSparseTensor& tensor, std::string_view what) {
-  return {ErrorCode::kSparseShape,
+  return {TorchArchiveError::kSparseShape,
           concat("a sparse tensor of shape ", shown_shape(tensor.shape), ", indices ",
                  shown_shape(tensor.indices.shape), " and values ",
                  shown_shape(tensor.values.shape), ": ", what)};
@@ -119,12 +122,12 @@ Status check_storage(const TorchStorage& storage) {
   const bool known =
       storage.untyped ? storage.dtype == DType::kU8 : !storage_class_name(storage.dtype).empty();
   if (!known) {
-    return {ErrorCode::kStorageDtype,
+    return {TorchArchiveError::kStorageDtype,
             concat("torch has no storage of ", dtype_name(storage.dtype))};
   }
   const auto bytes = checked_mul(storage.numel, dtype_bits(storage.dtype) / 8);
   if (bytes && *bytes <= kMaxIndex) return {};
-  return {ErrorCode::kTensorShape,
+  return {TorchArchiveError::kTensorShape,
           concat("a storage of ", storage.numel, " elements does not fit into 63 bits")};
 }
 
@@ -138,7 +141,7 @@ Status check_tensor(const TorchTensor& tensor, std::span<const TorchStorage> sto
   WINNOW_RETURN_IF_ERROR(check_shape(tensor.shape));
   WINNOW_RETURN_IF_ERROR(check_strides(tensor));
   if (tensor.requires_grad && !can_require_grad(tensor.dtype)) {
-    return {ErrorCode::kTensorGrad,
+    return {TorchArchiveError::kTensorGrad,
             concat("requires_grad of a tensor of ", dtype_name(tensor.dtype))};
   }
   const bool empty = std::ranges::find(tensor.shape, uint64_t{0}) != tensor.shape.end();

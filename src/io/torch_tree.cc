@@ -12,6 +12,7 @@
 #include "io/torch_tensor_checks.h"
 #include "io/utf8.h"
 #include "winnow/base/checked.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::io {
@@ -63,11 +64,11 @@ class Walk {
 
   Status enter(TorchNode node) {
     if ((node & kForeignBit) != 0) {
-      return {ErrorCode::kPickleValue, "a storage or a name stands where data should"};
+      return {PickleError::kPickleValue, "a storage or a name stands where data should"};
     }
     Visit& visit = visits_[node];
     if (visit.state == Visit::kOnPath) {
-      return {ErrorCode::kPickleCycle,
+      return {PickleError::kPickleCycle,
               concat("a ", torch_kind_name(table_.nodes[node].kind), " contains itself")};
     }
     if (visit.state == Visit::kDone) return {};
@@ -94,12 +95,13 @@ class Walk {
       visit.height = std::max(visit.height, below.height);
       visit.expanded += below.expanded;
       if (visit.expanded > kMaxTorchNodes) {
-        return {ErrorCode::kPickleTooLarge,
+        return {PickleError::kPickleTooLarge,
                 concat("more than ", kMaxTorchNodes, " values, shared ones counted at each use")};
       }
     }
     if (++visit.height > kMaxTorchDepth) {
-      return {ErrorCode::kPickleTooDeep, concat("values are nested deeper than ", kMaxTorchDepth)};
+      return {PickleError::kPickleTooDeep,
+              concat("values are nested deeper than ", kMaxTorchDepth)};
     }
     return {};
   }
@@ -128,7 +130,7 @@ class Walk {
     for (size_t i = 0; i < items.size(); i += 2) {
       const TorchKind kind = table_.nodes[items[i]].kind;
       if (kind == TorchKind::kString) continue;
-      return {ErrorCode::kPickleKey,
+      return {PickleError::kPickleKey,
               concat("a ", torch_kind_name(kind), " as an attribute's name")};
     }
     return {};
@@ -137,7 +139,7 @@ class Walk {
   static Status check_text(std::string_view text) {
     const size_t invalid = find_invalid_utf8(text);
     if (invalid == text.size()) return {};
-    return {ErrorCode::kPickleText,
+    return {PickleError::kPickleText,
             concat("the string \"", escape_name(text), "\" is not UTF-8 from byte ", invalid)};
   }
 
@@ -246,7 +248,7 @@ class KeyCheck {
     std::sort(keys_.begin(), keys_.end());
     const auto twice = std::adjacent_find(keys_.begin(), keys_.end());
     if (twice == keys_.end()) return {};
-    return {ErrorCode::kPickleDuplicateKey,
+    return {PickleError::kPickleDuplicateKey,
             concat("a ", torch_kind_name(data.kind), " has ", shown(*twice), " twice")};
   }
 
@@ -269,8 +271,9 @@ class KeyCheck {
         key.number = texts_.of(data);
         return {};
       default:
-        return {ErrorCode::kPickleKey, concat("a ", torch_kind_name(data.kind),
-                                              " as a key; strings, numbers and None are allowed")};
+        return {PickleError::kPickleKey,
+                concat("a ", torch_kind_name(data.kind),
+                       " as a key; strings, numbers and None are allowed")};
     }
   }
 

@@ -5,6 +5,7 @@
 #include "io/utf8.h"
 #include "io/zip_format.h"
 #include "io/zip_reader.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::io {
@@ -49,7 +50,7 @@ bool parse_central(std::span<const std::byte> bytes, CentralHeader& out) {
 
 Status check_name(std::string_view name) {
   const auto error = [&name](std::string_view what) {
-    return Status(ErrorCode::kZipName,
+    return Status(ZipError::kZipName,
                   concat("a record is called \"", escape_name(name), "\": ", what));
   };
   if (find_invalid_utf8(name) != name.size()) return error("that is not UTF-8");
@@ -66,19 +67,19 @@ Status check_name(std::string_view name) {
 
 Status check_header(const CentralHeader& header) {
   if ((header.flags & ~(kFlagDescriptor | kFlagUtf8)) != 0) {
-    return {ErrorCode::kZipFlags,
+    return {ZipError::kZipFlags,
             concat("its flags are ", header.flags,
                    header.flags & 1 ? ": it is encrypted" : "; torch sets 8 and 2048 only")};
   }
   if (header.version > kMaxVersion) {
-    return {ErrorCode::kZipFlags, concat("it needs version ", header.version, " of the format")};
+    return {ZipError::kZipFlags, concat("it needs version ", header.version, " of the format")};
   }
   // torch reads nothing of such a record (2.13 and 2.14), and loads what was in its memory before.
   if ((header.attributes & kAttributeFolder) != 0) {
-    return {ErrorCode::kZipFlags, "its attributes say that it is a folder"};
+    return {ZipError::kZipFlags, "its attributes say that it is a folder"};
   }
-  if (header.comment_bytes != 0) return {ErrorCode::kZipExtra, "it has a comment"};
-  if (header.disk != 0) return {ErrorCode::kZipDisks, "it is on another disk"};
+  if (header.comment_bytes != 0) return {ZipError::kZipExtra, "it has a comment"};
+  if (header.disk != 0) return {ZipError::kZipDisks, "it is on another disk"};
   return {};
 }
 
@@ -89,14 +90,14 @@ Status resolve_zip64(const CentralHeader& header, const ZipExtra& extra, ZipReco
   record.header_offset = header.offset;
   const size_t expected = (big_sizes ? 16 : 0) + (big_offset ? 8 : 0);
   if (extra.zip64.size() != expected || extra.has_zip64 != (expected > 0)) {
-    return {ErrorCode::kZip64Mismatch, concat("its zip64 field has ", extra.zip64.size(),
-                                              " bytes where ", expected, " are called for")};
+    return {ZipError::kZip64Mismatch, concat("its zip64 field has ", extra.zip64.size(),
+                                             " bytes where ", expected, " are called for")};
   }
   ZipFields fields(extra.zip64);
   if (big_sizes) {
     record.bytes = fields.u64();
     if (fields.u64() != record.bytes) {
-      return {ErrorCode::kZip64Mismatch, "its zip64 field has two sizes, and it has to be stored"};
+      return {ZipError::kZip64Mismatch, "its zip64 field has two sizes, and it has to be stored"};
     }
   }
   if (big_offset) record.header_offset = fields.u64();
@@ -121,12 +122,12 @@ Status fill_record(const CentralHeader& header, std::span<const std::byte> extra
 Status take_record(std::span<const std::byte>& rest, ZipRecord& record) {
   CentralHeader header;
   if (rest.size() < kCentralBytes || !parse_central(rest, header)) {
-    return {ErrorCode::kZipHeader, "the directory holds something that is no record's header"};
+    return {ZipError::kZipHeader, "the directory holds something that is no record's header"};
   }
   const size_t total =
       kCentralBytes + header.name_bytes + header.extra_bytes + header.comment_bytes;
   if (total > rest.size()) {
-    return {ErrorCode::kZipHeader, "the directory's last header is cut short"};
+    return {ZipError::kZipHeader, "the directory's last header is cut short"};
   }
   const auto name = rest.subspan(kCentralBytes, header.name_bytes);
   record.name.assign(reinterpret_cast<const char*>(name.data()), name.size());
@@ -145,12 +146,12 @@ Status check_names(std::span<const ZipRecord> records) {
   std::ranges::sort(names);
   const auto twice = std::ranges::adjacent_find(names);
   if (twice == names.end()) return {};
-  return {ErrorCode::kZipDuplicate,
+  return {ZipError::kZipDuplicate,
           concat("there are two records called \"", escape_name(*twice), "\"")};
 }
 
 Status check_count(uint64_t expected, std::string_view found) {
-  return {ErrorCode::kZipRecordCount,
+  return {ZipError::kZipRecordCount,
           concat("the end record counts ", expected, " records, and the directory holds ", found)};
 }
 
@@ -166,16 +167,16 @@ Status parse_extra(std::span<const std::byte> bytes, bool is_local, ZipExtra& ex
   bool has_padding = false;
   while (!bytes.empty()) {
     if (bytes.size() < kExtraHeaderBytes)
-      return {ErrorCode::kZipExtra, "an extra field is cut short"};
+      return {ZipError::kZipExtra, "an extra field is cut short"};
     ZipFields fields(bytes);
     const uint16_t id = fields.u16();
     const uint16_t size = fields.u16();
     bytes = bytes.subspan(kExtraHeaderBytes);
-    if (size > bytes.size()) return {ErrorCode::kZipExtra, "an extra field is cut short"};
+    if (size > bytes.size()) return {ZipError::kZipExtra, "an extra field is cut short"};
     const bool is_padding = is_local && id == kPaddingField;
     bool& seen = is_padding ? has_padding : extra.has_zip64;
     if ((id != kZip64Field && !is_padding) || seen) {
-      return {ErrorCode::kZipExtra, concat("it has the extra field ", id, seen ? " twice" : "")};
+      return {ZipError::kZipExtra, concat("it has the extra field ", id, seen ? " twice" : "")};
     }
     seen = true;
     if (!is_padding) extra.zip64 = bytes.first(size);

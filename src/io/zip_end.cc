@@ -4,6 +4,7 @@
 #include "io/concat.h"
 #include "io/zip_format.h"
 #include "io/zip_reader.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/torch_archive.h"
 
 namespace winnow::io {
@@ -13,13 +14,13 @@ namespace {
 constexpr uint64_t kMaxDirectoryBytes = 128 << 20;
 
 Status end_error(std::string_view what) {
-  return {ErrorCode::kZipEnd, concat("the file does not end with a zip's end record: ", what)};
+  return {ZipError::kZipEnd, concat("the file does not end with a zip's end record: ", what)};
 }
 
-Status disks_error() { return {ErrorCode::kZipDisks, "the zip is spread over several disks"}; }
+Status disks_error() { return {ZipError::kZipDisks, "the zip is spread over several disks"}; }
 
 Status mismatch(std::string_view what, uint64_t zip64, uint64_t plain) {
-  return {ErrorCode::kZip64Mismatch,
+  return {ZipError::kZip64Mismatch,
           concat("the zip64 end record has ", zip64, " as the ", what, ", the end record ", plain)};
 }
 
@@ -45,7 +46,7 @@ Status parse_end(std::span<const std::byte> bytes, PlainEnd& end) {
 Status parse_end64(std::span<const std::byte> bytes, ZipEnd& end) {
   ZipFields fields(bytes);
   if (fields.u32() != kEnd64Signature || fields.u64() != kEnd64Bytes - 12) {
-    return {ErrorCode::kZip64Mismatch, "no zip64 end record where its locator points to"};
+    return {ZipError::kZip64Mismatch, "no zip64 end record where its locator points to"};
   }
   fields.skip(4);                       // the versions that made it and that it needs
   const uint64_t disks = fields.u64();  // two numbers: of this disk and of the directory's first
@@ -79,7 +80,7 @@ Result<bool> read_end64(const SizedFile& file, ZipEnd& end) {
   if (locator.u32() != kLocatorSignature) return false;
   if (locator.u32() != 0) return disks_error();
   if (const uint64_t found = locator.u64(); found != at) {
-    return Status(ErrorCode::kZip64Mismatch,
+    return Status(ZipError::kZip64Mismatch,
                   concat("the zip64 end record is said to be at ", found, ", its place is ", at));
   }
   if (locator.u32() != 1) return disks_error();
@@ -90,13 +91,13 @@ Result<bool> read_end64(const SizedFile& file, ZipEnd& end) {
 Status check_directory(const ZipEnd& end, uint64_t directory_end) {
   if (end.directory_offset > directory_end ||
       directory_end - end.directory_offset != end.directory_bytes) {
-    return {ErrorCode::kZipDirectory,
+    return {ZipError::kZipDirectory,
             concat("the directory is said to have ", end.directory_bytes, " bytes from ",
                    end.directory_offset, " on, and has to end at ", directory_end)};
   }
   if (end.records > kMaxTorchRecords || end.directory_bytes > kMaxDirectoryBytes) {
     return {
-        ErrorCode::kZipRecordCount,
+        ZipError::kZipRecordCount,
         concat(end.records, " records in a directory of ", end.directory_bytes, " bytes; at most ",
                kMaxTorchRecords, " in ", kMaxDirectoryBytes, " are allowed")};
   }

@@ -7,6 +7,7 @@
 #include "io/zip_format.h"
 #include "io/zip_reader.h"
 #include "winnow/base/checked.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::io {
@@ -26,7 +27,7 @@ struct LocalHeader {
 };
 
 Status mismatch(std::string_view what) {
-  return {ErrorCode::kZipLocalMismatch,
+  return {ZipError::kZipLocalMismatch,
           concat("its header has another ", what, " than the directory")};
 }
 
@@ -55,7 +56,7 @@ Status compare_zip64(const ZipRecord& record, const ZipExtra& extra) {
   if (extra.has_zip64 == (record.zip64_bytes > 0) && equal(extra.zip64, record.zip64_field())) {
     return {};
   }
-  return {ErrorCode::kZip64Mismatch, "its header has another zip64 field than the directory"};
+  return {ZipError::kZip64Mismatch, "its header has another zip64 field than the directory"};
 }
 
 // A header in front of its payload that knows CRC and sizes.
@@ -102,7 +103,7 @@ class RecordCheck {
 
   Status run(ZipRecord& record) {
     if (!record.is_stored) {
-      return {ErrorCode::kZipCompressed, "it is compressed, and has to be stored"};
+      return {ZipError::kZipCompressed, "it is compressed, and has to be stored"};
     }
     WINNOW_RETURN_IF_ERROR(check_place(record));
     LocalHeader local;
@@ -118,21 +119,21 @@ class RecordCheck {
 
   Status check_end() const {
     if (cursor_ == limit_) return {};
-    return {ErrorCode::kZipHole, concat("the bytes from ", cursor_, " to the directory at ", limit_,
-                                        " belong to no record")};
+    return {ZipError::kZipHole, concat("the bytes from ", cursor_, " to the directory at ", limit_,
+                                       " belong to no record")};
   }
 
  private:
   Status past_end() const {
-    return {ErrorCode::kZipPastEnd, concat("it ends behind the directory's start at ", limit_)};
+    return {ZipError::kZipPastEnd, concat("it ends behind the directory's start at ", limit_)};
   }
 
   Status check_place(const ZipRecord& record) const {
     const std::string place =
         concat("it starts at ", record.header_offset, ", and the record before ends at ", cursor_);
     if (record.header_offset >= limit_) return past_end();
-    if (record.header_offset < cursor_) return {ErrorCode::kZipOverlap, place};
-    if (record.header_offset > cursor_) return {ErrorCode::kZipHole, place};
+    if (record.header_offset < cursor_) return {ZipError::kZipOverlap, place};
+    if (record.header_offset > cursor_) return {ZipError::kZipHole, place};
     return {};
   }
 
@@ -145,7 +146,7 @@ class RecordCheck {
     if (buffer_.size() < kLocalBytes) return past_end();
     WINNOW_RETURN_IF_ERROR(file_.read(record.header_offset, buffer_));
     if (!parse_local(buffer_, local)) {
-      return {ErrorCode::kZipHeader, concat("no header at ", record.header_offset)};
+      return {ZipError::kZipHeader, concat("no header at ", record.header_offset)};
     }
     if (local.total() > room) return past_end();
     if (local.total() <= buffer_.size()) return {};

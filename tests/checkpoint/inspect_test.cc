@@ -124,7 +124,7 @@ TEST_F(InspectFile, ReportsWhatIsNoSafetensorsFile) {
   SerialFor serial;
   Progress progress;
   EXPECT_EQ(inspect_file(Env::posix(), dir_.path("in"), true, serial, progress).status().code(),
-            ErrorCode::kFileTooShort);
+            SafetensorsError::kFileTooShort);
 }
 
 // Whatever allocates below, its failure leaves the call as a Status that names the file.

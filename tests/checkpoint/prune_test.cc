@@ -62,7 +62,7 @@ class PruneFile : public ::testing::Test {
     return prune_file(Env::posix(), job_, serial, progress);
   }
 
-  void expect_error(ErrorCode code, const std::string& part) {
+  void expect_error(StatusCode code, const std::string& part) {
     const Status status = prune().status();
     EXPECT_EQ(status.code(), code) << status.message();
     EXPECT_THAT(std::string(status.message()), HasSubstr(part));
@@ -270,7 +270,7 @@ TEST_F(PruneFile, ADryRunChecksTheOutput) {
     job_.dry_run = dry_run;
     return prune().status().code();
   };
-  const std::pair<const char*, ErrorCode> outputs[] = {
+  const std::pair<const char*, StatusCode> outputs[] = {
       {"old", ErrorCode::kAlreadyExists},        {"in", ErrorCode::kSameFile},
       {"dir", ErrorCode::kUnsupportedFile},      {"new/", ErrorCode::kUnsupportedFile},
       {"dangling", ErrorCode::kUnsupportedFile}, {"no/such/dir", ErrorCode::kIoError},
@@ -401,7 +401,7 @@ TEST_F(PruneFile, ProgressCountsWhatIsReadAndWhatIsWritten) {
 
 TEST_F(PruneFile, AMalformedInputLeavesNothing) {
   write_file(job_.input, "nonsense");
-  expect_error(ErrorCode::kHeaderTooLarge, "in");
+  expect_error(SafetensorsError::kHeaderTooLarge, "in");
 }
 
 TEST_F(PruneFile, StopsWhenAskedTo) {

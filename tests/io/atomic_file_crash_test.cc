@@ -124,7 +124,7 @@ TEST(AtomicFileCrash, OfSomeOfManyWritersLeavesAWholeFile) {
   for (char c = 'a'; c < 'g'; ++c) {
     children.push_back(start_child([&] {
       for (int i = 0; i < 30; ++i) {
-        const ErrorCode code = write_version(Env::posix(), dir.path("out"), c).code();
+        const StatusCode code = write_version(Env::posix(), dir.path("out"), c).code();
         if (code != ErrorCode::kOk && code != ErrorCode::kBusy) ::_exit(1);
       }
     }));

@@ -69,12 +69,12 @@ class FileKind : public ::testing::TestWithParam<Case> {};
 
 std::string safetensors_message(const std::string& file) {
   const Status status = SafetensorsHeader::parse_image(std::as_bytes(std::span(file))).status();
-  EXPECT_GE(status.code(), ErrorCode::kFileTooShort);
-  EXPECT_LE(status.code(), ErrorCode::kHeaderNotObject);
+  EXPECT_GE(status.code(), SafetensorsError::kFileTooShort);
+  EXPECT_LE(status.code(), SafetensorsError::kHeaderNotObject);
   return std::string(status.message());
 }
 
-std::string torch_message(const std::string& file, ErrorCode code = ErrorCode::kNotZip) {
+std::string torch_message(const std::string& file, StatusCode code = ZipError::kNotZip) {
   const Status status =
       TorchArchive::open(std::make_unique<testing::MemoryFile>(file), "in").status();
   EXPECT_EQ(status.code(), code);

@@ -39,7 +39,7 @@ inline std::vector<std::byte> image(std::string_view text, size_t data_bytes) {
 }
 
 /// What `parse` answers.
-inline ErrorCode parse_code(std::string text, uint64_t data_bytes) {
+inline StatusCode parse_code(std::string text, uint64_t data_bytes) {
   return SafetensorsHeader::parse(std::move(text), data_bytes).status().code();
 }
 

@@ -34,7 +34,7 @@ std::string read_text(const SafetensorsFile& file, size_t tensor, uint64_t offse
   std::string out(count, '?');
   const Status status =
       file.read(file.header().tensors()[tensor], offset, std::as_writable_bytes(std::span(out)));
-  return status.ok() ? out : std::string(error_code_name(status.code()));
+  return status.ok() ? out : std::string(status.code().name);
 }
 
 Status open_status(const std::string& path) {
@@ -136,18 +136,18 @@ TEST_F(SafetensorsFileTest, ChecksTheHeaderAgainstTheSizeOfTheFile) {
     EXPECT_TRUE(status.ok() || status.message().starts_with(path_ + ": ")) << status.message();
     return status.code();
   };
-  EXPECT_EQ(code_of(""), ErrorCode::kFileTooShort);
-  EXPECT_EQ(code_of(good.substr(0, 7)), ErrorCode::kFileTooShort);
-  EXPECT_EQ(code_of(good.substr(0, 8)), ErrorCode::kHeaderPastEnd);
-  EXPECT_EQ(code_of(std::string(8, '\0')), ErrorCode::kHeaderEmpty);
-  EXPECT_EQ(code_of(std::string(16, '\xFF')), ErrorCode::kHeaderTooLarge);
+  EXPECT_EQ(code_of(""), SafetensorsError::kFileTooShort);
+  EXPECT_EQ(code_of(good.substr(0, 7)), SafetensorsError::kFileTooShort);
+  EXPECT_EQ(code_of(good.substr(0, 8)), SafetensorsError::kHeaderPastEnd);
+  EXPECT_EQ(code_of(std::string(8, '\0')), SafetensorsError::kHeaderEmpty);
+  EXPECT_EQ(code_of(std::string(16, '\xFF')), SafetensorsError::kHeaderTooLarge);
   EXPECT_THAT(std::string(open_status(path_).message()), HasSubstr("is it a safetensors file?"));
-  EXPECT_EQ(code_of("PK\3\4 and so on"), ErrorCode::kHeaderTooLarge);
+  EXPECT_EQ(code_of("PK\3\4 and so on"), SafetensorsError::kHeaderTooLarge);
   EXPECT_THAT(std::string(open_status(path_).message()), HasSubstr("a zip, as torch.save writes"));
-  EXPECT_EQ(code_of("PK\3\4"), ErrorCode::kFileTooShort);
+  EXPECT_EQ(code_of("PK\3\4"), SafetensorsError::kFileTooShort);
   EXPECT_THAT(std::string(open_status(path_).message()), HasSubstr("a zip, as torch.save writes"));
-  EXPECT_EQ(code_of(good.substr(0, good.size() - 1)), ErrorCode::kDataPastEnd);
-  EXPECT_EQ(code_of(good + "x"), ErrorCode::kTrailingData);
+  EXPECT_EQ(code_of(good.substr(0, good.size() - 1)), SafetensorsError::kDataPastEnd);
+  EXPECT_EQ(code_of(good + "x"), SafetensorsError::kTrailingData);
   EXPECT_EQ(code_of(good), ErrorCode::kOk);
 }
 

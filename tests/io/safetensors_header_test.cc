@@ -141,23 +141,24 @@ TEST(SafetensorsImage, ChecksTheLengthThatItBeginsWith) {
   };
   std::vector<std::byte> good = testing::image(header({kA}), 4);
   EXPECT_EQ(code(good), ErrorCode::kOk);
-  EXPECT_EQ(code({}), ErrorCode::kFileTooShort);
-  EXPECT_EQ(code(std::vector<std::byte>(7)), ErrorCode::kFileTooShort);
-  EXPECT_EQ(code(std::vector<std::byte>(8)), ErrorCode::kHeaderEmpty);
-  EXPECT_EQ(code(std::vector<std::byte>(9)), ErrorCode::kHeaderEmpty);
-  EXPECT_EQ(code({good.begin(), good.begin() + 12}), ErrorCode::kHeaderPastEnd);
-  EXPECT_EQ(code({good.begin(), good.end() - 5}), ErrorCode::kHeaderPastEnd);
-  EXPECT_EQ(code({good.begin(), good.end() - 4}), ErrorCode::kDataPastEnd);
-  EXPECT_EQ(code({good.begin(), good.end() - 1}), ErrorCode::kDataPastEnd);
+  EXPECT_EQ(code({}), SafetensorsError::kFileTooShort);
+  EXPECT_EQ(code(std::vector<std::byte>(7)), SafetensorsError::kFileTooShort);
+  EXPECT_EQ(code(std::vector<std::byte>(8)), SafetensorsError::kHeaderEmpty);
+  EXPECT_EQ(code(std::vector<std::byte>(9)), SafetensorsError::kHeaderEmpty);
+  EXPECT_EQ(code({good.begin(), good.begin() + 12}), SafetensorsError::kHeaderPastEnd);
+  EXPECT_EQ(code({good.begin(), good.end() - 5}), SafetensorsError::kHeaderPastEnd);
+  EXPECT_EQ(code({good.begin(), good.end() - 4}), SafetensorsError::kDataPastEnd);
+  EXPECT_EQ(code({good.begin(), good.end() - 1}), SafetensorsError::kDataPastEnd);
   good.push_back({});
-  EXPECT_EQ(code(good), ErrorCode::kTrailingData);
+  EXPECT_EQ(code(good), SafetensorsError::kTrailingData);
 }
 
 TEST(SafetensorsImage, RefusesHugeLengthsBeforeLookingForTheBytes) {
   for (const uint64_t length : {uint64_t{100'000'001}, uint64_t{1} << 63, ~uint64_t{0}}) {
     std::vector<std::byte> file(16);
     for (size_t i = 0; i < 8; ++i) file[i] = static_cast<std::byte>(length >> (8 * i));
-    EXPECT_EQ(SafetensorsHeader::parse_image(file).status().code(), ErrorCode::kHeaderTooLarge);
+    EXPECT_EQ(SafetensorsHeader::parse_image(file).status().code(),
+              SafetensorsError::kHeaderTooLarge);
   }
 }
 

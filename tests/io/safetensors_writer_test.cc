@@ -44,9 +44,9 @@ TEST(SafetensorsWriter, RefusesHeadersThatTheReaderWouldRefuse) {
         .status()
         .code();
   };
-  EXPECT_EQ(code("{", 0), ErrorCode::kHeaderSyntax);
-  EXPECT_EQ(code(kText, 5), ErrorCode::kDataPastEnd);
-  EXPECT_EQ(code(kText, 7), ErrorCode::kTrailingData);
+  EXPECT_EQ(code("{", 0), SafetensorsError::kHeaderSyntax);
+  EXPECT_EQ(code(kText, 5), SafetensorsError::kDataPastEnd);
+  EXPECT_EQ(code(kText, 7), SafetensorsError::kTrailingData);
   EXPECT_THAT(dir.names(), IsEmpty());
 }
 

@@ -183,7 +183,7 @@ int judge_all() {
     std::string file(length, '\0'), out;
     if (!read_exactly(file)) return 1;
     const Status status = judge(std::move(file), out);
-    if (!status.ok()) out = "\"" + std::string(error_code_name(status.code())) + "\"";
+    if (!status.ok()) out = "\"" + std::string(status.code().name) + "\"";
     std::cout << out << '\n';
   }
   return std::cout.flush() ? 0 : 1;
@@ -191,7 +191,7 @@ int judge_all() {
 
 int report(const Status& status) {
   if (status.ok()) return 0;
-  std::cout << error_code_name(status.code()) << '\n';
+  std::cout << status.code().name << '\n';
   std::cerr << status.message() << '\n';
   return 1;
 }

@@ -47,7 +47,7 @@ Cost cost_of(std::string image) {
   out.peak = peak_heap_bytes() - before;
   // A failure gives the file back.
   if (archive.ok()) out.result = live_heap_bytes() - before;
-  out.code = error_code_name(archive.status().code());
+  out.code = archive.status().code().name;
   return out;
 }
 

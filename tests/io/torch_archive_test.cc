@@ -131,7 +131,7 @@ TEST(TorchArchive, FindsEachFlippedBitOfAPayload) {
     ASSERT_TRUE(archive.ok());
     std::vector<std::byte> out(9);
     const Status status = archive->read_storage(0, out);
-    EXPECT_EQ(status.code(), ErrorCode::kZipCrc);
+    EXPECT_EQ(status.code(), ZipError::kZipCrc);
     EXPECT_THAT(std::string(status.message()), HasSubstr("image: record \"data/0\": "));
   }
 }
@@ -146,7 +146,7 @@ TEST(TorchArchive, ChecksPayloadsThatAreLongerThanAChunk) {
   std::string flipped = image;
   flipped[image.find("xyx") + 1] = 'x';
   std::vector<std::byte> out(payload.size());
-  EXPECT_EQ(open_image(flipped)->read_storage(0, out).code(), ErrorCode::kZipCrc);
+  EXPECT_EQ(open_image(flipped)->read_storage(0, out).code(), ZipError::kZipCrc);
 }
 
 TEST(TorchArchive, ReadsOnlyWholeStorages) {
@@ -225,7 +225,7 @@ Status read_sparse(const SparseCase& c, std::vector<int64_t>& indices, std::stri
   return status;
 }
 
-ErrorCode sparse_code(const SparseCase& c) {
+StatusCode sparse_code(const SparseCase& c) {
   std::vector<int64_t> indices;
   std::string values;
   return read_sparse(c, indices, values).code();
@@ -240,12 +240,12 @@ TEST(TorchArchive, ReadsSparseTensors) {
 }
 
 TEST(TorchArchive, ChecksTheIndicesOfSparseTensors) {
-  EXPECT_EQ(sparse_code({{0, 3, 0, 0}}), ErrorCode::kSparseIndex);
-  EXPECT_EQ(sparse_code({{0, 1, 0, 2}}), ErrorCode::kSparseIndex);
-  EXPECT_EQ(sparse_code({{-1, 1, 0, 0}}), ErrorCode::kSparseIndex);
-  EXPECT_EQ(sparse_code({{1, 1, 1, 1}}), ErrorCode::kSparseDuplicate);
-  EXPECT_EQ(sparse_code({{2, 1, 0, 0}, true}), ErrorCode::kSparseOrder);
-  EXPECT_EQ(sparse_code({{1, 1, 1, 0}, true}), ErrorCode::kSparseOrder);
+  EXPECT_EQ(sparse_code({{0, 3, 0, 0}}), TorchArchiveError::kSparseIndex);
+  EXPECT_EQ(sparse_code({{0, 1, 0, 2}}), TorchArchiveError::kSparseIndex);
+  EXPECT_EQ(sparse_code({{-1, 1, 0, 0}}), TorchArchiveError::kSparseIndex);
+  EXPECT_EQ(sparse_code({{1, 1, 1, 1}}), TorchArchiveError::kSparseDuplicate);
+  EXPECT_EQ(sparse_code({{2, 1, 0, 0}, true}), TorchArchiveError::kSparseOrder);
+  EXPECT_EQ(sparse_code({{1, 1, 1, 0}, true}), TorchArchiveError::kSparseOrder);
   EXPECT_EQ(sparse_code({{2, 1, 0, 0}, false}), ErrorCode::kOk);
 }
 
@@ -260,7 +260,7 @@ TEST(TorchArchive, FindsDuplicatesThatStandApart) {
     std::vector<std::byte> values(4);
     return archive->read_sparse(*archive->root().as_sparse(), out, values).code();
   };
-  EXPECT_EQ(code({5, 2, 8, 5}), ErrorCode::kSparseDuplicate);
+  EXPECT_EQ(code({5, 2, 8, 5}), TorchArchiveError::kSparseDuplicate);
   EXPECT_EQ(code({5, 2, 8, 4}), ErrorCode::kOk);
 }
 
@@ -311,7 +311,7 @@ ZipImage image_without_checksums() {
 
 TEST(TorchArchiveWithoutChecksums, IsRefusedByTheNameOfTheOptionThatMadeIt) {
   const Status status = open_image(image_without_checksums().build()).status();
-  EXPECT_EQ(status.code(), ErrorCode::kNoChecksums);
+  EXPECT_EQ(status.code(), TorchArchiveError::kNoChecksums);
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("torch.serialization.set_crc32_options(False)"));
 }
@@ -339,12 +339,13 @@ TEST(TorchArchiveWithoutChecksums, IsCheckedInAllElse) {
   };
   EXPECT_EQ(code([](ZipImage&) {}), ErrorCode::kOk);
   EXPECT_EQ(code([&](ZipImage& z) { replace(z.entries[0], pkl::program("c")); }),
-            ErrorCode::kPickleTruncated);
-  EXPECT_EQ(code([&](ZipImage& z) { replace(z.entries[1], "big"); }), ErrorCode::kBigEndian);
-  EXPECT_EQ(code([&](ZipImage& z) { replace(z.entries[2], "123"); }), ErrorCode::kRecordSize);
-  EXPECT_EQ(code([](ZipImage& z) { z.entries[2].before = "x"; }), ErrorCode::kZipHole);
-  EXPECT_EQ(code([](ZipImage& z) { z.entries[2].descriptor[4] = 1; }),
-            ErrorCode::kZipLocalMismatch);
+            PickleError::kPickleTruncated);
+  EXPECT_EQ(code([&](ZipImage& z) { replace(z.entries[1], "big"); }),
+            TorchArchiveError::kBigEndian);
+  EXPECT_EQ(code([&](ZipImage& z) { replace(z.entries[2], "123"); }),
+            TorchArchiveError::kRecordSize);
+  EXPECT_EQ(code([](ZipImage& z) { z.entries[2].before = "x"; }), ZipError::kZipHole);
+  EXPECT_EQ(code([](ZipImage& z) { z.entries[2].descriptor[4] = 1; }), ZipError::kZipLocalMismatch);
 }
 
 // One CRC that is there says that the others are meant.
@@ -357,7 +358,7 @@ TEST(TorchArchiveWithoutChecksums, IsNoExcuseForOneThatIsMissing) {
         std::make_unique<MemoryFile>(image.build()), "image", {.allow_missing_checksums = true});
     std::vector<std::byte> out(4);
     const Status status = archive.ok() ? archive->read_storage(0, out) : archive.status();
-    EXPECT_EQ(status.code(), ErrorCode::kZipCrc) << missing;
+    EXPECT_EQ(status.code(), ZipError::kZipCrc) << missing;
   }
 }
 
@@ -371,7 +372,7 @@ TEST(TorchArchive, VerifiesChecksumsWhereMissingOnesAreAllowed) {
   ASSERT_TRUE(archive.ok()) << archive.status().message();
   EXPECT_TRUE(archive->has_checksums());
   std::vector<std::byte> out(4);
-  EXPECT_EQ(archive->read_storage(0, out).code(), ErrorCode::kZipCrc);
+  EXPECT_EQ(archive->read_storage(0, out).code(), ZipError::kZipCrc);
 }
 
 }  // namespace

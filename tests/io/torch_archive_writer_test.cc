@@ -37,9 +37,9 @@ Status write(Env& env, const std::string& path, const std::string& payload, bool
   return writer->commit();
 }
 
-ErrorCode create_code(const TorchTree& tree, const std::vector<TorchStorage>& storages) {
+StatusCode create_code(const TorchTree& tree, const std::vector<TorchStorage>& storages) {
   const TempDir dir;
-  const ErrorCode code =
+  const StatusCode code =
       TorchArchiveWriter::create(Env::posix(), dir.path("out"), tree, storages).status().code();
   EXPECT_THAT(dir.names(), IsEmpty());
   return code;
@@ -68,16 +68,17 @@ TEST(TorchArchiveWriter, IsAsLongAsItReserves) {
 TEST(TorchArchiveWriter, RefusesTreesThatTheReaderWouldRefuse) {
   TorchTree tree = vector_tree();
   EXPECT_EQ(create_code(tree, kFourBytes), ErrorCode::kOk);
-  EXPECT_EQ(create_code(tree, {{DType::kU8, 3}}), ErrorCode::kTensorBounds);
-  EXPECT_EQ(create_code(tree, {{DType::kI8, 4}}), ErrorCode::kStorageDtype);
-  EXPECT_EQ(create_code(tree, {{DType::kU16, 4}}), ErrorCode::kStorageDtype);
+  EXPECT_EQ(create_code(tree, {{DType::kU8, 3}}), TorchArchiveError::kTensorBounds);
+  EXPECT_EQ(create_code(tree, {{DType::kI8, 4}}), TorchArchiveError::kStorageDtype);
+  EXPECT_EQ(create_code(tree, {{DType::kU16, 4}}), TorchArchiveError::kStorageDtype);
   EXPECT_EQ(create_code(tree, {}), ErrorCode::kInvalidArgument);
-  EXPECT_EQ(create_code(tree, {{DType::kU8, 4}, {DType::kU8, 4}}), ErrorCode::kUnreferencedRecord);
-  EXPECT_EQ(create_code(tree, {{DType::kF32, UINT64_MAX / 2}}), ErrorCode::kTensorShape);
+  EXPECT_EQ(create_code(tree, {{DType::kU8, 4}, {DType::kU8, 4}}),
+            TorchArchiveError::kUnreferencedRecord);
+  EXPECT_EQ(create_code(tree, {{DType::kF32, UINT64_MAX / 2}}), TorchArchiveError::kTensorShape);
   const TorchNode list = tree.add_list();
   tree.append(list, list);
   tree.set_root(list);
-  EXPECT_EQ(create_code(tree, {}), ErrorCode::kPickleCycle);
+  EXPECT_EQ(create_code(tree, {}), PickleError::kPickleCycle);
 }
 
 TEST(TorchArchiveWriter, RefusesMoreNodesThanTheReaderTakes) {
@@ -85,7 +86,7 @@ TEST(TorchArchiveWriter, RefusesMoreNodesThanTheReaderTakes) {
   const TorchNode list = tree.add_list();
   for (int i = 0; i < (1 << 21); ++i) tree.append(list, tree.add_int(1000));
   tree.set_root(list);
-  EXPECT_EQ(create_code(tree, {}), ErrorCode::kPickleTooLarge);
+  EXPECT_EQ(create_code(tree, {}), PickleError::kPickleTooLarge);
 }
 
 TEST(TorchArchiveWriter, CommitsExactlyTheStoragesThatWerePromised) {

@@ -15,7 +15,7 @@ namespace winnow::testing {
 
 struct RejectCase {
   std::string name;
-  ErrorCode code;
+  StatusCode code;
   std::string image;
 };
 
@@ -34,12 +34,12 @@ inline Result<TorchArchive> open_image(const std::string& image) {
 inline Status open_status(const std::string& image) { return open_image(image).status(); }
 
 inline std::string open_code(const std::string& image) {
-  return std::string(error_code_name(open_status(image).code()));
+  return std::string(open_status(image).code().name);
 }
 
 inline void expect_rejected(const RejectCase& c) {
   const Status status = open_status(c.image);
-  EXPECT_EQ(error_code_name(status.code()), error_code_name(c.code)) << status.message();
+  EXPECT_EQ(status.code().name, c.code.name) << status.message();
   EXPECT_TRUE(status.message().starts_with("in\\\"put: ")) << status.message();
   EXPECT_LT(status.message().size(), 1500u);
   EXPECT_EQ(status.message().find('\n'), std::string_view::npos);

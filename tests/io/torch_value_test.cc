@@ -24,7 +24,7 @@ TorchTree tree_of(const Build& build) {
   return tree;
 }
 
-ErrorCode check_code(const Build& build, const std::vector<TorchStorage>& storages = {}) {
+StatusCode check_code(const Build& build, const std::vector<TorchStorage>& storages = {}) {
   return tree_of(build).check(storages).code();
 }
 
@@ -90,7 +90,7 @@ TEST(TorchTree, OfAnyDepthIsCopiedAndDestroyedWithoutRecursion) {
   for (int i = 0; i < 1'000'000; ++i) node = tree.add_tuple(std::vector<TorchNode>{node});
   tree.set_root(node);
   const TorchTree copy = tree;
-  EXPECT_EQ(copy.check({}).code(), ErrorCode::kPickleTooDeep);
+  EXPECT_EQ(copy.check({}).code(), PickleError::kPickleTooDeep);
 }
 
 TEST(TorchTreeCheck, CountsSharedNodesAtEachUse) {
@@ -102,8 +102,8 @@ TEST(TorchTreeCheck, CountsSharedNodesAtEachUse) {
     });
   };
   EXPECT_EQ(doubled(23), ErrorCode::kOk);  // 2^24 - 1 nodes
-  EXPECT_EQ(doubled(24), ErrorCode::kPickleTooLarge);
-  EXPECT_EQ(doubled(400), ErrorCode::kPickleTooLarge);
+  EXPECT_EQ(doubled(24), PickleError::kPickleTooLarge);
+  EXPECT_EQ(doubled(400), PickleError::kPickleTooLarge);
 }
 
 TEST(TorchTreeCheck, MeasuresTheLongestPath) {
@@ -119,7 +119,7 @@ TEST(TorchTreeCheck, MeasuresTheLongestPath) {
   };
   for (const bool long_first : {false, true}) {
     EXPECT_EQ(code(500, long_first), ErrorCode::kOk);
-    EXPECT_EQ(code(501, long_first), ErrorCode::kPickleTooDeep);
+    EXPECT_EQ(code(501, long_first), PickleError::kPickleTooDeep);
   }
 }
 
@@ -130,14 +130,14 @@ TEST(TorchTreeCheck, FindsCycles) {
               t.append(inner, outer);
               return outer;
             }),
-            ErrorCode::kPickleCycle);
+            PickleError::kPickleCycle);
   EXPECT_EQ(check_code([](TorchTree& t) {
               const TorchNode dict = t.add_dict({.ordered = true}), state = t.add_dict();
               t.set_item(state, t.add_string("self"), dict);
               t.set_attributes(dict, state);
               return dict;
             }),
-            ErrorCode::kPickleCycle);
+            PickleError::kPickleCycle);
 }
 
 TEST(TorchTreeCheck, ComparesKeysAsPythonDoes) {
@@ -155,24 +155,25 @@ TEST(TorchTreeCheck, ComparesKeysAsPythonDoes) {
   EXPECT_EQ(code([](auto& t) {
               return Keys{t.add_float(-0.0), t.add_int(0)};
             }),
-            ErrorCode::kPickleDuplicateKey);
+            PickleError::kPickleDuplicateKey);
   EXPECT_EQ(code([](auto& t) {
               return Keys{t.add_bool(false), t.add_float(0)};
             }),
-            ErrorCode::kPickleDuplicateKey);
+            PickleError::kPickleDuplicateKey);
   EXPECT_EQ(code([](auto& t) {
               return Keys{t.add_float(-std::ldexp(1, 63)), t.add_int(INT64_MIN)};
             }),
-            ErrorCode::kPickleDuplicateKey);
+            PickleError::kPickleDuplicateKey);
   EXPECT_EQ(code([](auto& t) {
               return Keys{t.add_string("k"), t.add_string("k")};
             }),
-            ErrorCode::kPickleDuplicateKey);
-  EXPECT_EQ(code([](auto& t) { return Keys{t.add_list()}; }), ErrorCode::kPickleKey);
+            PickleError::kPickleDuplicateKey);
+  EXPECT_EQ(code([](auto& t) { return Keys{t.add_list()}; }), PickleError::kPickleKey);
 }
 
 TEST(TorchTreeCheck, WantsText) {
-  EXPECT_EQ(check_code([](TorchTree& t) { return t.add_string("\xff"); }), ErrorCode::kPickleText);
+  EXPECT_EQ(check_code([](TorchTree& t) { return t.add_string("\xff"); }),
+            PickleError::kPickleText);
 }
 
 TEST(TorchTreeCheck, IgnoresWhatIsNotReachable) {

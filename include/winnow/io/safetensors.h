@@ -1,5 +1,5 @@
 // A strict reader of safetensors files. No byte of a file is trusted; every way to be malformed has
-// an error code of its own (base/status.h), and docs/safetensors.md lists where this reader is
+// an error code of its own (io/error_codes.h), and docs/safetensors.md lists where this reader is
 // stricter than the reference implementation.
 //
 //   Result<SafetensorsFile> file = SafetensorsFile::open(Env::posix(), "model.safetensors");
@@ -23,6 +23,7 @@
 #include "winnow/base/dtype.h"
 #include "winnow/base/status.h"
 #include "winnow/io/env.h"
+#include "winnow/io/error_codes.h"
 
 namespace winnow {
 

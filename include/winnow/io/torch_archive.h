@@ -22,6 +22,7 @@
 
 #include "winnow/base/status.h"
 #include "winnow/io/env.h"
+#include "winnow/io/error_codes.h"
 #include "winnow/io/torch_value.h"
 
 namespace winnow {
@@ -53,8 +54,8 @@ struct TorchOpenOptions {
 /// Movable; const members may be called from several threads at once.
 ///
 /// Every error of a file that is malformed or not supported has a code of its own (200 and up in
-/// base/status.h). Messages start with the path and name the record, and the opcode and its offset
-/// where a pickle is at fault.
+/// io/error_codes.h). Messages start with the path and name the record, and the opcode and its
+/// offset where a pickle is at fault.
 class TorchArchive {
  public:
   /// Opens and checks `path`; symbolic links are followed. Reads the zip's directory, the headers

@@ -24,6 +24,7 @@
 
 #include "winnow/base/dtype.h"
 #include "winnow/base/status.h"
+#include "winnow/io/error_codes.h"
 
 namespace winnow {
 
@@ -215,10 +216,10 @@ class TorchTree {
   /// Checks everything that is reachable from the root, and its tensors against `storages`. Takes
   /// linear time except for sorting keys; does not recurse.
   ///
-  /// The error codes are those of a file with the same fault: kPickleCycle, kPickleTooDeep,
-  /// kPickleTooLarge, kPickleKey (a key or an element of a Set that is not a string, number, Bool
-  /// or None), kPickleDuplicateKey (1, 1.0 and True are the same key), kPickleText (not UTF-8),
-  /// kStorageDtype, and those of tensors, kTensor... and kSparse... (base/status.h).
+  /// The codes are those of a file with the same fault: kPickleCycle, kPickleTooDeep,
+  /// kPickleTooLarge, kPickleKey (a key or an element of a Set that is no string, number, Bool or
+  /// None), kPickleDuplicateKey (1, 1.0 and True are one key), kPickleText (not UTF-8),
+  /// kStorageDtype, and those of tensors, kTensor... and kSparse... (io/error_codes.h).
   Status check(std::span<const TorchStorage> storages) const;
 
  private:
