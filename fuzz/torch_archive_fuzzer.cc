@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "../tests/io/torch_image.h"
+#include "support/torch_image.h"
 #include "winnow/base/dtype.h"
 #include "winnow/io/torch_archive.h"
 #include "winnow/io/torch_archive_writer.h"

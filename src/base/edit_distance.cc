@@ -1,4 +1,4 @@
-#include "base/edit_distance.h"
+#include "winnow/base/edit_distance.h"
 
 #include <algorithm>
 #include <vector>

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
-#include "io/utf8.h"
+#include "winnow/base/utf8.h"
 
 namespace winnow {
 namespace {
@@ -48,7 +48,7 @@ std::optional<std::u32string> code_points(std::string_view text) {
   std::u32string points;
   points.reserve(text.size());
   while (!text.empty()) {
-    const io::CodePoint point = io::decode_utf8(text);
+    const CodePoint point = decode_utf8(text);
     if (point.length == 0) return std::nullopt;
     points.push_back(point.value);
     text.remove_prefix(point.length);

@@ -5,8 +5,8 @@
 #include <regex>
 #include <utility>
 
-#include "base/edit_distance.h"
 #include "checkpoint/glob.h"
+#include "winnow/base/edit_distance.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow {

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "io/errno_status.h"
+#include "io/file/errno_status.h"
 
 namespace winnow::testing {
 namespace {

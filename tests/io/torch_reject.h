@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "io/torch_image.h"
+#include "support/torch_image.h"
 #include "winnow/io/torch_archive.h"
 
 namespace winnow::testing {

@@ -107,7 +107,7 @@ def test_the_result_names_the_file_that_was_written(cached, tmp_path):
     assert (data["output"], data["written"]) == (None, None)
 
 
-# Fronts of files that are no safetensors files, and what is said. All kinds: tests/io/file_kind_test.cc.
+# Fronts of files that are no safetensors files, and what is said. All kinds: tests/io/file/file_kind_test.cc.
 @pytest.mark.parametrize("content, part", [
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 90868376\n",
      "this is a Git LFS pointer, no safetensors file; run `git lfs pull`"),

@@ -28,7 +28,11 @@
 
 namespace winnow {
 
-/// Limits of every tree that is read or written. They make it safe to walk a tree recursively.
+namespace io {
+class TorchTreeAccess;
+}
+
+/// Limits of every tree that is read or written. Within them it is safe to walk a tree recursively.
 inline constexpr size_t kMaxTorchDepth = 500;  ///< CPython pickles nest at most about as deep
 inline constexpr uint64_t kMaxTorchNodes = uint64_t{1} << 24;  ///< shared nodes counted at each use
 inline constexpr size_t kMaxTorchRank = 64;                    ///< PyTorch's limit
@@ -64,6 +68,9 @@ struct TorchTensor {
 
   /// Returns the product of the shape; 1 for a scalar.
   uint64_t numel() const noexcept;
+
+  /// Whether the tensor is all of `whole`, its storage, in order. Precondition: a checked tree.
+  bool fills(const TorchStorage& whole) const noexcept;
   bool operator==(const TorchTensor&) const = default;
 };
 
@@ -77,6 +84,12 @@ struct TorchSparseTensor {
 
   /// Returns the number of entries.
   uint64_t nnz() const noexcept { return values.shape.empty() ? 0 : values.shape[0]; }
+
+  /// Checks `index_values`, the values of `indices`: [sparse dimensions, nnz], row-major.
+  /// kSparseIndex: one is negative or not below its dimension. kSparseDuplicate: two entries have
+  /// the same indices. kSparseOrder: is_coalesced, but the entries are not in row-major order.
+  /// Precondition: a checked tree. O(nnz log nnz), and 8 bytes an entry if they are not in order.
+  Status check_indices(std::span<const int64_t> index_values) const;
   bool operator==(const TorchSparseTensor&) const = default;
 };
 
@@ -224,7 +237,7 @@ class TorchTree {
 
  private:
   friend class TorchValue;
-  friend class TorchTreeAccess;  // src/io/torch_tree.h
+  friend class io::TorchTreeAccess;  // src/io/torch_tree/torch_tree.h
   struct Table;
 
   std::unique_ptr<Table> table_;  // never null but in an object that was moved from

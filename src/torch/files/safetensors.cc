@@ -11,12 +11,13 @@
 #include <span>
 #include <utility>
 
-#include "io/utf8.h"
-#include "torch/files/module_tensors.h"
-#include "torch/support/dtype_map.h"
-#include "torch/support/errors.h"
-#include "torch/support/tensor_memory.h"
+#include "torch/check_status.h"
+#include "torch/dense_tensor.h"
+#include "torch/dtype_map.h"
+#include "torch/module_tensors.h"
+#include "torch/tensor_bytes.h"
 #include "winnow/base/checked.h"
+#include "winnow/base/utf8.h"
 #include "winnow/io/env.h"
 #include "winnow/io/escape_name.h"
 #include "winnow/io/safetensors_writer.h"
@@ -50,7 +51,7 @@ const char* why_opaque(const at::Tensor& tensor) {
 // ---- saving
 
 void check_utf8(const char* what, const std::string& text) {
-  TORCH_CHECK_VALUE(io::find_invalid_utf8(text) == text.size(), what, " '", escape_name(text),
+  TORCH_CHECK_VALUE(find_invalid_utf8(text) == text.size(), what, " '", escape_name(text),
                     "' is not UTF-8");
 }
 

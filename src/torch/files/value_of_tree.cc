@@ -7,13 +7,13 @@
 
 #include <unordered_map>
 
-#include "io/torch_payload.h"
-#include "torch/files/value_tree.h"
-#include "torch/masks/mask_targets.h"
-#include "torch/support/dtype_map.h"
-#include "torch/support/errors.h"
-#include "torch/support/inference_mode.h"
-#include "torch/support/tensor_memory.h"
+#include "torch/check_status.h"
+#include "torch/dtype_map.h"
+#include "torch/inference_mode.h"
+#include "torch/parametrization_access.h"
+#include "torch/tensor_bytes.h"
+#include "torch/value_tree.h"
+#include "torch/version_counter.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::internal {
@@ -118,8 +118,7 @@ class ValueMaker {
     const at::Tensor values = view(sparse.values).contiguous();
     const std::span<const int64_t> index_values{indices.const_data_ptr<int64_t>(),
                                                 static_cast<size_t>(indices.numel())};
-    // LibTorch does not check the indices by default, and coalesce would use them as they are.
-    check_ok(io::check_indices(sparse, index_values).with_context(escape_path(path_)));
+    check_ok(sparse.check_indices(index_values).with_context(escape_path(path_)));
     return at::sparse_coo_tensor(indices, values, signed_sizes(sparse.shape)).coalesce();
   }
 

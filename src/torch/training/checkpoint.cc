@@ -9,11 +9,9 @@
 #include <functional>
 #include <set>
 
-#include "io/torch_payload.h"
-#include "torch/files/module_tensors.h"
-#include "torch/files/value_tree.h"
-#include "torch/support/class_name.h"
-#include "torch/support/errors.h"
+#include "torch/check_status.h"
+#include "torch/class_name.h"
+#include "torch/module_tensors.h"
 #include "torch/training/optimizer_state.h"
 #include "torch/training/random_state.h"
 #include "winnow/torch/torch_file.h"
@@ -119,7 +117,7 @@ Reads match_model(const Reader& reader, const torch::nn::Module& model) {
                  from == nullptr ? "no tensor" : shape_of(*from), " in the file, a ",
                  to->toString(), " of shape ", to->sizes(), " and strides ", to->strides(),
                  " in the model");
-    reader.check(io::is_whole_storage(*from, reader.archive().storages()[from->storage]), "'", name,
+    reader.check(from->fills(reader.archive().storages()[from->storage]), "'", name,
                  "' is a view of a larger storage, which a Trainer writes of none");
     seen.insert(name);
     storages.insert(from->storage);

@@ -1,0 +1,176 @@
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "io/file/errno_status.h"
+#include "io/file/posix_file.h"
+#include "io/file/transfer.h"
+#include "winnow/io/env.h"
+
+namespace winnow {
+namespace io {
+
+Status rename_by_link(const std::string& from, const std::string& to) {
+  if (::link(from.c_str(), to.c_str()) != 0) return errno_status("create", to, errno);
+  // The file is in place now. If its old name stays, the next writer removes that.
+  ::unlink(from.c_str());
+  return {};
+}
+
+namespace {
+
+// Without O_NONBLOCK a FIFO would block the open; O_NOCTTY: a terminal must not become ours.
+constexpr int kSafeOpen = O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+
+// Where a program was started with a standard stream closed (2>&-, a daemon), the system would give
+// its number to the next file, and what anyone writes to that stream would go into the file.
+int keep_off_standard_streams(UniqueFd& fd) {
+  if (fd.get() > STDERR_FILENO) return 0;
+  const int moved = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  if (moved < 0) return errno;
+  fd = UniqueFd(moved);
+  return 0;
+}
+
+Result<UniqueFd> open_path(const std::string& path, int flags, uint32_t mode,
+                           std::string_view action) {
+  int fd = -1;
+  int error = call_uninterrupted([&] { return fd = ::open(path.c_str(), flags, mode); });
+  if (error != 0) return errno_status(action, path, error);
+  UniqueFd out(fd);
+  error = keep_off_standard_streams(out);
+  if (error == 0) return out;
+  if ((flags & O_EXCL) != 0) ::unlink(path.c_str());  // it was made by this call
+  return errno_status(action, path, error);
+}
+
+std::string_view kind_name(FileKind kind) noexcept {
+  if (kind == FileKind::kDirectory) return "a directory";
+  return kind == FileKind::kSymlink ? "a symbolic link" : "a FIFO, socket or device";
+}
+
+Result<FileInfo> examined(int result, const struct ::stat& status, const std::string& path) {
+  if (result == 0) return file_info(status);
+  if (errno == ENOENT) return FileInfo{};
+  return errno_status("examine", path, errno);
+}
+
+class PosixEnv final : public Env {
+ public:
+  Result<FileInfo> info(const std::string& path) override {
+    struct ::stat status = {};
+    const int result = ::stat(path.c_str(), &status);
+    return examined(result, status, path);
+  }
+
+  Result<FileInfo> link_info(const std::string& path) override {
+    struct ::stat status = {};
+    const int result = ::lstat(path.c_str(), &status);
+    return examined(result, status, path);
+  }
+
+  Result<std::string> resolve(const std::string& path) override {
+    const std::unique_ptr<char, void (*)(void*)> resolved(::realpath(path.c_str(), nullptr),
+                                                          &std::free);
+    if (resolved == nullptr) return errno_status("resolve", path, errno);
+    return std::string(resolved.get());
+  }
+
+  Status check_writable(const std::string& path) override {
+    if (::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0) return {};
+    return errno_status("write to", path, errno);
+  }
+
+  Result<std::unique_ptr<RandomAccessFile>> open_for_read(const std::string& path) override;
+  Result<std::unique_ptr<WritableFile>> create_exclusive(const std::string& path,
+                                                         uint32_t mode) override;
+  Result<std::unique_ptr<FileLock>> try_lock(const std::string& path) override;
+  Status rename(const std::string& from, const std::string& to, IfExists if_exists) override;
+
+  Status remove(const std::string& path) override {
+    return ::unlink(path.c_str()) == 0 ? Status() : errno_status("remove", path, errno);
+  }
+
+  Status sync_directory(const std::string& path) override {
+    WINNOW_ASSIGN_OR_RETURN(const UniqueFd fd, open_path(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                                                         0, "open the directory"));
+    const int error = call_uninterrupted([&] { return ::fsync(fd.get()); });
+    return error == 0 ? Status() : errno_status("sync the directory", path, error);
+  }
+};
+
+// Looks before it opens: opening a device may have effects of its own. Looks again afterwards,
+// since the path may have come to name something else in between.
+Result<std::unique_ptr<RandomAccessFile>> PosixEnv::open_for_read(const std::string& path) {
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo before, info(path));
+  if (before.kind == FileKind::kMissing) {
+    WINNOW_ASSIGN_OR_RETURN(const FileInfo link, link_info(path));
+    if (link.kind == FileKind::kSymlink) {
+      return unsupported_file(path, "a symbolic link that leads nowhere");
+    }
+    return errno_status("open", path, ENOENT);
+  }
+  if (before.kind != FileKind::kRegular) return unsupported_file(path, kind_name(before.kind));
+  WINNOW_ASSIGN_OR_RETURN(UniqueFd fd, open_path(path, O_RDONLY | kSafeOpen, 0, "open"));
+  struct ::stat status = {};
+  if (::fstat(fd.get(), &status) != 0) return errno_status("examine", path, errno);
+  if (!S_ISREG(status.st_mode)) return unsupported_file(path, "no longer what it was");
+  return std::unique_ptr<RandomAccessFile>(new PosixRandomAccessFile(std::move(fd), path));
+}
+
+Result<std::unique_ptr<WritableFile>> PosixEnv::create_exclusive(const std::string& path,
+                                                                 uint32_t mode) {
+  WINNOW_ASSIGN_OR_RETURN(UniqueFd fd,
+                          open_path(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode, "create"));
+  return std::unique_ptr<WritableFile>(new PosixWritableFile(std::move(fd), path));
+}
+
+// Opened for writing although nothing is written: NFS grants no exclusive lock otherwise.
+Result<std::unique_ptr<FileLock>> PosixEnv::try_lock(const std::string& path) {
+  std::unique_ptr<FileLock> none;
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo before, link_info(path));
+  if (before.kind == FileKind::kMissing) return none;
+  if (before.kind != FileKind::kRegular) return unsupported_file(path, kind_name(before.kind));
+  WINNOW_ASSIGN_OR_RETURN(UniqueFd fd, open_path(path, O_RDWR | O_NOFOLLOW | kSafeOpen, 0, "lock"));
+  const int error = call_uninterrupted([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); });
+  if (error == EWOULDBLOCK) return none;
+  if (error != 0) return errno_status("lock", path, error);
+  struct ::stat status = {};
+  if (::fstat(fd.get(), &status) != 0) return errno_status("examine", path, errno);
+  const FileIdentity locked = file_info(status).identity;
+  return std::unique_ptr<FileLock>(new PosixFileLock(std::move(fd), locked));
+}
+
+Status PosixEnv::rename(const std::string& from, const std::string& to, IfExists if_exists) {
+  const unsigned flags = if_exists == IfExists::kFail ? RENAME_NOREPLACE : 0;
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0) return {};
+  const bool unsupported = errno == EINVAL || errno == ENOSYS;
+  if (!unsupported) return errno_status("create", to, errno);
+  if (if_exists == IfExists::kFail) return rename_by_link(from, to);
+  return ::rename(from.c_str(), to.c_str()) == 0 ? Status() : errno_status("create", to, errno);
+}
+
+}  // namespace
+}  // namespace io
+
+Env& Env::posix() {
+  static io::PosixEnv env;
+  return env;
+}
+
+void ignore_write_signals() noexcept {
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+}  // namespace winnow

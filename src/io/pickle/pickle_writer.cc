@@ -1,0 +1,333 @@
+// Writes trees as torch.save does: the same opcodes and names, protocol 2. Memos are written only
+// for what is used again: names, and nodes that stand in several places.
+#include <bit>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/status_macros.h"
+#include "io/pickle/pickle_opcodes.h"
+#include "io/pickle/pickle_reader.h"
+#include "io/torch_tree/torch_names.h"
+#include "io/torch_tree/torch_tree.h"
+#include "winnow/base/concat.h"
+#include "winnow/io/error_codes.h"
+#include "winnow/io/torch_archive.h"
+#include "winnow/io/torch_archive_writer.h"
+
+namespace winnow {
+namespace io {
+namespace {
+
+using Table = TorchTreeAccess::Table;
+
+// As many items as CPython hands over at once.
+constexpr size_t kBatch = 1000;
+
+class PickleWriter {
+ public:
+  PickleWriter(const Table& table, std::span<const TorchStorage> storages,
+               std::span<const TorchNode> order)
+      : table_(table), storages_(storages), uses_(table.nodes.size()), memo_(table.nodes.size()) {
+    for (const TorchNode node : order) {
+      for (const TorchNode item : table.nodes[node].items) ++uses_[item];
+      if (table.nodes[node].attributes != kNoTorchNode) ++uses_[table.nodes[node].attributes];
+    }
+  }
+
+  std::string run() {
+    op(Opcode::kProto).byte(2);
+    write(table_.root);
+    op(Opcode::kStop);
+    return std::move(out_);
+  }
+
+ private:
+  PickleWriter& op(Opcode opcode) { return byte(static_cast<uint8_t>(opcode)); }
+
+  PickleWriter& byte(uint8_t value) {
+    out_.push_back(static_cast<char>(value));
+    return *this;
+  }
+
+  PickleWriter& number(uint64_t value, size_t bytes) {
+    for (size_t i = 0; i < bytes; ++i) byte(static_cast<uint8_t>(value >> (8 * i)));
+    return *this;
+  }
+
+  void memo_op(Opcode short_op, Opcode long_op, uint32_t index) {
+    if (index < 256) {
+      op(short_op).byte(static_cast<uint8_t>(index));
+    } else {
+      op(long_op).number(index, 4);
+    }
+  }
+
+  uint32_t put() {
+    memo_op(Opcode::kBinPut, Opcode::kLongBinPut, memos_);
+    return memos_++;
+  }
+
+  void get(uint32_t index) { memo_op(Opcode::kBinGet, Opcode::kLongBinGet, index); }
+
+  // Names and the strings around storages: written once, then taken from the memo.
+  template <typename Write>
+  void once(const std::string& key, const Write& write_it) {
+    const auto found = known_.find(key);
+    if (found != known_.end()) return get(found->second);
+    write_it();
+    known_.emplace(key, put());
+  }
+
+  void global(std::string_view module, std::string_view name) {
+    const std::string text = concat(module, "\n", name, "\n");
+    once(text, [&] { op(Opcode::kGlobal).out_.append(text); });
+  }
+
+  void text(std::string_view value) {
+    op(Opcode::kBinUnicode).number(value.size(), 4).out_ += value;
+  }
+
+  void shared_text(std::string_view value) {
+    once(std::string(value), [&] { text(value); });
+  }
+
+  void boolean(bool value) { op(value ? Opcode::kNewTrue : Opcode::kNewFalse); }
+
+  void integer(int64_t value) {
+    if (value >= 0 && value <= UINT8_MAX) {
+      op(Opcode::kBinInt1).number(static_cast<uint64_t>(value), 1);
+    } else if (value >= 0 && value <= UINT16_MAX) {
+      op(Opcode::kBinInt2).number(static_cast<uint64_t>(value), 2);
+    } else if (value >= INT32_MIN && value <= INT32_MAX) {
+      op(Opcode::kBinInt).number(static_cast<uint64_t>(value), 4);
+    } else {
+      long_integer(value);
+    }
+  }
+
+  // As many bytes as two's complement needs.
+  void long_integer(int64_t value) {
+    size_t bytes = 5;
+    while (bytes < 8 && value >> (8 * bytes - 1) != value >> 63) ++bytes;
+    op(Opcode::kLong1)
+        .byte(static_cast<uint8_t>(bytes))
+        .number(static_cast<uint64_t>(value), bytes);
+  }
+
+  void real(int64_t bits) {
+    op(Opcode::kBinFloat);
+    for (size_t i = 8; i-- > 0;) byte(static_cast<uint8_t>(static_cast<uint64_t>(bits) >> (8 * i)));
+  }
+
+  // Closes a tuple of `size` values, of which more than three stand behind a mark.
+  void end_tuple(size_t size) {
+    constexpr Opcode kShort[] = {Opcode::kEmptyTuple, Opcode::kTuple1, Opcode::kTuple2,
+                                 Opcode::kTuple3};
+    op(size <= 3 ? kShort[size] : Opcode::kTuple);
+  }
+
+  void numbers(std::span<const uint64_t> values) {
+    if (values.size() > 3) op(Opcode::kMark);
+    for (const uint64_t value : values) integer(static_cast<int64_t>(value));
+    end_tuple(values.size());
+  }
+
+  void empty_ordered_dict() {
+    global("collections", "OrderedDict");
+    op(Opcode::kEmptyTuple).op(Opcode::kReduce);
+  }
+
+  void storage(uint32_t index) {
+    const TorchStorage& storage = storages_[index];
+    op(Opcode::kMark);
+    shared_text("storage");
+    if (storage.untyped) {
+      global("torch.storage", "UntypedStorage");
+    } else {
+      global("torch", storage_class_name(storage.dtype));
+    }
+    text(std::to_string(index));
+    shared_text("cpu");
+    integer(static_cast<int64_t>(storage.numel));
+    op(Opcode::kTuple).op(Opcode::kBinPersId);
+  }
+
+  void plain_tensor(const TorchTensor& tensor, bool requires_grad) {
+    const bool untyped = storages_[tensor.storage].untyped;
+    global("torch._utils", untyped ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2");
+    op(Opcode::kMark);
+    storage(tensor.storage);
+    integer(static_cast<int64_t>(tensor.offset));
+    numbers(tensor.shape);
+    numbers(tensor.strides);
+    boolean(requires_grad);
+    empty_ordered_dict();
+    if (untyped) global("torch", torch_dtype_name(tensor.dtype));
+    op(Opcode::kTuple).op(Opcode::kReduce);
+  }
+
+  void tensor(const TorchTensor& tensor) {
+    if (!tensor.is_parameter) return plain_tensor(tensor, tensor.requires_grad);
+    global("torch._utils", "_rebuild_parameter");
+    plain_tensor(tensor, false);
+    boolean(tensor.requires_grad);
+    empty_ordered_dict();
+    op(Opcode::kTuple3).op(Opcode::kReduce);
+  }
+
+  void sparse(const TorchSparseTensor& tensor) {
+    global("torch._utils", "_rebuild_sparse_tensor");
+    once("layout", [&] {
+      global("torch.serialization", "_get_layout");
+      text("torch.sparse_coo");
+      op(Opcode::kTuple1).op(Opcode::kReduce);
+    });
+    op(Opcode::kMark);
+    plain_tensor(tensor.indices, tensor.indices.requires_grad);
+    plain_tensor(tensor.values, tensor.values.requires_grad);
+    global("torch", "Size");
+    numbers(tensor.shape);
+    op(Opcode::kTuple1).op(Opcode::kReduce);
+    boolean(tensor.is_coalesced);
+    op(Opcode::kTuple).op(Opcode::kTuple2).op(Opcode::kReduce);
+  }
+
+  void tuple(const TorchNodeData& data) {
+    if (data.items.size() > 3) op(Opcode::kMark);
+    for (const TorchNode item : data.items) write(item);
+    end_tuple(data.items.size());
+  }
+
+  // Batches of items, or of keys and values, for the container on the stack.
+  void items(const TorchNodeData& data, Opcode close) {
+    const size_t batch = close == Opcode::kSetItems ? 2 * kBatch : kBatch;
+    for (size_t i = 0; i < data.items.size(); ++i) {
+      if (i % batch == 0) op(Opcode::kMark);
+      write(data.items[i]);
+      if ((i + 1) % batch == 0 || i + 1 == data.items.size()) op(close);
+    }
+  }
+
+  void set(const TorchNodeData& data) {
+    global("__builtin__", "set");
+    op(Opcode::kEmptyList);
+    items(data, Opcode::kAppends);
+    op(Opcode::kTuple1).op(Opcode::kReduce);
+  }
+
+  void size(const TorchNodeData& data) {
+    global("torch", "Size");
+    tuple(data);
+    op(Opcode::kTuple1).op(Opcode::kReduce);
+  }
+
+  void dict(const TorchNodeData& data) {
+    if (data.ordered) {
+      empty_ordered_dict();
+    } else {
+      op(Opcode::kEmptyDict);
+    }
+    items(data, Opcode::kSetItems);
+    if (data.attributes == kNoTorchNode) return;
+    write(data.attributes);
+    op(Opcode::kBuild);
+  }
+
+  void list(const TorchNodeData& data) {
+    op(Opcode::kEmptyList);
+    items(data, Opcode::kAppends);
+  }
+
+  void value(TorchNode node, const TorchNodeData& data) {
+    switch (data.kind) {
+      case TorchKind::kString:
+        return text(table_.string_at(node));
+      case TorchKind::kTensor:
+        return tensor(table_.tensor_at(node));
+      case TorchKind::kSparseTensor:
+        return sparse(table_.sparse_at(node));
+      case TorchKind::kList:
+        return list(data);
+      case TorchKind::kTuple:
+        return tuple(data);
+      case TorchKind::kSet:
+        return set(data);
+      case TorchKind::kSize:
+        return size(data);
+      default:
+        return dict(data);
+    }
+  }
+
+  // Values whose identity nobody sees; they cost less than a memo.
+  bool write_atom(const TorchNodeData& data) {
+    switch (data.kind) {
+      case TorchKind::kNone:
+        op(Opcode::kNone);
+        return true;
+      case TorchKind::kBool:
+        boolean(data.bits != 0);
+        return true;
+      case TorchKind::kInt:
+        integer(data.bits);
+        return true;
+      case TorchKind::kFloat:
+        real(data.bits);
+        return true;
+      case TorchKind::kDtype:
+        global("torch", torch_dtype_name(static_cast<DType>(data.bits)));
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  // Recursive, no deeper than a checked tree is.
+  void write(TorchNode node) {
+    const TorchNodeData& data = table_.nodes[node];
+    if (write_atom(data)) return;
+    if (memo_[node] != 0) return get(memo_[node] - 1);
+    value(node, data);
+    if (uses_[node] > 1) memo_[node] = put() + 1;
+  }
+
+  const Table& table_;
+  std::span<const TorchStorage> storages_;
+  std::vector<uint32_t> uses_;
+  std::vector<uint32_t> memo_;  // 1 + the memo of a node; 0 where it has none
+  std::map<std::string, uint32_t> known_;
+  uint32_t memos_ = 0;
+  std::string out_;
+};
+
+// Reads back what was written, so that nothing is written that a reader would refuse.
+Status check_readable(std::string_view pickle, std::span<const TorchStorage> storages) {
+  if (pickle.size() > kMaxPickleBytes) {
+    return {PickleError::kPickleTooLarge,
+            concat("the pickle has ", pickle.size(), " bytes, at most ", kMaxPickleBytes,
+                   " are allowed")};
+  }
+  WINNOW_ASSIGN_OR_RETURN(const PickleContent content,
+                          read_pickle(std::as_bytes(std::span(pickle))));
+  for (size_t i = 0; i < storages.size(); ++i) {
+    if (i < content.numbers.size() && content.numbers[i] == i) continue;
+    return {TorchArchiveError::kUnreferencedRecord, concat("no tensor refers to storage ", i)};
+  }
+  return {};
+}
+
+}  // namespace
+}  // namespace io
+
+Result<std::string> torch_pickle(const TorchTree& tree, std::span<const TorchStorage> storages) {
+  const io::Table& table = io::TorchTreeAccess::table(tree);
+  std::vector<TorchNode> order;
+  WINNOW_RETURN_IF_ERROR(io::walk_tree(table, storages, order));
+  std::string pickle = io::PickleWriter(table, storages, order).run();
+  WINNOW_RETURN_IF_ERROR(io::check_readable(pickle, storages));
+  return pickle;
+}
+
+}  // namespace winnow

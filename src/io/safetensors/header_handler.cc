@@ -1,0 +1,271 @@
+#include "io/safetensors/header_handler.h"
+
+#include <optional>
+#include <utility>
+
+#include "io/safetensors/header_checks.h"
+#include "winnow/base/concat.h"
+#include "winnow/base/dtype.h"
+#include "winnow/io/error_codes.h"
+#include "winnow/io/escape_name.h"
+
+namespace winnow::io {
+namespace {
+
+constexpr std::string_view kMetadataName = "__metadata__";
+
+std::string quoted(std::string_view name) { return concat("\"", escape_name(name), "\""); }
+
+}  // namespace
+
+// Where the parser is, for messages: `tensor "a": shape`.
+std::string HeaderHandler::place() const {
+  switch (state_) {
+    case State::kTop:
+      return "the header";
+    case State::kMetadata:
+      return "__metadata__";
+    case State::kMetadataValue:
+      return concat("__metadata__ ", quoted(metadata_key_));
+    case State::kDtype:
+      return concat(shown(tensor_), ": dtype");
+    case State::kShape:
+      return concat(shown(tensor_), ": shape");
+    case State::kDimension:
+      return concat(shown(tensor_), ": a dimension in shape");
+    case State::kOffsets:
+      return concat(shown(tensor_), ": data_offsets");
+    case State::kOffset:
+      return concat(shown(tensor_), ": a number in data_offsets");
+    default:
+      return shown(tensor_);
+  }
+}
+
+bool HeaderHandler::fail(StatusCode code, std::string message) {
+  status_ = Status(code, std::move(message));
+  return false;
+}
+
+// A value of a type that this place does not take.
+bool HeaderHandler::unexpected(std::string_view found) {
+  const auto wrong = [&](StatusCode code, std::string_view expected) {
+    return fail(code, concat(place(), " has to be ", expected, ", found ", found));
+  };
+  switch (state_) {
+    case State::kTop:
+      return wrong(SafetensorsError::kHeaderNotObject, "a JSON object");
+    case State::kMetadata:
+      return wrong(SafetensorsError::kMetadataType, "an object of strings or null");
+    case State::kMetadataValue:
+      return wrong(SafetensorsError::kMetadataType, "a string");
+    case State::kEntry:
+      return wrong(SafetensorsError::kEntryNotObject, "an object");
+    case State::kDtype:
+      return wrong(SafetensorsError::kFieldType, "a string");
+    case State::kShape:
+    case State::kOffsets:
+      return wrong(SafetensorsError::kFieldType, "an array of numbers");
+    default:
+      return wrong(SafetensorsError::kFieldType, "a number");
+  }
+}
+
+bool HeaderHandler::bad_number(std::string_view found) {
+  if (state_ == State::kDimension) {
+    return fail(SafetensorsError::kBadDimension,
+                concat(place(), " has to be a whole number below 2^63, found ", found));
+  }
+  if (state_ == State::kOffset) {
+    return fail(SafetensorsError::kBadOffset,
+                concat(place(), " has to be a whole number below 2^64, found ", found));
+  }
+  return unexpected("a number");
+}
+
+bool HeaderHandler::not_json(size_t position) {
+  return fail(SafetensorsError::kHeaderSyntax,
+              concat("the header is not JSON at its byte ", position));
+}
+
+// MLX writes `"__metadata__": null` into every file that it saves without metadata, and the
+// reference reads that as none. It stands for nothing else, and nowhere else.
+bool HeaderHandler::null() {
+  if (state_ != State::kMetadata) return unexpected("null");
+  constexpr size_t kNullBytes = 4;
+  header_.metadata_begin = *consumed_ - kNullBytes;
+  header_.metadata_end = *consumed_;
+  state_ = State::kEntries;
+  return true;
+}
+
+bool HeaderHandler::number_unsigned(uint64_t value) {
+  if (state_ == State::kDimension) return add_dimension(value);
+  if (state_ == State::kOffset) return add_offset(value);
+  return unexpected("a number");
+}
+
+bool HeaderHandler::add_dimension(uint64_t value) {
+  if (value >> 63 != 0) return bad_number(std::to_string(value));
+  if (numbers_.size() == kMaxRank) {
+    return fail(SafetensorsError::kRankTooLarge,
+                concat(shown(tensor_), ": shape has more than ", kMaxRank, " dimensions"));
+  }
+  numbers_.push_back(value);
+  return true;
+}
+
+bool HeaderHandler::add_offset(uint64_t value) {
+  if (numbers_.size() == 2) {
+    return fail(SafetensorsError::kOffsetCount,
+                concat(shown(tensor_), ": data_offsets has more than 2 numbers"));
+  }
+  numbers_.push_back(value);
+  return true;
+}
+
+bool HeaderHandler::string(std::string& value) {
+  if (state_ == State::kDtype) return set_dtype(value);
+  if (state_ != State::kMetadataValue) return unexpected("a string");
+  if (header_.metadata.size() == kMaxMetadataEntries) {
+    return fail(SafetensorsError::kTooMuchMetadata,
+                concat("__metadata__ has more than ", kMaxMetadataEntries, " entries"));
+  }
+  header_.metadata.emplace_back(std::move(metadata_key_), std::move(value));
+  return true;
+}
+
+bool HeaderHandler::set_dtype(std::string_view name) {
+  const std::optional<DType> dtype = dtype_from_name(name);
+  if (!dtype) {
+    return fail(SafetensorsError::kUnknownDtype,
+                concat(shown(tensor_), ": dtype ", quoted(name), " is not known"));
+  }
+  tensor_.dtype = *dtype;
+  state_ = State::kFields;
+  return true;
+}
+
+bool HeaderHandler::start_object(size_t) {
+  switch (state_) {
+    case State::kTop:
+      state_ = State::kEntries;
+      return true;
+    case State::kEntry:
+      state_ = State::kFields;
+      return true;
+    case State::kMetadata:
+      header_.metadata_begin = *consumed_ - 1;
+      state_ = State::kMetadataValue;
+      return true;
+    case State::kDimension:
+    case State::kOffset:
+      return fail(SafetensorsError::kHeaderTooDeep,
+                  concat(place(), " has to be a number, found an object"));
+    default:
+      return unexpected("an object");
+  }
+}
+
+bool HeaderHandler::start_array(size_t) {
+  numbers_.clear();
+  switch (state_) {
+    case State::kShape:
+      state_ = State::kDimension;
+      return true;
+    case State::kOffsets:
+      state_ = State::kOffset;
+      return true;
+    case State::kDimension:
+    case State::kOffset:
+      return fail(SafetensorsError::kHeaderTooDeep,
+                  concat(place(), " has to be a number, found an array"));
+    default:
+      return unexpected("an array");
+  }
+}
+
+bool HeaderHandler::end_array() {
+  if (state_ == State::kOffset) return finish_offsets();
+  tensor_.shape.assign(numbers_.begin(), numbers_.end());
+  state_ = State::kFields;
+  return true;
+}
+
+bool HeaderHandler::finish_offsets() {
+  if (numbers_.size() != 2) {
+    return fail(SafetensorsError::kOffsetCount,
+                concat(shown(tensor_), ": data_offsets has to hold 2 numbers, ", "found ",
+                       numbers_.size()));
+  }
+  tensor_.begin = numbers_[0];
+  tensor_.end = numbers_[1];
+  state_ = State::kFields;
+  return true;
+}
+
+bool HeaderHandler::key(std::string& name) {
+  if (state_ == State::kEntries) return start_entry(name);
+  if (state_ == State::kFields) return start_field(name);
+  metadata_key_ = name;
+  return true;
+}
+
+bool HeaderHandler::start_entry(std::string& name) {
+  if (name == kMetadataName) {
+    if (metadata_seen_)
+      return fail(SafetensorsError::kDuplicateMetadata, "__metadata__ is there twice");
+    metadata_seen_ = true;
+    state_ = State::kMetadata;
+    return true;
+  }
+  tensor_ = TensorInfo{};
+  tensor_.name = name;
+  fields_seen_ = kNoField;
+  state_ = State::kEntry;
+  if (name.size() <= kMaxNameBytes) return true;
+  return fail(SafetensorsError::kNameTooLong,
+              concat(shown(tensor_), ": a name has at most ", kMaxNameBytes, " bytes"));
+}
+
+bool HeaderHandler::start_field(std::string_view name) {
+  Field field = kNoField;
+  if (name == "dtype") field = kDtypeField, state_ = State::kDtype;
+  if (name == "shape") field = kShapeField, state_ = State::kShape;
+  if (name == "data_offsets") field = kOffsetsField, state_ = State::kOffsets;
+  if (field == kNoField) {
+    return fail(SafetensorsError::kUnknownField,
+                concat(shown(tensor_), ": unknown field ", quoted(name)));
+  }
+  if ((fields_seen_ & field) != 0) {
+    return fail(SafetensorsError::kDuplicateField,
+                concat(shown(tensor_), ": ", name, " is there twice"));
+  }
+  fields_seen_ |= field;
+  return true;
+}
+
+bool HeaderHandler::end_object() {
+  if (state_ == State::kFields) return finish_entry();
+  if (state_ == State::kMetadataValue) {
+    header_.metadata_end = *consumed_;
+    state_ = State::kEntries;
+  }
+  return true;
+}
+
+bool HeaderHandler::finish_entry() {
+  const auto missing = [&](std::string_view field) {
+    return fail(SafetensorsError::kMissingField, concat(shown(tensor_), " has no ", field));
+  };
+  if ((fields_seen_ & kDtypeField) == 0) return missing("dtype");
+  if ((fields_seen_ & kShapeField) == 0) return missing("shape");
+  if ((fields_seen_ & kOffsetsField) == 0) return missing("data_offsets");
+  status_ = check_tensor(tensor_);
+  if (!status_.ok()) return false;
+  header_.tensors.push_back(std::move(tensor_));
+  state_ = State::kEntries;
+  return true;
+}
+
+}  // namespace winnow::io

@@ -1,0 +1,251 @@
+#include "winnow/io/torch_archive.h"
+
+#include <array>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "io/pickle/pickle_reader.h"
+#include "io/torch_archive/torch_records.h"
+#include "io/torch_tree/torch_tensor_checks.h"
+#include "winnow/base/checked.h"
+#include "winnow/base/concat.h"
+#include "winnow/io/error_codes.h"
+#include "winnow/io/escape_name.h"
+
+namespace winnow {
+namespace {
+
+// Copies `count` elements that are `stride` apart.
+template <size_t kBytes>
+void copy_row(const std::byte* from, uint64_t stride, uint64_t count, std::byte* to) {
+  for (uint64_t i = 0; i < count; ++i) {
+    std::memcpy(to + i * kBytes, from + i * stride * kBytes, kBytes);
+  }
+}
+
+void copy_row(const std::byte* from, uint64_t stride, uint64_t count, size_t bytes, std::byte* to) {
+  if (stride == 1) {
+    std::memcpy(to, from, count * bytes);
+  } else if (bytes == 1) {
+    copy_row<1>(from, stride, count, to);
+  } else if (bytes == 2) {
+    copy_row<2>(from, stride, count, to);
+  } else if (bytes == 4) {
+    copy_row<4>(from, stride, count, to);
+  } else {
+    copy_row<8>(from, stride, count, to);
+  }
+}
+
+// The rows of a tensor in row-major order: where each begins in its storage.
+class Rows {
+ public:
+  explicit Rows(const TorchTensor& tensor) : tensor_(tensor), at_(tensor.offset) {}
+
+  uint64_t at() const { return at_; }
+
+  void next() {
+    for (size_t d = tensor_.shape.size() - 1; d-- > 0;) {
+      at_ += tensor_.strides[d];
+      if (++index_[d] < tensor_.shape[d]) return;
+      at_ -= tensor_.strides[d] * tensor_.shape[d];
+      index_[d] = 0;
+    }
+  }
+
+ private:
+  const TorchTensor& tensor_;
+  uint64_t at_;
+  std::array<uint64_t, kMaxTorchRank> index_ = {};
+};
+
+// Copies the elements, row-major, from the payload of the tensor's storage. `out` has room for
+// exactly those; the tensor was checked.
+void gather(const TorchTensor& tensor, std::span<const std::byte> payload,
+            std::span<std::byte> out) {
+  const size_t bytes = dtype_bits(tensor.dtype) / 8;
+  const uint64_t row_elements = tensor.shape.empty() ? 1 : tensor.shape.back();
+  const uint64_t stride = tensor.shape.empty() ? 1 : tensor.strides.back();
+  Rows rows(tensor);
+  for (uint64_t done = 0; done < out.size(); done += row_elements * bytes) {
+    if (done > 0) rows.next();
+    copy_row(payload.data() + rows.at() * bytes, stride, row_elements, bytes, out.data() + done);
+  }
+}
+
+Status unreferenced(const TorchRecord& record) {
+  return {TorchArchiveError::kUnreferencedRecord,
+          concat("record \"", record.name, "\": no tensor refers to it")};
+}
+
+}  // namespace
+
+struct TorchArchive::State {
+  std::unique_ptr<RandomAccessFile> file;
+  std::string name;  // as messages show it
+  FileIdentity identity;
+  io::TorchRecords records;
+  std::vector<std::byte> pickle;
+  io::PickleContent content;
+  std::vector<uint32_t> storage_records;  // for each storage, the index of its record
+
+  Status load(const TorchOpenOptions& options);
+  Status load_pickle();
+  Status match_storages();
+
+  io::SizedFile sized_file() const { return {*file, identity.size}; }
+
+  // The system's errors name the file already.
+  Status named(const Status& status) const {
+    return status.code() == ErrorCode::kIoError ? status : status.with_context(name);
+  }
+
+  // A payload that is not what was written is named by its record.
+  Status of_record(const TorchRecord& record, const Status& status) const {
+    if (status.ok()) return status;
+    return named(status.code() == ZipError::kZipCrc
+                     ? status.with_context(concat("record \"", record.name, "\""))
+                     : status);
+  }
+};
+
+Status TorchArchive::State::load(const TorchOpenOptions& options) try {
+  WINNOW_ASSIGN_OR_RETURN(identity, file->identity());
+  WINNOW_ASSIGN_OR_RETURN(records, io::read_torch_records(sized_file(), options));
+  WINNOW_RETURN_IF_ERROR(load_pickle().with_context("record \"data.pkl\""));
+  return match_storages();
+} catch (const std::bad_alloc&) {
+  return {ErrorCode::kOutOfMemory, "not enough memory for the archive's records and values"};
+}
+
+Status TorchArchive::State::load_pickle() {
+  const TorchRecord& record = records.all[records.pickle];
+  pickle.resize(record.bytes);
+  WINNOW_RETURN_IF_ERROR(io::read_record(sized_file(), record, records.has_checksums, pickle));
+  WINNOW_ASSIGN_OR_RETURN(content, io::read_pickle(pickle));
+  return {};
+}
+
+// Each storage has its record, and each payload its storage. Both are in the order of their
+// numbers.
+Status TorchArchive::State::match_storages() {
+  const std::vector<io::PayloadRecord> payloads = std::exchange(records.payloads, {});
+  storage_records.reserve(content.storages.size());
+  for (size_t i = 0; i < content.storages.size(); ++i) {
+    const uint64_t number = content.numbers[i];
+    if (i == payloads.size() || payloads[i].number > number) {
+      return {TorchArchiveError::kMissingRecord,
+              concat("there is no record \"data/", number, "\"")};
+    }
+    const TorchRecord& record = records.all[payloads[i].index];
+    if (payloads[i].number < number) return unreferenced(record);
+    if (record.bytes != content.storages[i].bytes()) {
+      return {TorchArchiveError::kRecordSize,
+              concat("record \"", record.name, "\" has ", record.bytes, " bytes, its storage ",
+                     content.storages[i].bytes())};
+    }
+    storage_records.push_back(payloads[i].index);
+  }
+  if (payloads.size() == content.storages.size()) return {};
+  return unreferenced(records.all[payloads[content.storages.size()].index]);
+}
+
+TorchArchive::TorchArchive(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
+TorchArchive::TorchArchive(TorchArchive&& other) noexcept = default;
+TorchArchive& TorchArchive::operator=(TorchArchive&& other) noexcept = default;
+TorchArchive::~TorchArchive() = default;
+
+Result<TorchArchive> TorchArchive::open(Env& env, const std::string& path,
+                                        const TorchOpenOptions& options) {
+  WINNOW_ASSIGN_OR_RETURN(std::unique_ptr<RandomAccessFile> file, env.open_for_read(path));
+  return open(std::move(file), path, options);
+}
+
+Result<TorchArchive> TorchArchive::open(std::unique_ptr<RandomAccessFile> file,
+                                        const std::string& name, const TorchOpenOptions& options) {
+  auto state = std::make_unique<State>();
+  state->file = std::move(file);
+  state->name = escape_path(name);
+  const Status loaded = state->load(options);
+  if (!loaded.ok()) return state->named(loaded);
+  return TorchArchive(std::move(state));
+}
+
+const TorchTree& TorchArchive::tree() const noexcept { return state_->content.tree; }
+
+std::span<const TorchStorage> TorchArchive::storages() const noexcept {
+  return state_->content.storages;
+}
+
+std::span<const TorchRecord> TorchArchive::records() const noexcept { return state_->records.all; }
+
+const TorchRecord& TorchArchive::storage_record(size_t index) const noexcept {
+  return state_->records.all[state_->storage_records[index]];
+}
+
+std::string_view TorchArchive::prefix() const noexcept { return state_->records.prefix; }
+
+bool TorchArchive::has_checksums() const noexcept { return state_->records.has_checksums; }
+
+std::span<const std::byte> TorchArchive::pickle() const noexcept { return state_->pickle; }
+
+const FileIdentity& TorchArchive::identity() const noexcept { return state_->identity; }
+
+Status TorchArchive::read_storage(size_t index, std::span<std::byte> out) const {
+  if (index >= storages().size() || out.size() != storages()[index].bytes()) {
+    return {ErrorCode::kInvalidArgument,
+            concat(state_->name, ": ", out.size(), " bytes asked for as storage ", index, " of ",
+                   storages().size())};
+  }
+  const TorchRecord& record = storage_record(index);
+  return state_->of_record(record,
+                           io::read_record(state_->sized_file(), record, has_checksums(), out));
+}
+
+Status TorchArchive::check_storage(size_t index) const {
+  if (index >= storages().size()) {
+    return {ErrorCode::kInvalidArgument,
+            concat(state_->name, ": storage ", index, " asked for, of ", storages().size())};
+  }
+  const TorchRecord& record = storage_record(index);
+  return state_->of_record(record, io::check_record(state_->sized_file(), record, has_checksums()));
+}
+
+Status TorchArchive::read_tensor(const TorchTensor& tensor, std::span<std::byte> out) const try {
+  WINNOW_RETURN_IF_ERROR(state_->named(io::check_tensor(tensor, storages())));
+  const auto bytes = checked_mul(tensor.numel(), dtype_bits(tensor.dtype) / 8);
+  if (bytes != out.size()) {
+    return {ErrorCode::kInvalidArgument,
+            concat(state_->name, ": ", out.size(), " bytes asked for as a tensor of shape ",
+                   io::shown_shape(tensor.shape))};
+  }
+  if (out.empty()) return {};
+  const TorchStorage& storage = storages()[tensor.storage];
+  if (tensor.fills(storage)) return read_storage(tensor.storage, out);
+  std::vector<std::byte> payload(storage.bytes());
+  WINNOW_RETURN_IF_ERROR(read_storage(tensor.storage, payload));
+  gather(tensor, payload, out);
+  return {};
+} catch (const std::bad_alloc&) {
+  return {ErrorCode::kOutOfMemory, concat(state_->name, ": not enough memory for a storage")};
+}
+
+Status TorchArchive::read_sparse(const TorchSparseTensor& tensor, std::span<int64_t> indices,
+                                 std::span<std::byte> values) const try {
+  WINNOW_RETURN_IF_ERROR(state_->named(io::check_sparse(tensor, storages())));
+  WINNOW_RETURN_IF_ERROR(read_tensor(tensor.indices, std::as_writable_bytes(indices)));
+  WINNOW_RETURN_IF_ERROR(state_->named(tensor.check_indices(indices)));
+  return read_tensor(tensor.values, values);
+} catch (const std::bad_alloc&) {
+  return {ErrorCode::kOutOfMemory, concat(state_->name, ": not enough memory to sort indices")};
+}
+
+Status TorchArchive::check_unchanged() const {
+  WINNOW_ASSIGN_OR_RETURN(const FileIdentity now, state_->file->identity());
+  if (now == state_->identity) return {};
+  return {ErrorCode::kInputChanged, concat(state_->name, ": it was changed while it was read")};
+}
+
+}  // namespace winnow

@@ -1,0 +1,157 @@
+#include "winnow/io/torch_archive_writer.h"
+
+#include <utility>
+#include <vector>
+
+#include "base/status_macros.h"
+#include "io/torch_tree/torch_tensor_checks.h"
+#include "io/zip/zip_writer.h"
+#include "winnow/base/checked.h"
+#include "winnow/base/concat.h"
+#include "winnow/io/error_codes.h"
+#include "winnow/io/escape_name.h"
+#include "winnow/io/torch_archive.h"
+
+namespace winnow {
+namespace {
+
+constexpr std::string_view kPrefix = "archive/";
+
+struct SmallRecord {
+  std::string_view name;
+  std::string_view text;
+};
+
+// As torch 2.13 writes them, in its order; the last is written behind the payloads, as are the
+// version and the identification.
+constexpr SmallRecord kFrontRecords[] = {
+    {".format_version", "1"}, {".storage_alignment", "64"}, {"byteorder", "little"}};
+constexpr SmallRecord kVersion = {"version", "3\n"};
+constexpr std::string_view kIdName = ".data/serialization_id";
+constexpr size_t kIdDigits = 40;
+
+std::string full_name(std::string_view name) { return concat(kPrefix, name); }
+
+std::string payload_name(size_t index) { return concat(kPrefix, "data/", index); }
+
+std::vector<io::PlannedRecord> plan(size_t pickle_bytes, std::span<const TorchStorage> storages) {
+  std::vector<io::PlannedRecord> out = {{full_name("data.pkl"), pickle_bytes}};
+  for (const SmallRecord& record : kFrontRecords) {
+    out.push_back({full_name(record.name), record.text.size()});
+  }
+  for (size_t i = 0; i < storages.size(); ++i)
+    out.push_back({payload_name(i), storages[i].bytes()});
+  out.push_back({full_name(kVersion.name), kVersion.text.size()});
+  out.push_back({full_name(kIdName), kIdDigits});
+  return out;
+}
+
+// So that the size of the file can be computed; what a disk could hold is far below.
+Status check_storages(std::span<const TorchStorage> storages) {
+  constexpr uint64_t kMaxBytes = uint64_t{1} << 62;
+  uint64_t total = 0;
+  for (const TorchStorage& storage : storages) {
+    WINNOW_RETURN_IF_ERROR(io::check_storage(storage));
+    const auto sum = checked_add(total, storage.bytes());
+    if (!sum || *sum > kMaxBytes) {
+      return {ErrorCode::kInvalidArgument, "the storages do not fit into 62 bits"};
+    }
+    total = *sum;
+  }
+  return {};
+}
+
+// Storages that pass check_storages, and a pickle of the tree over them.
+Result<std::string> make_pickle(const TorchTree& tree, std::span<const TorchStorage> storages) {
+  constexpr size_t kOtherRecords = 6;
+  if (storages.size() > kMaxTorchRecords - kOtherRecords) {
+    return Status(ZipError::kZipRecordCount, concat(storages.size(), " storages"));
+  }
+  WINNOW_RETURN_IF_ERROR(check_storages(storages));
+  return torch_pickle(tree, storages);
+}
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+
+}  // namespace
+
+struct TorchArchiveWriter::State {
+  io::ZipWriter zip;
+  std::string name;  // of the file, as messages show it
+  std::vector<uint64_t> sizes;
+  size_t next = 0;  // the storage to be written next
+
+  Status write_front(std::string_view pickle);
+  Status write_back();
+  Status misused(std::string what) const {
+    return {ErrorCode::kInvalidArgument, concat(name, ": ", what)};
+  }
+};
+
+Status TorchArchiveWriter::State::write_front(std::string_view pickle) {
+  WINNOW_RETURN_IF_ERROR(zip.add(full_name("data.pkl"), bytes_of(pickle)));
+  for (const SmallRecord& record : kFrontRecords) {
+    WINNOW_RETURN_IF_ERROR(zip.add(full_name(record.name), bytes_of(record.text)));
+  }
+  return {};
+}
+
+// torch identifies an archive by digits that depend on its names and content, and so do we.
+Status TorchArchiveWriter::State::write_back() {
+  WINNOW_RETURN_IF_ERROR(zip.add(full_name(kVersion.name), bytes_of(kVersion.text)));
+  std::string id = std::to_string(zip.fingerprint());
+  id.insert(0, kIdDigits - id.size(), '0');
+  WINNOW_RETURN_IF_ERROR(zip.add(full_name(kIdName), bytes_of(id)));
+  return zip.commit();
+}
+
+TorchArchiveWriter::TorchArchiveWriter(std::unique_ptr<State> state) noexcept
+    : state_(std::move(state)) {}
+TorchArchiveWriter::TorchArchiveWriter(TorchArchiveWriter&& other) noexcept = default;
+TorchArchiveWriter& TorchArchiveWriter::operator=(TorchArchiveWriter&& other) noexcept = default;
+TorchArchiveWriter::~TorchArchiveWriter() = default;
+
+Result<TorchArchiveWriter> TorchArchiveWriter::create(Env& env, const std::string& path,
+                                                      const TorchTree& tree,
+                                                      std::span<const TorchStorage> storages,
+                                                      const TorchArchiveOptions& options) {
+  const std::string name = escape_path(path);
+  Result<std::string> pickle = make_pickle(tree, storages);
+  if (!pickle.ok()) return pickle.status().with_context(name);
+  const uint64_t size = io::zip_bytes(plan(pickle->size(), storages));
+  WINNOW_ASSIGN_OR_RETURN(AtomicFile file,
+                          AtomicFile::create(env, path,
+                                             {.overwrite = options.overwrite,
+                                              .overwrite_blob = options.overwrite_blob,
+                                              .size_hint = size}));
+  auto state = std::make_unique<State>(State{io::ZipWriter(std::move(file)), name, {}});
+  for (const TorchStorage& storage : storages) state->sizes.push_back(storage.bytes());
+  WINNOW_RETURN_IF_ERROR(state->write_front(*pickle));
+  return TorchArchiveWriter(std::move(state));
+}
+
+Status TorchArchiveWriter::append_storage(std::span<const std::byte> payload) {
+  const size_t index = state_->next;
+  if (index == state_->sizes.size() || payload.size() != state_->sizes[index]) {
+    abandon();
+    return state_->misused(
+        concat(payload.size(), " bytes as storage ", index, " of ", state_->sizes.size()));
+  }
+  ++state_->next;
+  return state_->zip.add(payload_name(index), payload);
+}
+
+Status TorchArchiveWriter::commit() {
+  if (state_->next == state_->sizes.size()) return state_->write_back();
+  abandon();
+  return state_->misused(
+      concat("committed with ", state_->next, " of ", state_->sizes.size(), " storages written"));
+}
+
+void TorchArchiveWriter::abandon() noexcept {
+  if (state_ != nullptr) state_->zip.abandon();
+}
+
+}  // namespace winnow

@@ -1,0 +1,42 @@
+// Private: which records a torch archive has, and what the small ones say.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/zip/zip_reader.h"
+#include "winnow/base/status.h"
+#include "winnow/io/torch_archive.h"
+
+namespace winnow::io {
+
+/// A record data/N.
+struct PayloadRecord {
+  uint64_t number = 0;  ///< N
+  uint32_t index = 0;   ///< of the record
+};
+
+struct TorchRecords {
+  std::string prefix;
+  bool has_checksums = true;
+  std::vector<TorchRecord> all;         ///< in the order of the file
+  size_t pickle = 0;                    ///< index of data.pkl
+  std::vector<PayloadRecord> payloads;  ///< in ascending order of their numbers
+};
+
+/// kLegacyArchive, kNotZip: what the file starts with is not an archive.
+Status check_front(const SizedFile& file);
+
+/// Reads the zip's structure, sorts its records by their names, and reads the small ones.
+Result<TorchRecords> read_torch_records(const SizedFile& file, const TorchOpenOptions& options);
+
+/// Fills `out`, which is as long as the record, and verifies the CRC where there is one: kZipCrc.
+Status read_record(const SizedFile& file, const TorchRecord& record, bool has_checksum,
+                   std::span<std::byte> out);
+
+/// The same without keeping the bytes; takes 256 KiB.
+Status check_record(const SizedFile& file, const TorchRecord& record, bool has_checksum);
+
+}  // namespace winnow::io

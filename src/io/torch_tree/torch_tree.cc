@@ -1,0 +1,334 @@
+#include "io/torch_tree/torch_tree.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <compare>
+#include <string_view>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "io/torch_tree/torch_tensor_checks.h"
+#include "winnow/base/checked.h"
+#include "winnow/base/concat.h"
+#include "winnow/base/utf8.h"
+#include "winnow/io/error_codes.h"
+#include "winnow/io/escape_name.h"
+
+namespace winnow::io {
+namespace {
+
+using Table = TorchTreeAccess::Table;
+
+// What the walk knows of a node: nothing, that it is on the path from the root, or all.
+struct Visit {
+  enum State : uint8_t { kNew, kOnPath, kDone } state = kNew;
+  bool has_names = false;  // of a Dict that was found to have strings as keys
+  uint16_t height = 0;     // nodes on the longest path down
+  uint32_t expanded = 0;   // nodes below, shared ones counted at each use
+};
+
+struct Step {
+  TorchNode node;
+  size_t next_child = 0;
+};
+
+// Depth first, children before parents, on a stack of its own.
+class Walk {
+ public:
+  Walk(const Table& table, std::span<const TorchStorage> storages, std::vector<TorchNode>& order)
+      : table_(table), storages_(storages), order_(order), visits_(table.nodes.size()) {}
+
+  Status run(TorchNode root) {
+    WINNOW_RETURN_IF_ERROR(enter(root));
+    while (!path_.empty()) {
+      Step& step = path_.back();
+      const TorchNodeData& data = table_.nodes[step.node];
+      if (step.next_child < children(data)) {
+        WINNOW_RETURN_IF_ERROR(enter(child(data, step.next_child++)));
+      } else {
+        WINNOW_RETURN_IF_ERROR(leave(step.node, data));
+      }
+    }
+    return {};
+  }
+
+ private:
+  static size_t children(const TorchNodeData& data) {
+    return data.items.size() + (data.attributes == kNoTorchNode ? 0 : 1);
+  }
+
+  static TorchNode child(const TorchNodeData& data, size_t i) {
+    return i < data.items.size() ? data.items[i] : data.attributes;
+  }
+
+  Status enter(TorchNode node) {
+    if ((node & kForeignBit) != 0) {
+      return {PickleError::kPickleValue, "a storage or a name stands where data should"};
+    }
+    Visit& visit = visits_[node];
+    if (visit.state == Visit::kOnPath) {
+      return {PickleError::kPickleCycle,
+              concat("a ", torch_kind_name(table_.nodes[node].kind), " contains itself")};
+    }
+    if (visit.state == Visit::kDone) return {};
+    visit.state = Visit::kOnPath;
+    path_.push_back({node});
+    return {};
+  }
+
+  Status leave(TorchNode node, const TorchNodeData& data) {
+    WINNOW_RETURN_IF_ERROR(measure(node, data));
+    WINNOW_RETURN_IF_ERROR(check_node(node, data));
+    visits_[node].state = Visit::kDone;
+    order_.push_back(node);
+    path_.pop_back();
+    return {};
+  }
+
+  // Neither number overflows: each child's is within its limit, and so is the sum so far.
+  Status measure(TorchNode node, const TorchNodeData& data) {
+    Visit& visit = visits_[node];
+    visit.expanded = 1;
+    for (size_t i = 0; i < children(data); ++i) {
+      const Visit& below = visits_[child(data, i)];
+      visit.height = std::max(visit.height, below.height);
+      visit.expanded += below.expanded;
+      if (visit.expanded > kMaxTorchNodes) {
+        return {PickleError::kPickleTooLarge,
+                concat("more than ", kMaxTorchNodes, " values, shared ones counted at each use")};
+      }
+    }
+    if (++visit.height > kMaxTorchDepth) {
+      return {PickleError::kPickleTooDeep,
+              concat("values are nested deeper than ", kMaxTorchDepth)};
+    }
+    return {};
+  }
+
+  // All but keys, which are checked when the walk is over.
+  Status check_node(TorchNode node, const TorchNodeData& data) {
+    switch (data.kind) {
+      case TorchKind::kString:
+        return check_text(table_.string_at(node));
+      case TorchKind::kTensor:
+        return check_tensor(table_.tensor_at(node), storages_);
+      case TorchKind::kSparseTensor:
+        return check_sparse(table_.sparse_at(node), storages_);
+      case TorchKind::kDict:
+        return check_attributes(data);
+      default:
+        return {};
+    }
+  }
+
+  // Attributes have names. Many may share one Dict, which is looked at once.
+  Status check_attributes(const TorchNodeData& data) {
+    if (data.attributes == kNoTorchNode || visits_[data.attributes].has_names) return {};
+    visits_[data.attributes].has_names = true;
+    const std::vector<TorchNode>& items = table_.nodes[data.attributes].items;
+    for (size_t i = 0; i < items.size(); i += 2) {
+      const TorchKind kind = table_.nodes[items[i]].kind;
+      if (kind == TorchKind::kString) continue;
+      return {PickleError::kPickleKey,
+              concat("a ", torch_kind_name(kind), " as an attribute's name")};
+    }
+    return {};
+  }
+
+  static Status check_text(std::string_view text) {
+    const size_t invalid = find_invalid_utf8(text);
+    if (invalid == text.size()) return {};
+    return {PickleError::kPickleText,
+            concat("the string \"", escape_name(text), "\" is not UTF-8 from byte ", invalid)};
+  }
+
+  const Table& table_;
+  std::span<const TorchStorage> storages_;
+  std::vector<TorchNode>& order_;
+  std::vector<Visit> visits_;
+  std::vector<Step> path_;
+};
+
+// The keys of a Dict or the elements of a Set are every item or every other one.
+size_t key_step(const TorchNodeData& data) { return data.kind == TorchKind::kDict ? 2 : 1; }
+
+bool has_keys(const TorchNodeData& data) {
+  return data.kind == TorchKind::kDict || data.kind == TorchKind::kSet;
+}
+
+// Numbers for the strings that are keys, the same for equal strings. Keys may be long and stand in
+// many dicts, so their text is compared here and nowhere else.
+class TextNumbers {
+ public:
+  TextNumbers(const Table& table, std::span<const TorchNode> nodes)
+      : table_(table), numbers_(table.strings.size(), kNoKey) {
+    std::vector<uint32_t> texts = collect(nodes);
+    std::sort(texts.begin(), texts.end(), [this](uint32_t a, uint32_t b) { return less(a, b); });
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const bool is_new = i == 0 || less(texts[i - 1], texts[i]);
+      numbers_[texts[i]] = is_new ? static_cast<uint32_t>(i) : numbers_[texts[i - 1]];
+    }
+  }
+
+  uint32_t of(const TorchNodeData& text) const { return numbers_[text.bits]; }
+
+ private:
+  static constexpr uint32_t kNoKey = UINT32_MAX;
+
+  std::vector<uint32_t> collect(std::span<const TorchNode> nodes) {
+    std::vector<uint32_t> texts;
+    for (const TorchNode node : nodes) {
+      const TorchNodeData& data = table_.nodes[node];
+      if (!has_keys(data)) continue;
+      for (size_t i = 0; i < data.items.size(); i += key_step(data)) {
+        const TorchNodeData& key = table_.nodes[data.items[i]];
+        if (key.kind != TorchKind::kString || numbers_[key.bits] != kNoKey) continue;
+        numbers_[key.bits] = 0;
+        texts.push_back(static_cast<uint32_t>(key.bits));
+      }
+    }
+    return texts;
+  }
+
+  // Any order will do.
+  bool less(uint32_t a, uint32_t b) const {
+    const std::string& left = table_.strings[a];
+    const std::string& right = table_.strings[b];
+    return left.size() != right.size() ? left.size() < right.size() : left < right;
+  }
+
+  const Table& table_;
+  std::vector<uint32_t> numbers_;  // for each string of the table
+};
+
+// A key as Python compares it: 1, 1.0 and True are equal.
+struct Key {
+  enum Rank : uint8_t { kNone, kInt, kReal, kText } rank = kNone;
+  TorchNode node = kNoTorchNode;
+  int64_t number = 0;  // of kReal, the bits; of kText, that of TextNumbers
+
+  std::strong_ordering operator<=>(const Key& other) const {
+    return rank != other.rank ? rank <=> other.rank : number <=> other.number;
+  }
+  bool operator==(const Key& other) const { return (*this <=> other) == 0; }
+};
+
+// A double that is a whole number in the range of int64 is equal to that one.
+void set_real(double real, Key& key) {
+  constexpr double kTwoTo63 = 9223372036854775808.0;
+  const bool is_whole = real >= -kTwoTo63 && real < kTwoTo63 && std::trunc(real) == real;
+  key.rank = is_whole ? Key::kInt : Key::kReal;
+  key.number = is_whole ? static_cast<int64_t>(real) : std::bit_cast<int64_t>(real);
+}
+
+// Whether each Dict and each Set has keys of a plain kind, none twice.
+class KeyCheck {
+ public:
+  KeyCheck(const Table& table, std::span<const TorchNode> nodes)
+      : table_(table), nodes_(nodes), texts_(table, nodes) {}
+
+  Status run() {
+    for (const TorchNode node : nodes_) {
+      const TorchNodeData& data = table_.nodes[node];
+      if (has_keys(data)) WINNOW_RETURN_IF_ERROR(check(data));
+    }
+    return {};
+  }
+
+ private:
+  // Of more keys than there are nodes, one stands twice among the first of them.
+  Status check(const TorchNodeData& data) {
+    const size_t step = key_step(data);
+    const size_t count = std::min(data.items.size() / step, table_.nodes.size() + 1);
+    keys_.resize(count);
+    for (size_t i = 0; i < count; ++i) {
+      WINNOW_RETURN_IF_ERROR(set_key(data.items[step * i], keys_[i]));
+    }
+    std::sort(keys_.begin(), keys_.end());
+    const auto twice = std::adjacent_find(keys_.begin(), keys_.end());
+    if (twice == keys_.end()) return {};
+    return {PickleError::kPickleDuplicateKey,
+            concat("a ", torch_kind_name(data.kind), " has ", shown(*twice), " twice")};
+  }
+
+  Status set_key(TorchNode node, Key& key) const {
+    const TorchNodeData& data = table_.nodes[node];
+    key = {.rank = Key::kNone, .node = node};
+    switch (data.kind) {
+      case TorchKind::kNone:
+        return {};
+      case TorchKind::kBool:
+      case TorchKind::kInt:
+        key.rank = Key::kInt;
+        key.number = data.bits;
+        return {};
+      case TorchKind::kFloat:
+        set_real(std::bit_cast<double>(data.bits), key);
+        return {};
+      case TorchKind::kString:
+        key.rank = Key::kText;
+        key.number = texts_.of(data);
+        return {};
+      default:
+        return {PickleError::kPickleKey,
+                concat("a ", torch_kind_name(data.kind),
+                       " as a key; strings, numbers and None are allowed")};
+    }
+  }
+
+  std::string shown(const Key& key) const {
+    if (key.rank == Key::kText) return concat("\"", escape_name(table_.string_at(key.node)), "\"");
+    if (key.rank == Key::kInt) return std::to_string(key.number);
+    return key.rank == Key::kNone ? "None" : std::to_string(std::bit_cast<double>(key.number));
+  }
+
+  const Table& table_;
+  std::span<const TorchNode> nodes_;
+  TextNumbers texts_;
+  std::vector<Key> keys_;  // of one Dict or Set
+};
+
+// Room for those nodes, and no more: beside the old table, half of a vector that grew is much.
+void reserve_for(const Table& table, std::span<const TorchNode> order, Table& out) {
+  const auto count = [&](TorchKind kind) {
+    return static_cast<size_t>(std::ranges::count(
+        order, kind, [&table](TorchNode node) { return table.nodes[node].kind; }));
+  };
+  out.nodes.reserve(order.size());
+  out.strings.reserve(count(TorchKind::kString));
+  out.tensors.reserve(count(TorchKind::kTensor));
+  out.sparse.reserve(count(TorchKind::kSparseTensor));
+}
+
+}  // namespace
+
+Status walk_tree(const Table& table, std::span<const TorchStorage> storages,
+                 std::vector<TorchNode>& order) {
+  WINNOW_RETURN_IF_ERROR(Walk(table, storages, order).run(table.root));
+  return KeyCheck(table, order).run();
+}
+
+void compact_tree(Table& table, std::span<const TorchNode> order) {
+  Table out;
+  reserve_for(table, order, out);
+  std::vector<TorchNode> place(table.nodes.size());
+  for (const TorchNode node : order) {
+    TorchNodeData& data = table.nodes[node];
+    for (TorchNode& item : data.items) item = place[item];
+    if (data.attributes != kNoTorchNode) data.attributes = place[data.attributes];
+    const auto index = static_cast<size_t>(data.bits);
+    const auto move_from = [&data, index](auto& from, auto& to) {
+      to.push_back(std::move(from[index]));
+      data.bits = static_cast<int64_t>(to.size() - 1);
+    };
+    if (data.kind == TorchKind::kString) move_from(table.strings, out.strings);
+    if (data.kind == TorchKind::kTensor) move_from(table.tensors, out.tensors);
+    if (data.kind == TorchKind::kSparseTensor) move_from(table.sparse, out.sparse);
+    place[node] = out.add(std::move(data));
+  }
+  out.root = place[table.root];
+  table = std::move(out);
+}
+
+}  // namespace winnow::io

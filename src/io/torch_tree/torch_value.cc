@@ -1,0 +1,215 @@
+#include "winnow/io/torch_value.h"
+
+#include <bit>
+#include <cassert>
+#include <utility>
+
+#include "io/torch_tree/torch_names.h"
+#include "io/torch_tree/torch_tree.h"
+
+namespace winnow {
+namespace {
+
+[[maybe_unused]] bool holds_items(TorchKind kind) {  // asserted only
+  return kind == TorchKind::kList || kind == TorchKind::kTuple || kind == TorchKind::kSet ||
+         kind == TorchKind::kSize;
+}
+
+}  // namespace
+
+TorchStorage TorchStorage::for_dtype(DType dtype, uint64_t numel) {
+  if (!io::storage_class_name(dtype).empty()) return {dtype, numel, false};
+  return {DType::kU8, numel * (dtype_bits(dtype) / 8), true};
+}
+
+uint64_t TorchTensor::numel() const noexcept {
+  uint64_t product = 1;
+  for (const uint64_t size : shape) product *= size;
+  return product;
+}
+
+std::string_view torch_kind_name(TorchKind kind) noexcept {
+  constexpr std::string_view kNames[] = {"None",   "bool",          "int",        "float", "str",
+                                         "Tensor", "sparse Tensor", "list",       "tuple", "dict",
+                                         "set",    "torch.Size",    "torch.dtype"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
+TorchKind TorchValue::kind() const noexcept { return tree_->table_->nodes[node_].kind; }
+
+std::optional<bool> TorchValue::as_bool() const noexcept {
+  if (kind() != TorchKind::kBool) return std::nullopt;
+  return tree_->table_->nodes[node_].bits != 0;
+}
+
+std::optional<int64_t> TorchValue::as_int() const noexcept {
+  if (kind() != TorchKind::kInt) return std::nullopt;
+  return tree_->table_->nodes[node_].bits;
+}
+
+std::optional<double> TorchValue::as_float() const noexcept {
+  if (kind() != TorchKind::kFloat) return std::nullopt;
+  return std::bit_cast<double>(tree_->table_->nodes[node_].bits);
+}
+
+std::optional<std::string_view> TorchValue::as_string() const noexcept {
+  if (kind() != TorchKind::kString) return std::nullopt;
+  return tree_->table_->string_at(node_);
+}
+
+std::optional<DType> TorchValue::as_dtype() const noexcept {
+  if (kind() != TorchKind::kDtype) return std::nullopt;
+  return static_cast<DType>(tree_->table_->nodes[node_].bits);
+}
+
+const TorchTensor* TorchValue::as_tensor() const noexcept {
+  return kind() == TorchKind::kTensor ? &tree_->table_->tensor_at(node_) : nullptr;
+}
+
+const TorchSparseTensor* TorchValue::as_sparse() const noexcept {
+  return kind() == TorchKind::kSparseTensor ? &tree_->table_->sparse_at(node_) : nullptr;
+}
+
+size_t TorchValue::size() const noexcept {
+  const size_t items = tree_->table_->nodes[node_].items.size();
+  return kind() == TorchKind::kDict ? items / 2 : items;
+}
+
+TorchValue TorchValue::operator[](size_t i) const noexcept {
+  assert(holds_items(kind()) && i < size());
+  return {*tree_, tree_->table_->nodes[node_].items[i]};
+}
+
+TorchValue TorchValue::key(size_t i) const noexcept {
+  assert(kind() == TorchKind::kDict && i < size());
+  return {*tree_, tree_->table_->nodes[node_].items[2 * i]};
+}
+
+TorchValue TorchValue::value(size_t i) const noexcept {
+  assert(kind() == TorchKind::kDict && i < size());
+  return {*tree_, tree_->table_->nodes[node_].items[2 * i + 1]};
+}
+
+std::optional<TorchValue> TorchValue::find(std::string_view wanted) const noexcept {
+  if (kind() != TorchKind::kDict) return std::nullopt;
+  for (size_t i = 0; i < size(); ++i) {
+    if (key(i).as_string() == wanted) return value(i);
+  }
+  return std::nullopt;
+}
+
+std::optional<TorchValue> TorchValue::find(int64_t wanted) const noexcept {
+  if (kind() != TorchKind::kDict) return std::nullopt;
+  for (size_t i = 0; i < size(); ++i) {
+    if (key(i).as_int() == wanted) return value(i);
+  }
+  return std::nullopt;
+}
+
+bool TorchValue::is_ordered() const noexcept { return tree_->table_->nodes[node_].ordered; }
+
+std::optional<TorchValue> TorchValue::attributes() const noexcept {
+  const TorchNode node = tree_->table_->nodes[node_].attributes;
+  if (node == io::kNoTorchNode) return std::nullopt;
+  return TorchValue(*tree_, node);
+}
+
+TorchTree::TorchTree() : table_(std::make_unique<Table>()) { table_->root = add_none(); }
+TorchTree::TorchTree(const TorchTree& other) : table_(std::make_unique<Table>(*other.table_)) {}
+TorchTree::TorchTree(TorchTree&& other) noexcept = default;
+TorchTree& TorchTree::operator=(TorchTree&& other) noexcept = default;
+TorchTree::~TorchTree() = default;
+
+TorchTree& TorchTree::operator=(const TorchTree& other) {
+  if (this != &other) table_ = std::make_unique<Table>(*other.table_);
+  return *this;
+}
+
+TorchNode TorchTree::add_none() { return table_->add({.kind = TorchKind::kNone}); }
+
+TorchNode TorchTree::add_bool(bool value) {
+  return table_->add({.kind = TorchKind::kBool, .bits = value});
+}
+
+TorchNode TorchTree::add_int(int64_t value) {
+  return table_->add({.kind = TorchKind::kInt, .bits = value});
+}
+
+TorchNode TorchTree::add_float(double value) {
+  return table_->add({.kind = TorchKind::kFloat, .bits = std::bit_cast<int64_t>(value)});
+}
+
+TorchNode TorchTree::add_string(std::string value) {
+  table_->strings.push_back(std::move(value));
+  const auto index = static_cast<int64_t>(table_->strings.size() - 1);
+  return table_->add({.kind = TorchKind::kString, .bits = index});
+}
+
+TorchNode TorchTree::add_dtype(DType value) {
+  return table_->add({.kind = TorchKind::kDtype, .bits = static_cast<int64_t>(value)});
+}
+
+TorchNode TorchTree::add_tensor(TorchTensor value) {
+  table_->tensors.push_back(std::move(value));
+  const auto index = static_cast<int64_t>(table_->tensors.size() - 1);
+  return table_->add({.kind = TorchKind::kTensor, .bits = index});
+}
+
+TorchNode TorchTree::add_sparse(TorchSparseTensor value) {
+  table_->sparse.push_back(std::move(value));
+  const auto index = static_cast<int64_t>(table_->sparse.size() - 1);
+  return table_->add({.kind = TorchKind::kSparseTensor, .bits = index});
+}
+
+TorchNode TorchTree::add_tuple(std::span<const TorchNode> items) {
+  return table_->add({.kind = TorchKind::kTuple, .items = {items.begin(), items.end()}});
+}
+
+TorchNode TorchTree::add_set(std::span<const TorchNode> items) {
+  return table_->add({.kind = TorchKind::kSet, .items = {items.begin(), items.end()}});
+}
+
+TorchNode TorchTree::add_list(std::span<const TorchNode> items) {
+  return table_->add({.kind = TorchKind::kList, .items = {items.begin(), items.end()}});
+}
+
+TorchNode TorchTree::add_size(std::span<const uint64_t> sizes) {
+  std::vector<TorchNode> items;
+  for (const uint64_t size : sizes) items.push_back(add_int(static_cast<int64_t>(size)));
+  return table_->add({.kind = TorchKind::kSize, .items = std::move(items)});
+}
+
+TorchNode TorchTree::add_dict(TorchDictOptions options) {
+  return table_->add({.kind = TorchKind::kDict, .ordered = options.ordered});
+}
+
+void TorchTree::append(TorchNode list, TorchNode item) {
+  assert(table_->nodes[list].kind == TorchKind::kList);
+  table_->nodes[list].items.push_back(item);
+}
+
+void TorchTree::set_item(TorchNode dict, TorchNode key, TorchNode value) {
+  assert(table_->nodes[dict].kind == TorchKind::kDict);
+  std::vector<TorchNode>& items = table_->nodes[dict].items;
+  items.push_back(key);
+  items.push_back(value);
+}
+
+void TorchTree::set_attributes(TorchNode dict, TorchNode attributes) {
+  assert(table_->nodes[dict].ordered);
+  assert(table_->nodes[attributes].kind == TorchKind::kDict);
+  table_->nodes[dict].attributes = attributes;
+}
+
+void TorchTree::set_root(TorchNode node) { table_->root = node; }
+
+TorchValue TorchTree::root() const noexcept { return {*this, table_->root}; }
+
+size_t TorchTree::size() const noexcept { return table_->nodes.size(); }
+
+Status TorchTree::check(std::span<const TorchStorage> storages) const {
+  std::vector<TorchNode> order;
+  return io::walk_tree(*table_, storages, order);
+}
+
+}  // namespace winnow

@@ -1,0 +1,208 @@
+#include <algorithm>
+
+#include "base/status_macros.h"
+#include "io/zip/zip_format.h"
+#include "io/zip/zip_reader.h"
+#include "winnow/base/concat.h"
+#include "winnow/base/utf8.h"
+#include "winnow/io/error_codes.h"
+#include "winnow/io/escape_name.h"
+
+namespace winnow::io {
+namespace {
+
+// The fixed part of a central header.
+struct CentralHeader {
+  uint16_t version = 0;  // that a reader needs
+  uint16_t flags = 0;
+  uint16_t method = 0;
+  uint32_t crc32 = 0;
+  uint32_t stored_bytes = 0;
+  uint32_t bytes = 0;
+  uint16_t name_bytes = 0;
+  uint16_t extra_bytes = 0;
+  uint16_t comment_bytes = 0;
+  uint16_t disk = 0;
+  uint32_t attributes = 0;
+  uint32_t offset = 0;
+};
+
+bool parse_central(std::span<const std::byte> bytes, CentralHeader& out) {
+  ZipFields fields(bytes);
+  if (fields.u32() != kCentralSignature) return false;
+  fields.skip(2);  // the version that made it
+  out.version = fields.u16();
+  out.flags = fields.u16();
+  out.method = fields.u16();
+  fields.skip(4);  // time and date
+  out.crc32 = fields.u32();
+  out.stored_bytes = fields.u32();
+  out.bytes = fields.u32();
+  out.name_bytes = fields.u16();
+  out.extra_bytes = fields.u16();
+  out.comment_bytes = fields.u16();
+  out.disk = fields.u16();
+  fields.skip(2);  // internal attributes
+  out.attributes = fields.u32();
+  out.offset = fields.u32();
+  return true;
+}
+
+Status check_name(std::string_view name) {
+  const auto error = [&name](std::string_view what) {
+    return Status(ZipError::kZipName,
+                  concat("a record is called \"", escape_name(name), "\": ", what));
+  };
+  if (find_invalid_utf8(name) != name.size()) return error("that is not UTF-8");
+  if (name.find('\0') != name.npos) return error("a NUL is not allowed");
+  if (name.find('\\') != name.npos) return error("a backslash is not allowed");
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('/', begin), name.size());
+    const std::string_view part = name.substr(begin, end - begin);
+    if (part.empty() || part == "." || part == "..") return error("a part of it is empty or dots");
+    begin = end + 1;
+  }
+  return {};
+}
+
+Status check_header(const CentralHeader& header) {
+  if ((header.flags & ~(kFlagDescriptor | kFlagUtf8)) != 0) {
+    return {ZipError::kZipFlags,
+            concat("its flags are ", header.flags,
+                   header.flags & 1 ? ": it is encrypted" : "; torch sets 8 and 2048 only")};
+  }
+  if (header.version > kMaxVersion) {
+    return {ZipError::kZipFlags, concat("it needs version ", header.version, " of the format")};
+  }
+  // torch reads nothing of such a record (2.13 and 2.14), and loads what was in its memory before.
+  if ((header.attributes & kAttributeFolder) != 0) {
+    return {ZipError::kZipFlags, "its attributes say that it is a folder"};
+  }
+  if (header.comment_bytes != 0) return {ZipError::kZipExtra, "it has a comment"};
+  if (header.disk != 0) return {ZipError::kZipDisks, "it is on another disk"};
+  return {};
+}
+
+// Numbers that are full stand in the zip64 field instead, which has no others.
+Status resolve_zip64(const CentralHeader& header, const ZipExtra& extra, ZipRecord& record) {
+  const bool big_sizes = header.bytes == kFull32, big_offset = header.offset == kFull32;
+  record.bytes = header.bytes;
+  record.header_offset = header.offset;
+  const size_t expected = (big_sizes ? 16 : 0) + (big_offset ? 8 : 0);
+  if (extra.zip64.size() != expected || extra.has_zip64 != (expected > 0)) {
+    return {ZipError::kZip64Mismatch, concat("its zip64 field has ", extra.zip64.size(),
+                                             " bytes where ", expected, " are called for")};
+  }
+  ZipFields fields(extra.zip64);
+  if (big_sizes) {
+    record.bytes = fields.u64();
+    if (fields.u64() != record.bytes) {
+      return {ZipError::kZip64Mismatch, "its zip64 field has two sizes, and it has to be stored"};
+    }
+  }
+  if (big_offset) record.header_offset = fields.u64();
+  std::ranges::copy(extra.zip64, record.zip64.begin());
+  record.zip64_bytes = static_cast<uint8_t>(extra.zip64.size());
+  return {};
+}
+
+Status fill_record(const CentralHeader& header, std::span<const std::byte> extra_bytes,
+                   ZipRecord& record) {
+  WINNOW_RETURN_IF_ERROR(check_header(header));
+  ZipExtra extra;
+  WINNOW_RETURN_IF_ERROR(parse_extra(extra_bytes, /*is_local=*/false, extra));
+  WINNOW_RETURN_IF_ERROR(resolve_zip64(header, extra, record));
+  record.crc32 = header.crc32;
+  record.flags = header.flags;
+  record.is_stored = header.method == kMethodStored && header.stored_bytes == header.bytes;
+  return {};
+}
+
+// Takes the next record off the front of `rest`.
+Status take_record(std::span<const std::byte>& rest, ZipRecord& record) {
+  CentralHeader header;
+  if (rest.size() < kCentralBytes || !parse_central(rest, header)) {
+    return {ZipError::kZipHeader, "the directory holds something that is no record's header"};
+  }
+  const size_t total =
+      kCentralBytes + header.name_bytes + header.extra_bytes + header.comment_bytes;
+  if (total > rest.size()) {
+    return {ZipError::kZipHeader, "the directory's last header is cut short"};
+  }
+  const auto name = rest.subspan(kCentralBytes, header.name_bytes);
+  record.name.assign(reinterpret_cast<const char*>(name.data()), name.size());
+  WINNOW_RETURN_IF_ERROR(check_name(record.name));
+  const auto extra = rest.subspan(kCentralBytes + header.name_bytes, header.extra_bytes);
+  WINNOW_RETURN_IF_ERROR(fill_record(header, extra, record)
+                             .with_context(concat("record \"", escape_name(record.name), "\"")));
+  rest = rest.subspan(total);
+  return {};
+}
+
+Status check_names(std::span<const ZipRecord> records) {
+  std::vector<std::string_view> names;
+  names.reserve(records.size());
+  for (const ZipRecord& record : records) names.push_back(record.name);
+  std::ranges::sort(names);
+  const auto twice = std::ranges::adjacent_find(names);
+  if (twice == names.end()) return {};
+  return {ZipError::kZipDuplicate,
+          concat("there are two records called \"", escape_name(*twice), "\"")};
+}
+
+Status check_count(uint64_t expected, std::string_view found) {
+  return {ZipError::kZipRecordCount,
+          concat("the end record counts ", expected, " records, and the directory holds ", found)};
+}
+
+}  // namespace
+
+Status SizedFile::read(uint64_t offset, std::span<std::byte> out) const {
+  WINNOW_ASSIGN_OR_RETURN(const size_t bytes, file_->read_at(offset, out));
+  if (bytes == out.size()) return {};
+  return {ErrorCode::kInputChanged, "the file was cut short while it was read"};
+}
+
+Status parse_extra(std::span<const std::byte> bytes, bool is_local, ZipExtra& extra) {
+  bool has_padding = false;
+  while (!bytes.empty()) {
+    if (bytes.size() < kExtraHeaderBytes)
+      return {ZipError::kZipExtra, "an extra field is cut short"};
+    ZipFields fields(bytes);
+    const uint16_t id = fields.u16();
+    const uint16_t size = fields.u16();
+    bytes = bytes.subspan(kExtraHeaderBytes);
+    if (size > bytes.size()) return {ZipError::kZipExtra, "an extra field is cut short"};
+    const bool is_padding = is_local && id == kPaddingField;
+    bool& seen = is_padding ? has_padding : extra.has_zip64;
+    if ((id != kZip64Field && !is_padding) || seen) {
+      return {ZipError::kZipExtra, concat("it has the extra field ", id, seen ? " twice" : "")};
+    }
+    seen = true;
+    if (!is_padding) extra.zip64 = bytes.first(size);
+    bytes = bytes.subspan(size);
+  }
+  return {};
+}
+
+Result<ZipDirectory> read_zip_directory(const SizedFile& file) {
+  WINNOW_ASSIGN_OR_RETURN(const ZipEnd end, read_zip_end(file));
+  std::vector<std::byte> bytes(end.directory_bytes);
+  WINNOW_RETURN_IF_ERROR(file.read(end.directory_offset, bytes));
+  ZipDirectory out;
+  out.offset = end.directory_offset;
+  out.records.reserve(std::min<uint64_t>(end.records, bytes.size() / kCentralBytes));
+  std::span<const std::byte> rest = bytes;
+  while (!rest.empty()) {
+    if (out.records.size() == end.records) return check_count(end.records, "more");
+    WINNOW_RETURN_IF_ERROR(take_record(rest, out.records.emplace_back()));
+  }
+  if (out.records.size() != end.records) {
+    return check_count(end.records, std::to_string(out.records.size()));
+  }
+  WINNOW_RETURN_IF_ERROR(check_names(out.records));
+  std::ranges::sort(out.records, std::ranges::less(), &ZipRecord::header_offset);
+  return out;
+}
+
+}  // namespace winnow::io

@@ -1,0 +1,199 @@
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "base/status_macros.h"
+#include "io/zip/zip_format.h"
+#include "io/zip/zip_reader.h"
+#include "winnow/base/checked.h"
+#include "winnow/base/concat.h"
+#include "winnow/io/error_codes.h"
+#include "winnow/io/escape_name.h"
+
+namespace winnow::io {
+namespace {
+
+struct LocalHeader {
+  uint16_t version = 0;
+  uint16_t flags = 0;
+  uint16_t method = 0;
+  uint32_t crc32 = 0;
+  uint32_t stored_bytes = 0;
+  uint32_t bytes = 0;
+  uint16_t name_bytes = 0;
+  uint16_t extra_bytes = 0;
+
+  size_t total() const { return kLocalBytes + name_bytes + extra_bytes; }
+};
+
+Status mismatch(std::string_view what) {
+  return {ZipError::kZipLocalMismatch,
+          concat("its header has another ", what, " than the directory")};
+}
+
+bool parse_local(std::span<const std::byte> bytes, LocalHeader& out) {
+  ZipFields fields(bytes);
+  if (fields.u32() != kLocalSignature) return false;
+  out.version = fields.u16();
+  out.flags = fields.u16();
+  out.method = fields.u16();
+  fields.skip(4);  // time and date
+  out.crc32 = fields.u32();
+  out.stored_bytes = fields.u32();
+  out.bytes = fields.u32();
+  out.name_bytes = fields.u16();
+  out.extra_bytes = fields.u16();
+  return true;
+}
+
+bool equal(std::span<const std::byte> a, std::span<const std::byte> b) {
+  return std::ranges::equal(a, b);
+}
+
+// A zip64 field without sizes in it, or with sizes that follow the payload: torch copies that of
+// the directory.
+Status compare_zip64(const ZipRecord& record, const ZipExtra& extra) {
+  if (extra.has_zip64 == (record.zip64_bytes > 0) && equal(extra.zip64, record.zip64_field())) {
+    return {};
+  }
+  return {ZipError::kZip64Mismatch, "its header has another zip64 field than the directory"};
+}
+
+// A header in front of its payload that knows CRC and sizes.
+Status compare_plain(const ZipRecord& record, const LocalHeader& local, const ZipExtra& extra) {
+  if (local.crc32 != record.crc32) return mismatch("CRC");
+  if (local.bytes == kFull32 && local.stored_bytes == kFull32 && extra.zip64.size() == 16) {
+    ZipFields fields(extra.zip64);
+    const bool same = fields.u64() == record.bytes && fields.u64() == record.bytes;
+    return same ? Status() : mismatch("size");
+  }
+  if (local.bytes != record.bytes || local.stored_bytes != record.bytes) return mismatch("size");
+  // With sizes in place, the directory's field holds the offset, which no header needs.
+  if (!extra.has_zip64 && local.bytes != kFull32) return {};
+  return compare_zip64(record, extra);
+}
+
+// A header that leaves CRC and sizes to the descriptor. torch writes its zip64 field with the size
+// of the payload and, where the stored size belongs, 0.
+Status compare_deferred(const ZipRecord& record, const LocalHeader& local, const ZipExtra& extra) {
+  if (local.crc32 != 0 || local.bytes != 0 || local.stored_bytes != 0) {
+    return mismatch("CRC or size (0 is expected, with a descriptor)");
+  }
+  ZipRecord deferred = record;
+  if (record.zip64_bytes >= 16) std::fill_n(deferred.zip64.begin() + 8, 8, std::byte{0});
+  return equal(extra.zip64, deferred.zip64_field()) ? Status() : compare_zip64(record, extra);
+}
+
+Status compare_descriptor(const ZipRecord& record, std::span<const std::byte> bytes) {
+  ZipFields fields(bytes);
+  const bool wide = bytes.size() == kDescriptor64Bytes;
+  if (fields.u32() != kDescriptorSignature || fields.u32() != record.crc32) {
+    return mismatch("descriptor");
+  }
+  const uint64_t stored_bytes = wide ? fields.u64() : fields.u32();
+  const uint64_t size = wide ? fields.u64() : fields.u32();
+  return stored_bytes == record.bytes && size == record.bytes ? Status() : mismatch("descriptor");
+}
+
+// Checks one record, and moves `cursor` from its begin to its end.
+class RecordCheck {
+ public:
+  RecordCheck(const SizedFile& file, uint64_t directory_offset)
+      : file_(file), limit_(directory_offset) {}
+
+  Status run(ZipRecord& record) {
+    if (!record.is_stored) {
+      return {ZipError::kZipCompressed, "it is compressed, and has to be stored"};
+    }
+    WINNOW_RETURN_IF_ERROR(check_place(record));
+    LocalHeader local;
+    WINNOW_RETURN_IF_ERROR(read_header(record, local));
+    ZipExtra extra;
+    WINNOW_RETURN_IF_ERROR(compare_header(record, local, extra));
+    record.payload_offset = record.header_offset + local.total();
+    const auto end = checked_add(record.payload_offset, record.bytes);
+    if (!end || *end > limit_) return past_end();
+    cursor_ = *end;
+    return (record.flags & kFlagDescriptor) == 0 ? Status() : check_descriptor(record, extra);
+  }
+
+  Status check_end() const {
+    if (cursor_ == limit_) return {};
+    return {ZipError::kZipHole, concat("the bytes from ", cursor_, " to the directory at ", limit_,
+                                       " belong to no record")};
+  }
+
+ private:
+  Status past_end() const {
+    return {ZipError::kZipPastEnd, concat("it ends behind the directory's start at ", limit_)};
+  }
+
+  Status check_place(const ZipRecord& record) const {
+    const std::string place =
+        concat("it starts at ", record.header_offset, ", and the record before ends at ", cursor_);
+    if (record.header_offset >= limit_) return past_end();
+    if (record.header_offset < cursor_) return {ZipError::kZipOverlap, place};
+    if (record.header_offset > cursor_) return {ZipError::kZipHole, place};
+    return {};
+  }
+
+  // Reads the fixed part into `local` and all of the header into buffer_, mostly in one call.
+  Status read_header(const ZipRecord& record, LocalHeader& local) {
+    constexpr size_t kUsualExtraBytes = 128;  // torch pads to 64 bytes
+    const uint64_t room = limit_ - record.header_offset;
+    const size_t guess = kLocalBytes + record.name.size() + kUsualExtraBytes;
+    buffer_.resize(std::min<uint64_t>(guess, room));
+    if (buffer_.size() < kLocalBytes) return past_end();
+    WINNOW_RETURN_IF_ERROR(file_.read(record.header_offset, buffer_));
+    if (!parse_local(buffer_, local)) {
+      return {ZipError::kZipHeader, concat("no header at ", record.header_offset)};
+    }
+    if (local.total() > room) return past_end();
+    if (local.total() <= buffer_.size()) return {};
+    buffer_.resize(local.total());
+    return file_.read(record.header_offset, buffer_);
+  }
+
+  Status compare_header(const ZipRecord& record, const LocalHeader& local, ZipExtra& extra) const {
+    const std::span<const std::byte> bytes = buffer_;
+    const auto name = bytes.subspan(kLocalBytes, local.name_bytes);
+    if (!equal(name, std::as_bytes(std::span(record.name)))) return mismatch("name");
+    if (local.flags != record.flags) return mismatch("set of flags");
+    if (local.method != kMethodStored) return mismatch("method");
+    if (local.version > kMaxVersion) return mismatch("version");
+    WINNOW_RETURN_IF_ERROR(
+        parse_extra(bytes.subspan(kLocalBytes + local.name_bytes, local.extra_bytes),
+                    /*is_local=*/true, extra));
+    return (local.flags & kFlagDescriptor) == 0 ? compare_plain(record, local, extra)
+                                                : compare_deferred(record, local, extra);
+  }
+
+  // Its sizes have 64 bits where the header has a zip64 field.
+  Status check_descriptor(const ZipRecord& record, const ZipExtra& extra) {
+    std::array<std::byte, kDescriptor64Bytes> bytes{};
+    const size_t size = extra.has_zip64 ? kDescriptor64Bytes : kDescriptorBytes;
+    if (limit_ - cursor_ < size) return past_end();
+    const auto descriptor = std::span(bytes).first(size);
+    WINNOW_RETURN_IF_ERROR(file_.read(cursor_, descriptor));
+    cursor_ += size;
+    return compare_descriptor(record, descriptor);
+  }
+
+  const SizedFile& file_;
+  uint64_t limit_;
+  uint64_t cursor_ = 0;
+  std::vector<std::byte> buffer_;
+};
+
+}  // namespace
+
+Status check_zip_records(const SizedFile& file, ZipDirectory& directory) {
+  RecordCheck check(file, directory.offset);
+  for (ZipRecord& record : directory.records) {
+    WINNOW_RETURN_IF_ERROR(
+        check.run(record).with_context(concat("record \"", escape_name(record.name), "\"")));
+  }
+  return check.check_end();
+}
+
+}  // namespace winnow::io
