@@ -193,20 +193,19 @@ class TorchTree {
   TorchTree& operator=(TorchTree&& other) noexcept;
   ~TorchTree();
 
-  TorchNode add_none();                           ///< adds None
-  TorchNode add_bool(bool value);                 ///< adds a Bool
-  TorchNode add_int(int64_t value);               ///< adds an Int
-  TorchNode add_float(double value);              ///< adds a Float
-  TorchNode add_string(std::string value);        ///< adds a String, which must be UTF-8
-  TorchNode add_dtype(DType value);               ///< adds a Dtype
-  TorchNode add_tensor(TorchTensor value);        ///< adds a Tensor; copies no data
-  TorchNode add_sparse(TorchSparseTensor value);  ///< adds a SparseTensor; copies no data
+  /// Adds a scalar, or a tensor by the place of its values (no data is copied).
+  TorchNode add_none();
+  TorchNode add_bool(bool value);
+  TorchNode add_int(int64_t value);
+  TorchNode add_float(double value);
+  TorchNode add_string(std::string value);
+  TorchNode add_tensor(TorchTensor value);
+  TorchNode add_sparse(TorchSparseTensor value);
 
-  TorchNode add_tuple(std::span<const TorchNode> items);      ///< adds a Tuple
-  TorchNode add_set(std::span<const TorchNode> items);        ///< adds a Set
-  TorchNode add_size(std::span<const uint64_t> sizes);        ///< adds a Size, of plain numbers
-  TorchNode add_list(std::span<const TorchNode> items = {});  ///< adds a List; see append
-  TorchNode add_dict(TorchDictOptions options = {});          ///< adds an empty Dict; see set_item
+  /// Adds a container. A List and a Dict may grow later.
+  TorchNode add_tuple(std::span<const TorchNode> items);
+  TorchNode add_list(std::span<const TorchNode> items = {});
+  TorchNode add_dict(TorchDictOptions options = {});
 
   /// Appends an item to a List.
   void append(TorchNode list, TorchNode item);

@@ -145,10 +145,6 @@ TorchNode TorchTree::add_string(std::string value) {
   return table_->add({.kind = TorchKind::kString, .bits = index});
 }
 
-TorchNode TorchTree::add_dtype(DType value) {
-  return table_->add({.kind = TorchKind::kDtype, .bits = static_cast<int64_t>(value)});
-}
-
 TorchNode TorchTree::add_tensor(TorchTensor value) {
   table_->tensors.push_back(std::move(value));
   const auto index = static_cast<int64_t>(table_->tensors.size() - 1);
@@ -165,18 +161,8 @@ TorchNode TorchTree::add_tuple(std::span<const TorchNode> items) {
   return table_->add({.kind = TorchKind::kTuple, .items = {items.begin(), items.end()}});
 }
 
-TorchNode TorchTree::add_set(std::span<const TorchNode> items) {
-  return table_->add({.kind = TorchKind::kSet, .items = {items.begin(), items.end()}});
-}
-
 TorchNode TorchTree::add_list(std::span<const TorchNode> items) {
   return table_->add({.kind = TorchKind::kList, .items = {items.begin(), items.end()}});
-}
-
-TorchNode TorchTree::add_size(std::span<const uint64_t> sizes) {
-  std::vector<TorchNode> items;
-  for (const uint64_t size : sizes) items.push_back(add_int(static_cast<int64_t>(size)));
-  return table_->add({.kind = TorchKind::kSize, .items = std::move(items)});
 }
 
 TorchNode TorchTree::add_dict(TorchDictOptions options) {

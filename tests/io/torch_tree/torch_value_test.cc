@@ -50,7 +50,6 @@ TEST(TorchValue, AnswersForItsOwnKindOnly) {
   EXPECT_EQ(value(tree.add_float(-0.5)).as_float(), -0.5);
   EXPECT_EQ(value(tree.add_string("x")).as_string(), "x");
   EXPECT_EQ(value(tree.add_none()).as_string(), std::nullopt);
-  EXPECT_EQ(value(tree.add_dtype(DType::kBF16)).as_dtype(), DType::kBF16);
   EXPECT_EQ(value(tree.add_none()).as_tensor(), nullptr);
   EXPECT_EQ(value(tree.add_none()).as_sparse(), nullptr);
   EXPECT_EQ(value(tree.add_none()).size(), 0u);
