@@ -52,13 +52,6 @@ void RawBuffer::Free::operator()(std::byte* data) const noexcept {
 StageTimer::StageTimer(double& seconds) : seconds_(seconds), start_(now_seconds()) {}
 StageTimer::~StageTimer() { seconds_ += now_seconds() - start_; }
 
-Result<SafetensorsFile> open_file(Env& env, const std::string& path) {
-  Result<SafetensorsFile> file = SafetensorsFile::open(env, path);
-  if (file.ok() || file.status().code() != ErrorCode::kOutOfMemory) return file;
-  if (file.status().message().starts_with(escape_path(path))) return file;
-  return in_file(path, file.status());
-}
-
 Status in_file(const std::string& path, const Status& status) {
   return status.ok() ? status : status.with_context(escape_path(path));
 }

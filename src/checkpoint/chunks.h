@@ -55,10 +55,6 @@ class StageTimer {
 /// The same error with the file's path, made safe to show, before its message; ok stays ok.
 Status in_file(const std::string& path, const Status& status);
 
-/// SafetensorsFile::open, whose every error names the file but kOutOfMemory, which does so in
-/// places only; here it always does, once.
-Result<SafetensorsFile> open_file(Env& env, const std::string& path);
-
 /// Fills a result with `fill(result)`, which returns a Status, and times the whole. Small things
 /// are allocated in many places; where memory runs out, that becomes kOutOfMemory here and names
 /// `path`.

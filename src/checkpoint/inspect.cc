@@ -96,7 +96,7 @@ Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, P
                                 Progress& progress) {
   return fill_result<Inspection>(path, [&](Inspection& inspection) -> Status {
     std::optional<StageTimer> open(inspection.seconds.open);
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, open_file(env, path));
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::open(env, path));
     const SafetensorsHeader& header = file.header();
     inspection.file_bytes = file.identity().size;
     inspection.header_bytes = header.text().size();

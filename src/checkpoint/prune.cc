@@ -249,7 +249,7 @@ Result<PruneResult> prune_file(Env& env, const PruneJob& job, ParallelFor& threa
   return fill_result<PruneResult>(job.input, [&](PruneResult& result) -> Status {
     std::optional<StageTimer> open(result.seconds.open);
     WINNOW_RETURN_IF_ERROR(validate(job.settings));
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, open_file(env, job.input));
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::open(env, job.input));
     Pruner pruner(job, file, threads, progress, result);
     WINNOW_RETURN_IF_ERROR(pruner.prepare(env));
     open.reset();

@@ -252,8 +252,9 @@ Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& th
   return fill_result<VerifyResult>(job.original, [&](VerifyResult& result) -> Status {
     std::optional<StageTimer> open(result.seconds.open);
     if (job.settings) WINNOW_RETURN_IF_ERROR(validate(*job.settings));
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile pruned, open_file(env, job.pruned));
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile original, open_file(env, job.original));
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile pruned, SafetensorsFile::open(env, job.pruned));
+    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile original,
+                            SafetensorsFile::open(env, job.original));
     Result<PruneSettings> settings = job.settings ? Result<PruneSettings>(*job.settings)
                                                   : recorded_settings(pruned.header().metadata());
     if (!settings.ok()) return in_file(job.pruned, settings.status());

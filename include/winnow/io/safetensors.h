@@ -24,6 +24,7 @@
 #include "winnow/base/status.h"
 #include "winnow/io/env.h"
 #include "winnow/io/error_codes.h"
+#include "winnow/io/input_file.h"
 
 namespace winnow {
 
@@ -107,7 +108,10 @@ class SafetensorsFile {
   const SafetensorsHeader& header() const noexcept { return header_; }
 
   /// The file as it was when opened.
-  const FileIdentity& identity() const noexcept { return identity_; }
+  const FileIdentity& identity() const noexcept { return file_.identity(); }
+
+  /// Of the data section, which is the end of the file.
+  uint64_t data_bytes() const noexcept;
 
   /// Fills `out` with the tensor's bytes from `offset_in_tensor` on. `tensor` is one of header()'s.
   ///
@@ -117,16 +121,14 @@ class SafetensorsFile {
 
   /// kInputChanged where the file's size, times or identity differ from those at `open`. What was
   /// read is to be trusted only if this holds after the last read.
-  Status check_unchanged() const;
+  Status check_unchanged() const { return file_.check_unchanged(); }
 
  private:
-  SafetensorsFile() = default;
+  SafetensorsFile(InputFile file, SafetensorsHeader header) noexcept
+      : file_(std::move(file)), header_(std::move(header)) {}
 
-  std::string path_;
-  std::unique_ptr<RandomAccessFile> file_;
-  FileIdentity identity_;
+  InputFile file_;
   SafetensorsHeader header_;
-  uint64_t data_start_ = 0;  // of the data section in the file
 };
 
 }  // namespace winnow

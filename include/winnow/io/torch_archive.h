@@ -17,7 +17,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "winnow/base/status.h"
@@ -26,6 +25,8 @@
 #include "winnow/io/torch_value.h"
 
 namespace winnow {
+
+class InputFile;
 
 inline constexpr size_t kMaxPickleBytes = 64 << 20;
 inline constexpr size_t kMaxTorchRecords = 1'000'000;
@@ -87,20 +88,11 @@ class TorchArchive {
   /// by index.
   std::span<const TorchStorage> storages() const noexcept;
 
-  /// All records, in the order of the file.
-  std::span<const TorchRecord> records() const noexcept;
-
   /// The record that holds storage `index`. Precondition: index < storages().size().
   const TorchRecord& storage_record(size_t index) const noexcept;
 
-  /// The directory that all records of the zip stand in, without the slash: often the file's name.
-  std::string_view prefix() const noexcept;
-
   /// Whether what is read is verified by checksums; false only where the options allow it.
   bool has_checksums() const noexcept;
-
-  /// The record `data.pkl` as it stands in the file.
-  std::span<const std::byte> pickle() const noexcept;
 
   /// The file as it was when opened.
   const FileIdentity& identity() const noexcept;
@@ -144,6 +136,7 @@ class TorchArchive {
  private:
   struct State;
   explicit TorchArchive(std::unique_ptr<State> state) noexcept;
+  static Result<TorchArchive> load(InputFile file, const TorchOpenOptions& options);
 
   std::unique_ptr<State> state_;  // null once moved from
 };

@@ -12,7 +12,7 @@
 #include "winnow/base/checked.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/error_codes.h"
-#include "winnow/io/escape_name.h"
+#include "winnow/io/input_file.h"
 
 namespace winnow {
 namespace {
@@ -83,11 +83,8 @@ Status unreferenced(const TorchRecord& record) {
 }  // namespace
 
 struct TorchArchive::State {
-  std::unique_ptr<RandomAccessFile> file;
-  std::string name;  // as messages show it
-  FileIdentity identity;
+  InputFile file;
   io::TorchRecords records;
-  std::vector<std::byte> pickle;
   io::PickleContent content;
   std::vector<uint32_t> storage_records;  // for each storage, the index of its record
 
@@ -95,25 +92,17 @@ struct TorchArchive::State {
   Status load_pickle();
   Status match_storages();
 
-  io::SizedFile sized_file() const { return {*file, identity.size}; }
-
-  // The system's errors name the file already.
-  Status named(const Status& status) const {
-    return status.code() == ErrorCode::kIoError ? status : status.with_context(name);
-  }
-
   // A payload that is not what was written is named by its record.
   Status of_record(const TorchRecord& record, const Status& status) const {
     if (status.ok()) return status;
-    return named(status.code() == ZipError::kZipCrc
-                     ? status.with_context(concat("record \"", record.name, "\""))
-                     : status);
+    return file.named(status.code() == ZipError::kZipCrc
+                          ? status.with_context(concat("record \"", record.name, "\""))
+                          : status);
   }
 };
 
 Status TorchArchive::State::load(const TorchOpenOptions& options) try {
-  WINNOW_ASSIGN_OR_RETURN(identity, file->identity());
-  WINNOW_ASSIGN_OR_RETURN(records, io::read_torch_records(sized_file(), options));
+  WINNOW_ASSIGN_OR_RETURN(records, io::read_torch_records(file, options));
   WINNOW_RETURN_IF_ERROR(load_pickle().with_context("record \"data.pkl\""));
   return match_storages();
 } catch (const std::bad_alloc&) {
@@ -122,8 +111,8 @@ Status TorchArchive::State::load(const TorchOpenOptions& options) try {
 
 Status TorchArchive::State::load_pickle() {
   const TorchRecord& record = records.all[records.pickle];
-  pickle.resize(record.bytes);
-  WINNOW_RETURN_IF_ERROR(io::read_record(sized_file(), record, records.has_checksums, pickle));
+  std::vector<std::byte> pickle(record.bytes);
+  WINNOW_RETURN_IF_ERROR(io::read_record(file, record, records.has_checksums, pickle));
   WINNOW_ASSIGN_OR_RETURN(content, io::read_pickle(pickle));
   return {};
 }
@@ -159,17 +148,20 @@ TorchArchive::~TorchArchive() = default;
 
 Result<TorchArchive> TorchArchive::open(Env& env, const std::string& path,
                                         const TorchOpenOptions& options) {
-  WINNOW_ASSIGN_OR_RETURN(std::unique_ptr<RandomAccessFile> file, env.open_for_read(path));
-  return open(std::move(file), path, options);
+  WINNOW_ASSIGN_OR_RETURN(InputFile file, InputFile::open(env, path));
+  return load(std::move(file), options);
 }
 
 Result<TorchArchive> TorchArchive::open(std::unique_ptr<RandomAccessFile> file,
                                         const std::string& name, const TorchOpenOptions& options) {
-  auto state = std::make_unique<State>();
-  state->file = std::move(file);
-  state->name = escape_path(name);
+  WINNOW_ASSIGN_OR_RETURN(InputFile input, InputFile::open(std::move(file), name));
+  return load(std::move(input), options);
+}
+
+Result<TorchArchive> TorchArchive::load(InputFile file, const TorchOpenOptions& options) {
+  auto state = std::make_unique<State>(State{std::move(file), {}, {}, {}});
   const Status loaded = state->load(options);
-  if (!loaded.ok()) return state->named(loaded);
+  if (!loaded.ok()) return state->file.named(loaded);
   return TorchArchive(std::move(state));
 }
 
@@ -179,46 +171,39 @@ std::span<const TorchStorage> TorchArchive::storages() const noexcept {
   return state_->content.storages;
 }
 
-std::span<const TorchRecord> TorchArchive::records() const noexcept { return state_->records.all; }
-
 const TorchRecord& TorchArchive::storage_record(size_t index) const noexcept {
   return state_->records.all[state_->storage_records[index]];
 }
 
-std::string_view TorchArchive::prefix() const noexcept { return state_->records.prefix; }
-
 bool TorchArchive::has_checksums() const noexcept { return state_->records.has_checksums; }
 
-std::span<const std::byte> TorchArchive::pickle() const noexcept { return state_->pickle; }
-
-const FileIdentity& TorchArchive::identity() const noexcept { return state_->identity; }
+const FileIdentity& TorchArchive::identity() const noexcept { return state_->file.identity(); }
 
 Status TorchArchive::read_storage(size_t index, std::span<std::byte> out) const {
   if (index >= storages().size() || out.size() != storages()[index].bytes()) {
     return {ErrorCode::kInvalidArgument,
-            concat(state_->name, ": ", out.size(), " bytes asked for as storage ", index, " of ",
-                   storages().size())};
+            concat(state_->file.name(), ": ", out.size(), " bytes asked for as storage ", index,
+                   " of ", storages().size())};
   }
   const TorchRecord& record = storage_record(index);
-  return state_->of_record(record,
-                           io::read_record(state_->sized_file(), record, has_checksums(), out));
+  return state_->of_record(record, io::read_record(state_->file, record, has_checksums(), out));
 }
 
 Status TorchArchive::check_storage(size_t index) const {
   if (index >= storages().size()) {
     return {ErrorCode::kInvalidArgument,
-            concat(state_->name, ": storage ", index, " asked for, of ", storages().size())};
+            concat(state_->file.name(), ": storage ", index, " asked for, of ", storages().size())};
   }
   const TorchRecord& record = storage_record(index);
-  return state_->of_record(record, io::check_record(state_->sized_file(), record, has_checksums()));
+  return state_->of_record(record, io::check_record(state_->file, record, has_checksums()));
 }
 
 Status TorchArchive::read_tensor(const TorchTensor& tensor, std::span<std::byte> out) const try {
-  WINNOW_RETURN_IF_ERROR(state_->named(io::check_tensor(tensor, storages())));
+  WINNOW_RETURN_IF_ERROR(state_->file.named(io::check_tensor(tensor, storages())));
   const auto bytes = checked_mul(tensor.numel(), dtype_bits(tensor.dtype) / 8);
   if (bytes != out.size()) {
     return {ErrorCode::kInvalidArgument,
-            concat(state_->name, ": ", out.size(), " bytes asked for as a tensor of shape ",
+            concat(state_->file.name(), ": ", out.size(), " bytes asked for as a tensor of shape ",
                    io::shown_shape(tensor.shape))};
   }
   if (out.empty()) return {};
@@ -229,23 +214,21 @@ Status TorchArchive::read_tensor(const TorchTensor& tensor, std::span<std::byte>
   gather(tensor, payload, out);
   return {};
 } catch (const std::bad_alloc&) {
-  return {ErrorCode::kOutOfMemory, concat(state_->name, ": not enough memory for a storage")};
+  return {ErrorCode::kOutOfMemory,
+          concat(state_->file.name(), ": not enough memory for a storage")};
 }
 
 Status TorchArchive::read_sparse(const TorchSparseTensor& tensor, std::span<int64_t> indices,
                                  std::span<std::byte> values) const try {
-  WINNOW_RETURN_IF_ERROR(state_->named(io::check_sparse(tensor, storages())));
+  WINNOW_RETURN_IF_ERROR(state_->file.named(io::check_sparse(tensor, storages())));
   WINNOW_RETURN_IF_ERROR(read_tensor(tensor.indices, std::as_writable_bytes(indices)));
-  WINNOW_RETURN_IF_ERROR(state_->named(tensor.check_indices(indices)));
+  WINNOW_RETURN_IF_ERROR(state_->file.named(tensor.check_indices(indices)));
   return read_tensor(tensor.values, values);
 } catch (const std::bad_alloc&) {
-  return {ErrorCode::kOutOfMemory, concat(state_->name, ": not enough memory to sort indices")};
+  return {ErrorCode::kOutOfMemory,
+          concat(state_->file.name(), ": not enough memory to sort indices")};
 }
 
-Status TorchArchive::check_unchanged() const {
-  WINNOW_ASSIGN_OR_RETURN(const FileIdentity now, state_->file->identity());
-  if (now == state_->identity) return {};
-  return {ErrorCode::kInputChanged, concat(state_->name, ": it was changed while it was read")};
-}
+Status TorchArchive::check_unchanged() const { return state_->file.check_unchanged(); }
 
 }  // namespace winnow

@@ -79,7 +79,7 @@ const SmallRecord* find_small(std::string_view name) {
   return found == std::end(kSmallRecords) ? nullptr : found;
 }
 
-Status check_small(const SizedFile& file, const SmallRecord& small, const TorchRecord& record,
+Status check_small(const InputFile& file, const SmallRecord& small, const TorchRecord& record,
                    bool has_checksum) {
   if (record.bytes > kMaxSmallBytes) {
     return {TorchArchiveError::kRecordTooLarge,
@@ -106,7 +106,7 @@ Status check_torch_script(std::span<const ZipRecord> records) {
 }
 
 // Finds out by its name what a record is.
-Status sort_record(const SizedFile& file, uint32_t index, TorchRecords& out) {
+Status sort_record(const InputFile& file, uint32_t index, TorchRecords& out) {
   const TorchRecord& record = out.all[index];
   if (const SmallRecord* small = find_small(record.name)) {
     return check_small(file, *small, record, out.has_checksums);
@@ -161,16 +161,15 @@ Status require_record(const TorchRecords& records, std::string_view name) {
 
 Status name_records(ZipDirectory directory, TorchRecords& out) {
   out.all.reserve(directory.records.size());
+  std::string prefix;
   for (ZipRecord& record : directory.records) {
-    WINNOW_RETURN_IF_ERROR(strip_prefix(record.name, out.prefix));
+    WINNOW_RETURN_IF_ERROR(strip_prefix(record.name, prefix));
     out.all.push_back({std::move(record.name), record.payload_offset, record.bytes, record.crc32});
   }
   return {};
 }
 
-}  // namespace
-
-Status check_front(const SizedFile& file) {
+Status check_front(const InputFile& file) {
   constexpr size_t kTarMagicAt = 257;  // of POSIX tar, in the first block
   constexpr std::string_view kTarMagic = "ustar";
   std::string front(std::min<uint64_t>(file.size(), kFrontBytes), '\0');
@@ -192,9 +191,17 @@ Status check_front(const SizedFile& file) {
   return {ZipError::kNotZip, std::move(message)};
 }
 
-Result<TorchRecords> read_torch_records(const SizedFile& file, const TorchOpenOptions& options) {
+Status check_crc(uint32_t crc, const TorchRecord& record, bool has_checksum) {
+  if (!has_checksum || crc == record.crc32) return {};
+  return {ZipError::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
+                                    " was written: the file is damaged")};
+}
+
+}  // namespace
+
+Result<TorchRecords> read_torch_records(const InputFile& file, const TorchOpenOptions& options) {
   WINNOW_RETURN_IF_ERROR(check_front(file));
-  WINNOW_ASSIGN_OR_RETURN(ZipDirectory directory, read_zip_directory(file));
+  WINNOW_ASSIGN_OR_RETURN(ZipDirectory directory, read_zip_directory(file, kMaxTorchRecords));
   WINNOW_RETURN_IF_ERROR(check_torch_script(directory.records));
   WINNOW_RETURN_IF_ERROR(check_zip_records(file, directory));
   TorchRecords out;
@@ -211,17 +218,7 @@ Result<TorchRecords> read_torch_records(const SizedFile& file, const TorchOpenOp
   return out;
 }
 
-namespace {
-
-Status check_crc(uint32_t crc, const TorchRecord& record, bool has_checksum) {
-  if (!has_checksum || crc == record.crc32) return {};
-  return {ZipError::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
-                                    " was written: the file is damaged")};
-}
-
-}  // namespace
-
-Status read_record(const SizedFile& file, const TorchRecord& record, bool has_checksum,
+Status read_record(const InputFile& file, const TorchRecord& record, bool has_checksum,
                    std::span<std::byte> out) {
   uint32_t crc = 0;
   for (uint64_t done = 0; done < out.size();) {
@@ -233,7 +230,7 @@ Status read_record(const SizedFile& file, const TorchRecord& record, bool has_ch
   return check_crc(crc, record, has_checksum);
 }
 
-Status check_record(const SizedFile& file, const TorchRecord& record, bool has_checksum) {
+Status check_record(const InputFile& file, const TorchRecord& record, bool has_checksum) {
   std::vector<std::byte> buffer(std::min<uint64_t>(kChunkBytes, record.bytes));
   uint32_t crc = 0;
   for (uint64_t done = 0; done < record.bytes;) {

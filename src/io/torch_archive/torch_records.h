@@ -19,24 +19,21 @@ struct PayloadRecord {
 };
 
 struct TorchRecords {
-  std::string prefix;
   bool has_checksums = true;
   std::vector<TorchRecord> all;         ///< in the order of the file
   size_t pickle = 0;                    ///< index of data.pkl
   std::vector<PayloadRecord> payloads;  ///< in ascending order of their numbers
 };
 
-/// kLegacyArchive, kNotZip: what the file starts with is not an archive.
-Status check_front(const SizedFile& file);
-
 /// Reads the zip's structure, sorts its records by their names, and reads the small ones.
-Result<TorchRecords> read_torch_records(const SizedFile& file, const TorchOpenOptions& options);
+/// kLegacyArchive, kNotZip: what the file starts with is not an archive.
+Result<TorchRecords> read_torch_records(const InputFile& file, const TorchOpenOptions& options);
 
 /// Fills `out`, which is as long as the record, and verifies the CRC where there is one: kZipCrc.
-Status read_record(const SizedFile& file, const TorchRecord& record, bool has_checksum,
+Status read_record(const InputFile& file, const TorchRecord& record, bool has_checksum,
                    std::span<std::byte> out);
 
 /// The same without keeping the bytes; takes 256 KiB.
-Status check_record(const SizedFile& file, const TorchRecord& record, bool has_checksum);
+Status check_record(const InputFile& file, const TorchRecord& record, bool has_checksum);
 
 }  // namespace winnow::io

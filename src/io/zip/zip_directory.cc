@@ -157,12 +157,6 @@ Status check_count(uint64_t expected, std::string_view found) {
 
 }  // namespace
 
-Status SizedFile::read(uint64_t offset, std::span<std::byte> out) const {
-  WINNOW_ASSIGN_OR_RETURN(const size_t bytes, file_->read_at(offset, out));
-  if (bytes == out.size()) return {};
-  return {ErrorCode::kInputChanged, "the file was cut short while it was read"};
-}
-
 Status parse_extra(std::span<const std::byte> bytes, bool is_local, ZipExtra& extra) {
   bool has_padding = false;
   while (!bytes.empty()) {
@@ -185,8 +179,8 @@ Status parse_extra(std::span<const std::byte> bytes, bool is_local, ZipExtra& ex
   return {};
 }
 
-Result<ZipDirectory> read_zip_directory(const SizedFile& file) {
-  WINNOW_ASSIGN_OR_RETURN(const ZipEnd end, read_zip_end(file));
+Result<ZipDirectory> read_zip_directory(const InputFile& file, uint64_t max_records) {
+  WINNOW_ASSIGN_OR_RETURN(const ZipEnd end, read_zip_end(file, max_records));
   std::vector<std::byte> bytes(end.directory_bytes);
   WINNOW_RETURN_IF_ERROR(file.read(end.directory_offset, bytes));
   ZipDirectory out;

@@ -5,7 +5,6 @@
 #include "io/zip/zip_reader.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/error_codes.h"
-#include "winnow/io/torch_archive.h"
 
 namespace winnow::io {
 namespace {
@@ -71,7 +70,7 @@ Status compare(const PlainEnd& plain, const ZipEnd& end) {
 }
 
 // Reads the locator in front of the end record, and what it points to. False where there is none.
-Result<bool> read_end64(const SizedFile& file, ZipEnd& end) {
+Result<bool> read_end64(const InputFile& file, ZipEnd& end) {
   if (file.size() < kEndBytes + kLocatorBytes + kEnd64Bytes) return false;
   const uint64_t at = file.size() - kEndBytes - kLocatorBytes - kEnd64Bytes;
   std::array<std::byte, kEnd64Bytes + kLocatorBytes> bytes{};
@@ -88,25 +87,24 @@ Result<bool> read_end64(const SizedFile& file, ZipEnd& end) {
   return true;
 }
 
-Status check_directory(const ZipEnd& end, uint64_t directory_end) {
+Status check_directory(const ZipEnd& end, uint64_t directory_end, uint64_t max_records) {
   if (end.directory_offset > directory_end ||
       directory_end - end.directory_offset != end.directory_bytes) {
     return {ZipError::kZipDirectory,
             concat("the directory is said to have ", end.directory_bytes, " bytes from ",
                    end.directory_offset, " on, and has to end at ", directory_end)};
   }
-  if (end.records > kMaxTorchRecords || end.directory_bytes > kMaxDirectoryBytes) {
-    return {
-        ZipError::kZipRecordCount,
-        concat(end.records, " records in a directory of ", end.directory_bytes, " bytes; at most ",
-               kMaxTorchRecords, " in ", kMaxDirectoryBytes, " are allowed")};
+  if (end.records > max_records || end.directory_bytes > kMaxDirectoryBytes) {
+    return {ZipError::kZipRecordCount,
+            concat(end.records, " records in a directory of ", end.directory_bytes,
+                   " bytes; at most ", max_records, " in ", kMaxDirectoryBytes, " are allowed")};
   }
   return {};
 }
 
 }  // namespace
 
-Result<ZipEnd> read_zip_end(const SizedFile& file) {
+Result<ZipEnd> read_zip_end(const InputFile& file, uint64_t max_records) {
   if (file.size() < kEndBytes) return end_error("the file is too short");
   std::array<std::byte, kEndBytes> bytes{};
   WINNOW_RETURN_IF_ERROR(file.read(file.size() - kEndBytes, bytes));
@@ -121,7 +119,7 @@ Result<ZipEnd> read_zip_end(const SizedFile& file) {
   } else {
     end = {plain.records, plain.directory_bytes, plain.directory_offset};
   }
-  WINNOW_RETURN_IF_ERROR(check_directory(end, directory_end));
+  WINNOW_RETURN_IF_ERROR(check_directory(end, directory_end, max_records));
   return end;
 }
 

@@ -10,24 +10,9 @@
 #include <vector>
 
 #include "winnow/base/status.h"
-#include "winnow/io/env.h"
+#include "winnow/io/input_file.h"
 
 namespace winnow::io {
-
-/// A file and how long it was when it was opened. The file outlives the object.
-class SizedFile {
- public:
-  SizedFile(const RandomAccessFile& file, uint64_t size) : file_(&file), size_(size) {}
-
-  uint64_t size() const noexcept { return size_; }
-
-  /// Fills `out`. Precondition: the file was long enough; kInputChanged where it is no longer.
-  Status read(uint64_t offset, std::span<std::byte> out) const;
-
- private:
-  const RandomAccessFile* file_;
-  uint64_t size_;
-};
 
 /// One record, as the directory has it.
 struct ZipRecord {
@@ -66,15 +51,16 @@ struct ZipExtra {
 /// short or there twice.
 Status parse_extra(std::span<const std::byte> bytes, bool is_local, ZipExtra& extra);
 
-/// Reads the end records. kZipEnd, kZipDisks, kZip64Mismatch, kZipDirectory, kZipRecordCount.
-Result<ZipEnd> read_zip_end(const SizedFile& file);
+/// Reads the end records. kZipEnd, kZipDisks, kZip64Mismatch, kZipDirectory; kZipRecordCount for
+/// more than `max_records`.
+Result<ZipEnd> read_zip_end(const InputFile& file, uint64_t max_records);
 
 /// Reads the directory; records in the order of their offsets, names checked and none twice. That
 /// they are stored is left to check_zip_records: the names may tell more than that.
-Result<ZipDirectory> read_zip_directory(const SizedFile& file);
+Result<ZipDirectory> read_zip_directory(const InputFile& file, uint64_t max_records);
 
 /// Checks that each record is stored, compares its own header and descriptor, which are read, with
 /// the directory, and checks that the records fill the file up to the directory.
-Status check_zip_records(const SizedFile& file, ZipDirectory& directory);
+Status check_zip_records(const InputFile& file, ZipDirectory& directory);
 
 }  // namespace winnow::io

@@ -98,7 +98,7 @@ Status compare_descriptor(const ZipRecord& record, std::span<const std::byte> by
 // Checks one record, and moves `cursor` from its begin to its end.
 class RecordCheck {
  public:
-  RecordCheck(const SizedFile& file, uint64_t directory_offset)
+  RecordCheck(const InputFile& file, uint64_t directory_offset)
       : file_(file), limit_(directory_offset) {}
 
   Status run(ZipRecord& record) {
@@ -179,7 +179,7 @@ class RecordCheck {
     return compare_descriptor(record, descriptor);
   }
 
-  const SizedFile& file_;
+  const InputFile& file_;
   uint64_t limit_;
   uint64_t cursor_ = 0;
   std::vector<std::byte> buffer_;
@@ -187,7 +187,7 @@ class RecordCheck {
 
 }  // namespace
 
-Status check_zip_records(const SizedFile& file, ZipDirectory& directory) {
+Status check_zip_records(const InputFile& file, ZipDirectory& directory) {
   RecordCheck check(file, directory.offset);
   for (ZipRecord& record : directory.records) {
     WINNOW_RETURN_IF_ERROR(

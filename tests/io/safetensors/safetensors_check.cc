@@ -27,7 +27,7 @@ bool read_file(std::vector<std::byte>& file) {
 
 std::string verdict(const std::vector<std::byte>& file) {
   const winnow::Status status = winnow::SafetensorsHeader::parse_image(file).status();
-  return status.ok() ? "ok" : std::string(winnow::status.code().name);
+  return status.ok() ? "ok" : std::string(status.code().name);
 }
 
 }  // namespace
