@@ -17,8 +17,6 @@
 namespace winnow {
 namespace {
 
-constexpr uint64_t kLengthBytes = 8;  // of the header's length, at the start of a file
-
 // The entries that were there, with winnow's own put in the place of older ones or at the end.
 Metadata with_own_entries(Metadata metadata, const PruneSettings& settings) {
   const auto set = [&](std::string_view key, std::string value) {
@@ -35,45 +33,15 @@ Metadata with_own_entries(Metadata metadata, const PruneSettings& settings) {
   return metadata;
 }
 
-Status unsupported_output(const std::string& path, std::string_view found) {
-  return in_file(path, Status(ErrorCode::kUnsupportedFile,
-                              "expected a regular file or none, found " + std::string(found)));
-}
-
-// The output of a dry run, which nobody creates: whether its directory would take it.
-Status check_new_output(Env& env, const std::string& path) {
-  WINNOW_ASSIGN_OR_RETURN(const FileInfo link, env.link_info(path));
-  if (link.kind == FileKind::kSymlink) {
-    return unsupported_output(path, "a symbolic link that leads nowhere");
-  }
-  const size_t slash = path.rfind('/');
-  const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(directory));
-  if (info.kind == FileKind::kDirectory) return env.check_writable(directory);
-  return in_file(path, Status(ErrorCode::kIoError, "expected to find the directory '" +
-                                                       escape_path(directory) + "', found none"));
-}
-
-// Whether the output may take its name, asked before anything is computed. AtomicFile finds what
-// else is wrong; a dry run has none.
-Status check_output(Env& env, const PruneJob& job, const FileIdentity& input) {
-  const std::string& path = job.output;
-  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
-  if (info.kind == FileKind::kDirectory || path.ends_with('/')) {
-    return unsupported_output(path, "a directory");
-  }
-  if (info.kind == FileKind::kMissing) return job.dry_run ? check_new_output(env, path) : Status();
-  if (info.kind != FileKind::kRegular) return unsupported_output(path, "a FIFO, socket or device");
-  const Status found =
-      AtomicFile::find_destination(
-          env, path, {.overwrite = job.overwrite, .overwrite_blob = job.overwrite_blob})
-          .status();
-  if (found.code() != ErrorCode::kAlreadyExists) return found;
-  if (!info.identity.same_file(input)) {
-    return in_file(path, Status(ErrorCode::kAlreadyExists, "expected no such file, found one"));
-  }
-  return in_file(path, Status(ErrorCode::kSameFile,
-                              "expected an output other than the input, found the same file"));
+// `status`, which is AtomicFile's, with a code of its own where the output is the input.
+Status told_from_input(const Status& status, Env& env, const PruneJob& job,
+                       const FileIdentity& input) {
+  if (status.code() != ErrorCode::kAlreadyExists) return status;
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(job.output));
+  if (!info.identity.same_file(input)) return status;
+  return in_file(
+      job.output,
+      Status(ErrorCode::kSameFile, "expected an output other than the input, found the same file"));
 }
 
 // One run of prune_file.
@@ -114,7 +82,6 @@ class Pruner {
   std::vector<PlanEntry> plan_;
   std::optional<SafetensorsWriter> writer_;  // none in a dry run
   RawBuffer copy_buffer_;
-  uint64_t data_bytes_ = 0;
 };
 
 Status Pruner::prepare(Env& env) {
@@ -130,17 +97,19 @@ Status Pruner::claim_output(Env& env) {
   const SafetensorsHeader& header = file_.header();
   const std::string text =
       header.text_with_metadata(with_own_entries(header.metadata(), job_.settings));
-  const uint64_t data_bytes = file_.identity().size - kLengthBytes - header.text().size();
-  data_bytes_ = data_bytes;
   result_.input_bytes = file_.identity().size;
-  result_.output_bytes = kLengthBytes + text.size() + data_bytes;
-  if (job_.dry_run && job_.output.empty()) return Status();
-  WINNOW_RETURN_IF_ERROR(check_output(env, job_, file_.identity()));
-  if (job_.dry_run) return Status();
-  WINNOW_ASSIGN_OR_RETURN(
-      writer_, SafetensorsWriter::create(
-                   env, job_.output, text, data_bytes,
-                   {.overwrite = job_.overwrite, .overwrite_blob = job_.overwrite_blob}));
+  result_.output_bytes = result_.input_bytes - header.text().size() + text.size();
+  if (job_.dry_run) {
+    if (job_.output.empty()) return Status();
+    const Status found = AtomicFile::check(
+        env, job_.output, {.overwrite = job_.overwrite, .overwrite_blob = job_.overwrite_blob});
+    return told_from_input(found, env, job_, file_.identity());
+  }
+  Result<SafetensorsWriter> writer = SafetensorsWriter::create(
+      env, job_.output, text, file_.data_bytes(),
+      {.overwrite = job_.overwrite, .overwrite_blob = job_.overwrite_blob});
+  if (!writer.ok()) return told_from_input(writer.status(), env, job_, file_.identity());
+  writer_ = std::move(*writer);
   result_.written = writer_->destination();
   return Status();
 }
@@ -154,7 +123,7 @@ Status Pruner::run() {
                    .progress = progress_,
                    .seconds = result_.seconds});
   WINNOW_RETURN_IF_ERROR(maker.prepare());
-  progress_.begin("prune", writer_ ? 2 * data_bytes_ : data_bytes_);  // read, and written
+  progress_.begin("prune", (writer_ ? 2 : 1) * file_.data_bytes());  // read, and written
   result_.tensors.reserve(plan_.size());
   for (const PlanEntry& entry : plan_) {
     TensorReport report = report_of(entry);

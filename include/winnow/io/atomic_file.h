@@ -51,10 +51,9 @@ class AtomicFile {
   static Result<AtomicFile> create(Env& env, const std::string& path,
                                    const AtomicFileOptions& options = {});
 
-  /// Looks at `path` as `create` does and claims nothing: the destination, or its errors but for
-  /// kBusy and those of the directory.
-  static Result<std::string> find_destination(Env& env, const std::string& path,
-                                              const AtomicFileOptions& options = {});
+  /// What `create` would say, for a dry run: looks at the destination and its directory and claims
+  /// nothing. Its errors are those of `create` but for kBusy and a full disk.
+  static Status check(Env& env, const std::string& path, const AtomicFileOptions& options = {});
 
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;

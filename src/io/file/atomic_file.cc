@@ -37,9 +37,13 @@ struct Claim {
   std::unique_ptr<FileLock> lock;
 };
 
-Status check_kind(const std::string& path, FileKind kind) {
-  if (kind == FileKind::kDirectory) return io::unsupported_file(path, "a directory");
-  if (kind == FileKind::kOther) return io::unsupported_file(path, "a FIFO, socket or device");
+Status unsupported(std::string_view found) {
+  return {ErrorCode::kUnsupportedFile, concat("expected a regular file or none, found ", found)};
+}
+
+Status check_kind(FileKind kind) {
+  if (kind == FileKind::kDirectory) return unsupported("a directory");
+  if (kind == FileKind::kOther) return unsupported("a FIFO, socket or device");
   return {};
 }
 
@@ -49,7 +53,7 @@ Result<Destination> follow_link(Env& env, const std::string& path) {
   if (link.kind != FileKind::kSymlink) return Destination{path, link};
   WINNOW_ASSIGN_OR_RETURN(const FileInfo target, env.info(path));
   if (target.kind == FileKind::kMissing) {
-    return io::unsupported_file(path, "a symbolic link that leads nowhere");
+    return unsupported("a symbolic link that leads nowhere");
   }
   WINNOW_ASSIGN_OR_RETURN(std::string resolved, env.resolve(path));
   return Destination{std::move(resolved), target};
@@ -70,13 +74,16 @@ Status check_blob(const std::string& path, const Destination& destination) {
 
 Result<Destination> check_destination(Env& env, const std::string& path,
                                       const AtomicFileOptions& options) {
-  if (path.empty()) return Status(ErrorCode::kInvalidArgument, "the output has no name");
-  if (path.ends_with('/')) return io::unsupported_file(path, "a directory");
+  if (path.empty())
+    return Status(ErrorCode::kInvalidArgument, "expected the name of a file, found none");
+  if (path.ends_with('/')) return unsupported("a directory");
   WINNOW_ASSIGN_OR_RETURN(Destination destination, follow_link(env, path));
-  WINNOW_RETURN_IF_ERROR(check_kind(path, destination.info.kind));
+  WINNOW_RETURN_IF_ERROR(check_kind(destination.info.kind));
   if (destination.info.kind == FileKind::kMissing) return destination;
   if (!options.overwrite_blob) WINNOW_RETURN_IF_ERROR(check_blob(path, destination));
-  if (!options.overwrite) return Status(ErrorCode::kAlreadyExists, "the file exists already");
+  if (!options.overwrite) {
+    return Status(ErrorCode::kAlreadyExists, "expected no such file, found one");
+  }
   // A rename would replace a file that the caller may not write to.
   WINNOW_RETURN_IF_ERROR(env.check_writable(destination.path));
   return destination;
@@ -166,7 +173,7 @@ struct AtomicFile::State {
 // All that can fail before the destination is touched.
 Status AtomicFile::State::make_durable() {
   WINNOW_ASSIGN_OR_RETURN(const FileInfo now, env.link_info(destination.path));
-  WINNOW_RETURN_IF_ERROR(check_kind(destination.path, now.kind));
+  WINNOW_RETURN_IF_ERROR(check_kind(now.kind));
   if (now.kind == FileKind::kRegular) destination.info = now;
   if (destination.info.kind == FileKind::kRegular && if_exists == IfExists::kReplace) {
     WINNOW_RETURN_IF_ERROR(keep_permissions(*claim.file, destination));
@@ -198,11 +205,11 @@ Result<AtomicFile> AtomicFile::create(Env& env, const std::string& path,
   return out;
 }
 
-Result<std::string> AtomicFile::find_destination(Env& env, const std::string& path,
-                                                 const AtomicFileOptions& options) {
-  Result<Destination> destination = check_destination(env, path, options);
-  if (!destination.ok()) return destination.status().with_context(escape_path(path));
-  return std::move(destination->path);
+Status AtomicFile::check(Env& env, const std::string& path, const AtomicFileOptions& options) {
+  const Result<Destination> destination = check_destination(env, path, options);
+  return (destination.ok() ? env.check_writable(io::directory_of(destination->path))
+                           : destination.status())
+      .with_context(escape_path(path));
 }
 
 AtomicFile::AtomicFile(std::unique_ptr<State> state)

@@ -45,9 +45,7 @@ TEST(AtomicFileBlob, IsNotReplaced) {
       EXPECT_EQ(status.code(), ErrorCode::kNamedByHash);
       EXPECT_THAT(std::string(status.message()), StartsWith(path + ": "));
       EXPECT_THAT(std::string(status.message()), HasSubstr("the hash of its content"));
-      EXPECT_EQ(AtomicFile::find_destination(Env::posix(), path, {.overwrite = overwrite})
-                    .status()
-                    .message(),
+      EXPECT_EQ(AtomicFile::check(Env::posix(), path, {.overwrite = overwrite}).message(),
                 status.message());
     }
   }

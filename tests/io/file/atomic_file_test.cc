@@ -225,8 +225,6 @@ TEST(AtomicFile, SaysWhichFileItPutsInPlace) {
   const std::string target = std::filesystem::canonical(elsewhere.path("target"));
   for (const auto& [path, expected] :
        {std::pair(dir.path("link"), target), std::pair(dir.path("new"), dir.path("new"))}) {
-    EXPECT_EQ(AtomicFile::find_destination(Env::posix(), path, {.overwrite = true}).value(),
-              expected);
     Result<AtomicFile> file = AtomicFile::create(Env::posix(), path, {.overwrite = true});
     ASSERT_TRUE(file.ok()) << file.status().message();
     AtomicFile moved = std::move(*file);
@@ -234,6 +232,26 @@ TEST(AtomicFile, SaysWhichFileItPutsInPlace) {
     ASSERT_TRUE(moved.commit().ok());
     EXPECT_EQ(moved.destination(), expected) << "after the commit too";
   }
+}
+
+TEST(AtomicFile, ChecksWithoutAClaim) {
+  const TempDir dir;
+  write_file(dir.path("old"), "precious");
+  const auto check = [&](const std::string& name, bool overwrite) {
+    const Status status = AtomicFile::check(Env::posix(), dir.path(name), {.overwrite = overwrite});
+    if (!status.ok()) {
+      EXPECT_THAT(std::string(status.message()), StartsWith(dir.path(name) + ": "));
+    }
+    return status;
+  };
+  EXPECT_TRUE(check("new", false).ok());
+  EXPECT_TRUE(check("old", true).ok());
+  EXPECT_EQ(check("old", false).code(), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(check("new/", false).code(), ErrorCode::kUnsupportedFile);
+  EXPECT_EQ(check("none/new", false).code(), ErrorCode::kIoError);
+  EXPECT_EQ(check("none/new", false).system_error(), ENOENT);
+  EXPECT_THAT(dir.names(), ElementsAre("old"));
+  EXPECT_EQ(read_file(dir.path("old")), "precious");
 }
 
 TEST(AtomicFile, FollowsRelativeLinksFromWhereTheyAre) {
