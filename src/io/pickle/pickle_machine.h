@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "io/pickle/pickle.h"
 #include "io/pickle/pickle_opcodes.h"
-#include "io/pickle/pickle_reader.h"
 #include "io/torch_tree/torch_tree.h"
 
 namespace winnow::io {

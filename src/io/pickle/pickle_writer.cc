@@ -7,17 +7,14 @@
 #include <vector>
 
 #include "base/status_macros.h"
+#include "io/pickle/pickle.h"
 #include "io/pickle/pickle_opcodes.h"
-#include "io/pickle/pickle_reader.h"
 #include "io/torch_tree/torch_names.h"
 #include "io/torch_tree/torch_tree.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/error_codes.h"
-#include "winnow/io/torch_archive.h"
-#include "winnow/io/torch_archive_writer.h"
 
-namespace winnow {
-namespace io {
+namespace winnow::io {
 namespace {
 
 using Table = TorchTreeAccess::Table;
@@ -302,32 +299,13 @@ class PickleWriter {
   std::string out_;
 };
 
-// Reads back what was written, so that nothing is written that a reader would refuse.
-Status check_readable(std::string_view pickle, std::span<const TorchStorage> storages) {
-  if (pickle.size() > kMaxPickleBytes) {
-    return {PickleError::kPickleTooLarge,
-            concat("the pickle has ", pickle.size(), " bytes, at most ", kMaxPickleBytes,
-                   " are allowed")};
-  }
-  WINNOW_ASSIGN_OR_RETURN(const PickleContent content,
-                          read_pickle(std::as_bytes(std::span(pickle))));
-  for (size_t i = 0; i < storages.size(); ++i) {
-    if (i < content.numbers.size() && content.numbers[i] == i) continue;
-    return {TorchArchiveError::kUnreferencedRecord, concat("no tensor refers to storage ", i)};
-  }
-  return {};
-}
-
 }  // namespace
-}  // namespace io
 
-Result<std::string> torch_pickle(const TorchTree& tree, std::span<const TorchStorage> storages) {
-  const io::Table& table = io::TorchTreeAccess::table(tree);
+Result<std::string> write_pickle(const TorchTree& tree, std::span<const TorchStorage> storages) {
+  const Table& table = TorchTreeAccess::table(tree);
   std::vector<TorchNode> order;
-  WINNOW_RETURN_IF_ERROR(io::walk_tree(table, storages, order));
-  std::string pickle = io::PickleWriter(table, storages, order).run();
-  WINNOW_RETURN_IF_ERROR(io::check_readable(pickle, storages));
-  return pickle;
+  WINNOW_RETURN_IF_ERROR(walk_tree(table, storages, order));
+  return PickleWriter(table, storages, order).run();
 }
 
-}  // namespace winnow
+}  // namespace winnow::io

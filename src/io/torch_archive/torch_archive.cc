@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "io/pickle/pickle_reader.h"
+#include "io/pickle/pickle.h"
 #include "io/torch_archive/torch_records.h"
 #include "io/torch_tree/torch_tensor_checks.h"
 #include "winnow/base/checked.h"

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/status_macros.h"
+#include "io/pickle/pickle.h"
 #include "io/torch_tree/torch_tensor_checks.h"
 #include "io/zip/zip_writer.h"
 #include "winnow/base/checked.h"
@@ -61,6 +62,22 @@ Status check_storages(std::span<const TorchStorage> storages) {
   return {};
 }
 
+// Reads back what was written, so that nothing is written that a reader would refuse.
+Status check_readable(std::string_view pickle, std::span<const TorchStorage> storages) {
+  if (pickle.size() > kMaxPickleBytes) {
+    return {PickleError::kPickleTooLarge,
+            concat("the pickle has ", pickle.size(), " bytes, at most ", kMaxPickleBytes,
+                   " are allowed")};
+  }
+  WINNOW_ASSIGN_OR_RETURN(const io::PickleContent content,
+                          io::read_pickle(std::as_bytes(std::span(pickle))));
+  for (size_t i = 0; i < storages.size(); ++i) {
+    if (i < content.numbers.size() && content.numbers[i] == i) continue;
+    return {TorchArchiveError::kUnreferencedRecord, concat("no tensor refers to storage ", i)};
+  }
+  return {};
+}
+
 // Storages that pass check_storages, and a pickle of the tree over them.
 Result<std::string> make_pickle(const TorchTree& tree, std::span<const TorchStorage> storages) {
   constexpr size_t kOtherRecords = 6;
@@ -76,6 +93,12 @@ std::span<const std::byte> bytes_of(std::string_view text) {
 }
 
 }  // namespace
+
+Result<std::string> torch_pickle(const TorchTree& tree, std::span<const TorchStorage> storages) {
+  WINNOW_ASSIGN_OR_RETURN(std::string pickle, io::write_pickle(tree, storages));
+  WINNOW_RETURN_IF_ERROR(check_readable(pickle, storages));
+  return pickle;
+}
 
 struct TorchArchiveWriter::State {
   io::ZipWriter zip;
