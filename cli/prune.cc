@@ -9,7 +9,7 @@
 #include "progress_bar.h"
 #include "settings_flags.h"
 #include "table.h"
-#include "tbb_parallel_for.h"
+#include "threads/tbb_parallel_for.h"
 #include "units.h"
 #include "winnow/io/escape_name.h"
 

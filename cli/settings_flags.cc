@@ -7,7 +7,7 @@
 
 #include "base/status_macros.h"
 #include "console.h"
-#include "tbb_parallel_for.h"
+#include "threads/tbb_parallel_for.h"
 #include "winnow/base/checked.h"
 #include "winnow/checkpoint/tensor_patterns.h"
 

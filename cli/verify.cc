@@ -6,7 +6,7 @@
 #include "json_report.h"
 #include "progress_bar.h"
 #include "settings_flags.h"
-#include "tbb_parallel_for.h"
+#include "threads/tbb_parallel_for.h"
 #include "units.h"
 
 namespace winnow::cli {

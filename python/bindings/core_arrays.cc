@@ -7,9 +7,8 @@
 
 #include "core_bindings.h"
 #include "python_status.h"
-#include "tbb_parallel_for.h"
-#include "winnow/core/mask.h"
-#include "winnow/core/values.h"
+#include "strided_tensor.h"
+#include "threads/tbb_parallel_for.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -62,8 +61,8 @@ void write_array_mask(const Values& values, const std::string& dtype, const Mask
   Status status;
   {
     const nb::gil_scoped_release no_gil;
-    cli::TbbParallelFor parallel(threads);
-    status = compute_mask(view, config, bytes_of(mask), parallel).status();
+    TbbParallelFor parallel(threads);
+    status = write_mask(tensor, config, bytes_of(mask), parallel);
   }
   raise_if_error(status);
 }

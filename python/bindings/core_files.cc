@@ -12,7 +12,7 @@
 #include "core_bindings.h"
 #include "python_progress.h"
 #include "python_status.h"
-#include "tbb_parallel_for.h"
+#include "threads/tbb_parallel_for.h"
 #include "winnow/checkpoint/inspect.h"
 #include "winnow/checkpoint/prune.h"
 #include "winnow/checkpoint/verify.h"
@@ -117,7 +117,7 @@ nb::dict inspected_dict(const InspectedTensor& entry) {
 template <typename Call>
 auto guarded(size_t threads, const Call& call) -> decltype(call(std::declval<ParallelFor&>())) {
   try {
-    cli::TbbParallelFor parallel(threads);
+    TbbParallelFor parallel(threads);
     return call(parallel);
   } catch (const std::bad_alloc&) {
     return Status(ErrorCode::kOutOfMemory, "out of memory");

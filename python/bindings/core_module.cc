@@ -5,7 +5,7 @@
 
 #include "core_bindings.h"
 #include "python_status.h"
-#include "tbb_parallel_for.h"
+#include "threads/tbb_parallel_for.h"
 #include "winnow/base/version.h"
 #include "winnow/kernels/simd_level.h"
 
@@ -22,7 +22,7 @@ NB_MODULE(_core, m) {
         return std::string(winnow::simd_level_name(*level));
       },
       "The SIMD level that runs, by name.");
-  m.def("usable_cores", &winnow::cli::usable_cores, "How many threads this process may run on.");
+  m.def("usable_cores", &winnow::usable_cores, "How many threads this process may run on.");
   winnow::python::bind_arrays(m);
   winnow::python::bind_files(m);
   winnow::python::bind_selection(m);

@@ -1,11 +1,11 @@
-#include "tbb_parallel_for.h"
+#include "threads/tbb_parallel_for.h"
 
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/info.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
 
-namespace winnow::cli {
+namespace winnow {
 
 // The control lets -j ask for more threads than there are cores.
 struct TbbParallelFor::Arena {
@@ -41,4 +41,4 @@ void TbbParallelFor::run(size_t count, const std::function<void(size_t)>& task) 
 
 size_t TbbParallelFor::concurrency() const noexcept { return threads_; }
 
-}  // namespace winnow::cli
+}  // namespace winnow

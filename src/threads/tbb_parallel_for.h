@@ -1,11 +1,12 @@
-// The tool's threads: oneTBB behind the library's interface.
+// Private: the threads of the tool and of the Python package, oneTBB behind the library's
+// interface.
 #pragma once
 
 #include <memory>
 
 #include "winnow/base/parallel_for.h"
 
-namespace winnow::cli {
+namespace winnow {
 
 /// How many threads this process may run on.
 size_t usable_cores();
@@ -25,4 +26,4 @@ class TbbParallelFor final : public ParallelFor {
   std::unique_ptr<Arena> arena_;  // none with one thread
 };
 
-}  // namespace winnow::cli
+}  // namespace winnow
