@@ -48,9 +48,9 @@ Status print_with_tensors(json object, const Entries& entries, const TensorJson&
 json settings_json(const PruneSettings& settings) { return json::parse(config_text(settings)); }
 
 json seconds_json(const StageSeconds& seconds) {
-  return {{"open", seconds.open},       {"read", seconds.read},   {"select", seconds.select},
-          {"mask", seconds.mask},       {"apply", seconds.apply}, {"write", seconds.write},
-          {"compare", seconds.compare}, {"sync", seconds.sync},   {"total", seconds.total}};
+  json object = {{"total", seconds.total}};
+  for (const Stage& stage : kStages) object[std::string(stage.name)] = seconds.*stage.seconds;
+  return object;
 }
 
 json tensor_json(const TensorInfo& tensor) {
@@ -102,31 +102,17 @@ json report_json(const TensorReport& report) {
   return object;
 }
 
-json totals_json(const PruneResult& result) {
-  uint64_t pruned = 0, left_alone = 0, kept_rows = 0, values = 0, pruned_values = 0, before = 0,
-           after = 0, blocks = 0, selected = 0;
-  for (const TensorReport& report : result.tensors) {
-    values += report.tensor.numel();
-    left_alone += is_left_alone(report.skipped);
-    if (report.skipped) continue;
-    ++pruned;
-    kept_rows += report.kept_rows;
-    pruned_values += report.tensor.numel();
-    before += report.zeros_before;
-    after += report.zeros_after;
-    blocks += report.blocks;
-    selected += report.selected_blocks;
-  }
-  return {{"tensors", result.tensors.size()},
-          {"pruned_tensors", pruned},
-          {"values", values},
-          {"pruned_values", pruned_values},
-          {"blocks", blocks},
-          {"selected_blocks", selected},
-          {"left_alone", left_alone},
-          {"kept_rows", kept_rows},
-          {"zeros_before", before},
-          {"zeros_after", after}};
+json totals_json(const PruneTotals& totals) {
+  return {{"tensors", totals.tensors},
+          {"pruned_tensors", totals.pruned_tensors},
+          {"values", totals.values},
+          {"pruned_values", totals.pruned_values},
+          {"blocks", totals.blocks},
+          {"selected_blocks", totals.selected_blocks},
+          {"left_alone", totals.left_alone},
+          {"kept_rows", totals.kept_rows},
+          {"zeros_before", totals.zeros_before},
+          {"zeros_after", totals.zeros_after}};
 }
 
 void add_facts(json& object, const RunFacts& facts) {
@@ -186,7 +172,7 @@ Status print_prune_json(const PruneJob& job, const PruneResult& result, const Ru
       {"settings", settings_json(job.settings)},
       {"input_bytes", result.input_bytes},
       {"output_bytes", result.output_bytes},
-      {"totals", totals_json(result)},
+      {"totals", totals_json(result.totals)},
       {"seconds", seconds_json(result.seconds)},
       {"bytes_per_second", static_cast<double>(result.input_bytes) / result.seconds.total}};
   add_facts(object, facts);

@@ -60,24 +60,6 @@ std::string aliases_text(const PruneResult& result) {
   return text;
 }
 
-struct Totals {
-  uint64_t pruned = 0, left_alone = 0, kept_rows = 0, values = 0, zeros_before = 0, zeros_after = 0;
-};
-
-Totals totals_of(const PruneResult& result) {
-  Totals totals;
-  for (const TensorReport& report : result.tensors) {
-    totals.left_alone += is_left_alone(report.skipped);
-    if (report.skipped) continue;
-    ++totals.pruned;
-    totals.kept_rows += report.kept_rows;
-    totals.values += report.tensor.numel();
-    totals.zeros_before += report.zeros_before;
-    totals.zeros_after += report.zeros_after;
-  }
-  return totals;
-}
-
 // The output as it was typed, and where that is a link, what was really written.
 std::string result_text(const PruneJob& job, const PruneResult& result) {
   if (job.dry_run) return "none: a dry run writes nothing";
@@ -87,7 +69,7 @@ std::string result_text(const PruneJob& job, const PruneResult& result) {
 
 // What stands in brackets behind the number of tensors that are kept: where to look, and how many
 // of them nobody asked to keep.
-std::string kept_note(const Totals& totals, bool verbose) {
+std::string kept_note(const PruneTotals& totals, bool verbose) {
   std::string note =
       totals.left_alone == 0 ? "" : count_text(totals.left_alone) + " of them by the default rule";
   if (!verbose) note += note.empty() ? "-v lists them" : "; -v lists them";
@@ -109,24 +91,20 @@ std::string kept_rows_text(const PruneResult& result, uint64_t total, bool verbo
 
 std::string summary(const PruneJob& job, const PruneResult& result, const RunFacts& facts,
                     bool verbose) {
-  const Totals totals = totals_of(result);
-  const auto bytes = static_cast<double>(result.input_bytes);
+  const PruneTotals& totals = result.totals;
   std::string text = tensor_table(job.settings, result, verbose);
-  text += "\ntensors  " + count_text(totals.pruned) + " pruned, " +
-          count_text(result.tensors.size() - totals.pruned) + " kept as they are" +
+  text += "\ntensors  " + count_text(totals.pruned_tensors) + " pruned, " +
+          count_text(totals.tensors - totals.pruned_tensors) + " kept as they are" +
           kept_note(totals, verbose) + "\n";
   if (verbose) text += aliases_text(result);
   text += kept_rows_text(result, totals.kept_rows, verbose);
-  text += "values   " + count_text(totals.values) + " in the pruned tensors\n";
+  text += "values   " + count_text(totals.pruned_values) + " in the pruned tensors\n";
   text += "zeros    " + count_text(totals.zeros_after) + " of them (" +
-          share_text(totals.zeros_after, totals.values) + "), " + count_text(totals.zeros_before) +
-          " before\n";
+          share_text(totals.zeros_after, totals.pruned_values) + "), " +
+          count_text(totals.zeros_before) + " before\n";
   text += "bytes    " + count_text(result.input_bytes) + " read, " +
           count_text(job.dry_run ? 0 : result.output_bytes) + " written\n";
-  text += "time     " + seconds_text(result.seconds.total) + ", " +
-          bytes_text(bytes / result.seconds.total) + "/s, peak memory " +
-          bytes_text(static_cast<double>(facts.peak_memory_bytes)) + "\n";
-  if (verbose) text += "stages   " + stages_text(result.seconds) + "\n";
+  text += time_text(result.seconds, result.input_bytes, facts.peak_memory_bytes, verbose);
   text += "result   " + result_text(job, result) + "\n";
   text += "note     the file keeps its size: it is dense. Its zeros compress (zstd, gzip).\n";
   return text;
@@ -134,7 +112,7 @@ std::string summary(const PruneJob& job, const PruneResult& result, const RunFac
 
 // Why an empty plan is worth a word: the command did nothing that its user can have meant.
 void warn_if_nothing_pruned(const PruneJob& job, const PruneResult& result) {
-  if (totals_of(result).pruned > 0) return;
+  if (result.totals.pruned_tensors > 0) return;
   complain(shown(job.input) + ": no tensor was pruned (-v lists the reasons)");
 }
 

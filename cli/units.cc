@@ -2,8 +2,8 @@
 
 #include <cstdio>
 #include <iterator>
-#include <utility>
 
+#include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::cli {
@@ -39,17 +39,21 @@ std::string share_text(uint64_t part, uint64_t of) {
 std::string seconds_text(double seconds) { return formatted("%.2f s", seconds); }
 
 std::string stages_text(const StageSeconds& seconds) {
-  const std::pair<const char*, double> stages[] = {
-      {"open", seconds.open},   {"read", seconds.read},   {"select", seconds.select},
-      {"mask", seconds.mask},   {"apply", seconds.apply}, {"compare", seconds.compare},
-      {"write", seconds.write}, {"sync", seconds.sync},
-  };
   std::string text;
-  for (const auto& [name, value] : stages) {
+  for (const Stage& stage : kStages) {
+    const double value = seconds.*stage.seconds;
     if (value == 0) continue;
-    text += (text.empty() ? "" : ", ") + std::string(name) + " " + seconds_text(value);
+    text += concat(text.empty() ? "" : ", ", stage.name, " ", seconds_text(value));
   }
   return text;
+}
+
+std::string time_text(const StageSeconds& seconds, uint64_t bytes, uint64_t peak_memory_bytes,
+                      bool list_stages) {
+  const double speed = static_cast<double>(bytes) / seconds.total;
+  return concat("time     ", seconds_text(seconds.total), ", ", bytes_text(speed),
+                "/s, peak memory ", bytes_text(static_cast<double>(peak_memory_bytes)), "\n",
+                list_stages ? concat("stages   ", stages_text(seconds), "\n") : "");
 }
 
 std::string alias_text(const std::string& alias, const TensorInfo& tensor) {

@@ -25,6 +25,11 @@ std::string seconds_text(double seconds);
 /// The stages that took any time: "open 0.00 s, read 0.06 s".
 std::string stages_text(const StageSeconds& seconds);
 
+/// The lines of a summary that say how long `bytes` took: "time     0.31 s, 9.71 GB/s, peak memory
+/// 30.0 MB", and behind it, if they are asked for, the stages.
+std::string time_text(const StageSeconds& seconds, uint64_t bytes, uint64_t peak_memory_bytes,
+                      bool list_stages);
+
 /// "lm_head.weight is stored as emb.weight".
 std::string alias_text(const std::string& alias, const TensorInfo& tensor);
 

@@ -29,10 +29,7 @@ std::string summary(const VerifyJob& job, const VerifyResult& result, const RunF
           " equal bit for bit\n";
   text +=
       "settings " + config_text(result.settings) + (job.settings ? " (flags)\n" : " (metadata)\n");
-  text += "time     " + seconds_text(result.seconds.total) + ", " +
-          bytes_text(static_cast<double>(result.bytes) / result.seconds.total) +
-          "/s, peak memory " + bytes_text(static_cast<double>(facts.peak_memory_bytes)) + "\n";
-  if (verbose) text += "stages   " + stages_text(result.seconds) + "\n";
+  text += time_text(result.seconds, result.bytes, facts.peak_memory_bytes, verbose);
   return text;
 }
 

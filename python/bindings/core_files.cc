@@ -51,14 +51,7 @@ PruneSettings make_settings(double level, std::pair<uint64_t, uint64_t> block,
 
 nb::dict seconds_dict(const StageSeconds& seconds) {
   nb::dict result;
-  result["open"] = seconds.open;
-  result["read"] = seconds.read;
-  result["select"] = seconds.select;
-  result["mask"] = seconds.mask;
-  result["apply"] = seconds.apply;
-  result["compare"] = seconds.compare;
-  result["write"] = seconds.write;
-  result["sync"] = seconds.sync;
+  for (const Stage& stage : kStages) result[text(stage.name)] = seconds.*stage.seconds;
   result["total"] = seconds.total;
   return result;
 }
@@ -155,6 +148,11 @@ nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSetti
   for (const TensorReport& report : pruned.tensors) tensors.append(report_dict(report));
   nb::dict result;
   result["tensors"] = tensors;
+  result["pruned_tensors"] = pruned.totals.pruned_tensors;
+  result["pruned_values"] = pruned.totals.pruned_values;
+  result["kept_rows"] = pruned.totals.kept_rows;
+  result["zeros_before"] = pruned.totals.zeros_before;
+  result["zeros_after"] = pruned.totals.zeros_after;
   result["input_bytes"] = pruned.input_bytes;
   result["output_bytes"] = pruned.output_bytes;
   // A path need not be UTF-8; as os.fspath has it.

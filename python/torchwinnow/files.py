@@ -81,33 +81,14 @@ class PruneReport:
     dry_run: bool
     settings: dict[str, Any]  #: as the file's metadata record them
     tensors: list[TensorReport]  #: in the order of the data in the file
+    pruned_tensors: int
+    pruned_values: int  #: number of elements of the pruned tensors
+    kept_rows: int  #: rows of theirs that would have fallen whole, and were kept
+    zeros_before: int  #: zeros in the pruned tensors before
+    zeros_after: int  #: zeros in the pruned tensors now
     input_bytes: int  #: size of the file
     output_bytes: int  #: size of the output; after a dry run what it would be
     seconds: dict[str, float] = field(repr=False)
-
-    @property
-    def pruned_tensors(self) -> int:
-        return sum(tensor.skipped is None for tensor in self.tensors)
-
-    @property
-    def kept_rows(self) -> int:
-        """Rows of the pruned tensors that would have fallen whole, and were kept."""
-        return sum(tensor.kept_rows for tensor in self.tensors)
-
-    @property
-    def pruned_values(self) -> int:
-        """Number of elements of the pruned tensors."""
-        return sum(tensor.values for tensor in self.tensors if tensor.skipped is None)
-
-    @property
-    def zeros_before(self) -> int:
-        """Zeros in the pruned tensors before."""
-        return sum(tensor.zeros_before for tensor in self.tensors)
-
-    @property
-    def zeros_after(self) -> int:
-        """Zeros in the pruned tensors now."""
-        return sum(tensor.zeros_after for tensor in self.tensors)
 
 
 @dataclass(frozen=True)

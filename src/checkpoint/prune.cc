@@ -132,6 +132,7 @@ Status Pruner::run() {
     } else {
       WINNOW_RETURN_IF_ERROR(prune_tensor(maker, entry, report));
     }
+    result_.totals.add(report);
     result_.tensors.push_back(std::move(report));
   }
   return finish();
@@ -212,6 +213,20 @@ Status Pruner::finish() {
 }
 
 }  // namespace
+
+void PruneTotals::add(const TensorReport& report) noexcept {
+  ++tensors;
+  values += report.tensor.numel();
+  left_alone += is_left_alone(report.skipped);
+  if (report.skipped) return;
+  ++pruned_tensors;
+  pruned_values += report.tensor.numel();
+  blocks += report.blocks;
+  selected_blocks += report.selected_blocks;
+  kept_rows += report.kept_rows;
+  zeros_before += report.zeros_before;
+  zeros_after += report.zeros_after;
+}
 
 Result<PruneResult> prune_file(Env& env, const PruneJob& job, ParallelFor& threads,
                                Progress& progress) {

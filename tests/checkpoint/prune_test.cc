@@ -259,6 +259,26 @@ TEST_F(PruneFile, ADryRunComputesAndWritesNothing) {
   EXPECT_EQ(prune()->output_bytes, result->output_bytes);
 }
 
+TEST_F(PruneFile, TotalsAreSumsOverTheReports) {
+  write_input(model());
+  const Result<PruneResult> result = prune();
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  uint64_t values = 0, pruned = 0, pruned_values = 0, zeros = 0;
+  for (const TensorReport& report : result->tensors) {
+    values += report.tensor.numel();
+    pruned += report.skipped ? 0 : 1;
+    pruned_values += report.skipped ? 0 : report.tensor.numel();
+    zeros += report.zeros_after;
+  }
+  EXPECT_EQ(result->totals.tensors, result->tensors.size());
+  EXPECT_EQ(result->totals.values, values);
+  EXPECT_EQ(result->totals.pruned_tensors, pruned);
+  EXPECT_EQ(result->totals.pruned_values, pruned_values);
+  EXPECT_EQ(result->totals.zeros_after, zeros);
+  EXPECT_LT(pruned, result->tensors.size());
+  EXPECT_GT(zeros, 0u);
+}
+
 TEST_F(PruneFile, ADryRunChecksTheOutput) {
   write_input(model());
   write_file(dir_.path("old"), "precious");

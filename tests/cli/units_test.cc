@@ -41,6 +41,16 @@ TEST(Units, StagesThatTookNoTimeAreLeftOut) {
   EXPECT_EQ(stages_text(seconds), "read 0.06 s, sync 1.50 s");
 }
 
+TEST(Units, TheTimeIsALineAndTheStagesAnother) {
+  StageSeconds seconds;
+  seconds.read = 0.25;
+  seconds.total = 0.5;
+  EXPECT_EQ(time_text(seconds, 2'000'000, 30'000'000, false),
+            "time     0.50 s, 4.00 MB/s, peak memory 30.0 MB\n");
+  EXPECT_EQ(time_text(seconds, 2'000'000, 30'000'000, true),
+            "time     0.50 s, 4.00 MB/s, peak memory 30.0 MB\nstages   read 0.25 s\n");
+}
+
 TEST(Units, ShapesHaveACrossBetweenDimensions) {
   EXPECT_EQ(shape_text({}), "scalar");
   EXPECT_EQ(shape_text({7}), "7");

@@ -37,4 +37,18 @@ struct StageSeconds {
   double total = 0;
 };
 
+/// A stage by its name, as reports show it.
+struct Stage {
+  std::string_view name;
+  double StageSeconds::*seconds;
+};
+
+/// All stages, in the order in which reports list them; `total` is none of them.
+inline constexpr Stage kStages[] = {
+    {"open", &StageSeconds::open},     {"read", &StageSeconds::read},
+    {"select", &StageSeconds::select}, {"mask", &StageSeconds::mask},
+    {"apply", &StageSeconds::apply},   {"compare", &StageSeconds::compare},
+    {"write", &StageSeconds::write},   {"sync", &StageSeconds::sync},
+};
+
 }  // namespace winnow

@@ -52,9 +52,26 @@ struct TensorReport {
   uint64_t zeros_after = 0;
 };
 
+/// Sums over the tensors of a file. From `pruned_values` on they are of the pruned tensors alone.
+struct PruneTotals {
+  uint64_t tensors = 0;
+  uint64_t pruned_tensors = 0;
+  uint64_t left_alone = 0;  ///< of the others, those that the default selection keeps out
+  uint64_t values = 0;
+  uint64_t pruned_values = 0;
+  uint64_t blocks = 0;
+  uint64_t selected_blocks = 0;
+  uint64_t kept_rows = 0;
+  uint64_t zeros_before = 0;
+  uint64_t zeros_after = 0;
+
+  void add(const TensorReport& report) noexcept;
+};
+
 /// What happened to a file.
 struct PruneResult {
   std::vector<TensorReport> tensors;  ///< in the order of the data in the file
+  PruneTotals totals;                 ///< over `tensors`
   uint64_t input_bytes = 0;           ///< size of the file
   uint64_t output_bytes = 0;          ///< size of the output; in a dry run what it would be
 
