@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/status_macros.h"
+#include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow {
@@ -21,7 +22,7 @@ constexpr size_t kChunksPerThread = 8;  // between two reports of progress
 std::string memory_limit_text() {
   rlimit limit{};
   if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return "fewer";
-  return "fewer under a limit of " + std::to_string(limit.rlim_cur) + " for the process";
+  return concat("fewer under a limit of ", limit.rlim_cur, " for the process");
 }
 
 double now_seconds() {
@@ -35,8 +36,8 @@ Result<RawBuffer> RawBuffer::allocate(uint64_t bytes) {
   RawBuffer buffer;
   buffer.data_.reset(static_cast<std::byte*>(::operator new(bytes, kHugePage, std::nothrow)));
   if (!buffer.data_) {
-    return Status(ErrorCode::kOutOfMemory, "expected " + std::to_string(bytes) +
-                                               " bytes of memory, found " + memory_limit_text());
+    return Status(ErrorCode::kOutOfMemory,
+                  concat("expected ", bytes, " bytes of memory, found ", memory_limit_text()));
   }
 #ifdef MADV_HUGEPAGE
   const size_t whole_pages = bytes & ~(static_cast<size_t>(kHugePage) - 1);
@@ -57,7 +58,7 @@ Status in_file(const std::string& path, const Status& status) {
 }
 
 std::string tensor_label(const TensorInfo& tensor) {
-  return "tensor '" + escape_name(tensor.name) + "'";
+  return concat("tensor '", escape_name(tensor.name), "'");
 }
 
 std::string position_text(const TensorInfo& tensor, uint64_t index) {
@@ -68,7 +69,7 @@ std::string position_text(const TensorInfo& tensor, uint64_t index) {
   }
   std::string text = "[";
   for (size_t d = 0; d < position.size(); ++d) {
-    text += (d == 0 ? "" : ", ") + std::to_string(position[d]);
+    text += concat(d == 0 ? "" : ", ", position[d]);
   }
   return text + "]";
 }

@@ -6,6 +6,7 @@
 
 #include "base/status_macros.h"
 #include "checkpoint/tensor_selector.h"
+#include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow {
@@ -33,9 +34,8 @@ Status check_aliases(std::span<const TensorInfo> tensors, std::span<const Tensor
   for (const TensorAlias& alias : aliases) {
     if (alias.tensor < tensors.size()) continue;
     return Status(ErrorCode::kInvalidArgument,
-                  "alias '" + escape_name(alias.name) + "': expected one of " +
-                      std::to_string(tensors.size()) + " tensors, found index " +
-                      std::to_string(alias.tensor));
+                  concat("alias '", escape_name(alias.name), "': expected one of ", tensors.size(),
+                         " tensors, found index ", alias.tensor));
   }
   return Status();
 }

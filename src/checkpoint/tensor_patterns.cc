@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "checkpoint/glob.h"
+#include "winnow/base/concat.h"
 #include "winnow/base/edit_distance.h"
 #include "winnow/io/escape_name.h"
 
@@ -107,14 +108,13 @@ std::string comparable(std::string_view text) {
 
 Result<Pattern> Pattern::compile(std::string text) {
   const auto reject = [&](std::string_view why) {
-    return Status(ErrorCode::kInvalidArgument,
-                  "pattern '" + escape_name(text) + "': " + std::string(why));
+    return Status(ErrorCode::kInvalidArgument, concat("pattern '", escape_name(text), "': ", why));
   };
   if (text.empty()) return reject("it is empty");
   if (text.size() > kMaxPattern) {
-    return Status(ErrorCode::kInvalidArgument, "a pattern has " + std::to_string(text.size()) +
-                                                   " bytes, at most " +
-                                                   std::to_string(kMaxPattern) + " are allowed");
+    return Status(
+        ErrorCode::kInvalidArgument,
+        concat("a pattern has ", text.size(), " bytes, at most ", kMaxPattern, " are allowed"));
   }
   const std::optional<std::u32string> points = code_points(text);
   if (!points) return Status(ErrorCode::kInvalidArgument, "a pattern is not UTF-8");

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow {
@@ -118,11 +119,10 @@ Result<TensorSelector> TensorSelector::create(std::span<const TensorInfo> tensor
 }
 
 Status TensorSelector::unknown_tensor(const Pattern& pattern, std::string_view kind) const {
-  std::string message = label(pattern, kind) + ": expected a match among " +
-                        std::to_string(tensors_.size()) + " tensors";
+  std::string message =
+      concat(label(pattern, kind), ": expected a match among ", tensors_.size(), " tensors");
   if (!aliases_.empty()) {
-    message +=
-        " and " + std::to_string(aliases_.size()) + (aliases_.size() == 1 ? " alias" : " aliases");
+    message += concat(" and ", aliases_.size(), aliases_.size() == 1 ? " alias" : " aliases");
   }
   message += ", found none";
   const std::string hint = bracket_hint(pattern, names_.all());
@@ -169,12 +169,12 @@ Status TensorSelector::check_in_vain(const std::vector<Pattern>& patterns,
 
 std::string TensorSelector::example_text(size_t index) const {
   const auto quoted = [](std::string_view name) {
-    return "'" + escape_name(name).substr(0, kMaxShownName) + "'";
+    return concat("'", escape_name(name).substr(0, kMaxShownName), "'");
   };
   const auto& [choice, judged] = judgements_[index];
   const std::string_view own = names_.of(index).front();
-  return quoted(judged) + (judged == own ? "" : ", stored as " + quoted(own)) + ": " +
-         std::string(left_alone_text(*choice.in_file));
+  return concat(quoted(judged), judged == own ? "" : ", stored as " + quoted(own), ": ",
+                left_alone_text(*choice.in_file));
 }
 
 std::optional<SkipReason> TensorSelector::skip_reason(size_t index) const {
