@@ -12,7 +12,7 @@
 #include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
 
-namespace winnow {
+namespace winnow::checkpoint {
 namespace {
 
 constexpr std::align_val_t kHugePage{size_t{2} << 20};
@@ -98,4 +98,4 @@ Status for_each_chunk(
   return Status();
 }
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

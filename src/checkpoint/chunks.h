@@ -15,7 +15,7 @@
 #include "winnow/io/env.h"
 #include "winnow/io/safetensors.h"
 
-namespace winnow {
+namespace winnow::checkpoint {
 
 /// Bytes that are read, checked or written at a time: they stay in a core's cache meanwhile, and a
 /// multiple of every element size.
@@ -88,4 +88,4 @@ Status for_each_chunk(
     uint64_t bytes, ParallelFor& threads, Progress& progress,
     const std::function<Status(size_t chunk, uint64_t begin, uint64_t end)>& visit);
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

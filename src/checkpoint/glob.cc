@@ -5,7 +5,7 @@
 
 #include "winnow/base/utf8.h"
 
-namespace winnow {
+namespace winnow::checkpoint {
 namespace {
 
 // The POSIX classes, each with its letter in Token::classes. ASCII only, so that matches do not
@@ -146,4 +146,4 @@ bool Glob::matches(std::u32string_view name) const {
   return true;
 }
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

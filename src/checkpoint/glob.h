@@ -9,7 +9,7 @@
 
 #include "winnow/base/status.h"
 
-namespace winnow {
+namespace winnow::checkpoint {
 
 /// Returns the code points of `text`, or nullopt if it is not UTF-8.
 std::optional<std::u32string> code_points(std::string_view text);
@@ -42,4 +42,4 @@ class Glob {
   std::vector<Token> tokens_;
 };
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

@@ -9,6 +9,9 @@
 #include "checkpoint/tensor_names.h"
 
 namespace winnow {
+
+using namespace checkpoint;
+
 namespace {
 
 std::vector<DTypeTotal> totals_by_dtype(std::span<const TensorInfo> tensors) {

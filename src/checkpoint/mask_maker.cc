@@ -7,7 +7,7 @@
 #include "winnow/core/values.h"
 #include "winnow/io/escape_name.h"
 
-namespace winnow {
+namespace winnow::checkpoint {
 
 Status MaskMaker::prepare() {
   const PlanEntry *largest = nullptr, *longest = nullptr;  // by bytes; by values
@@ -119,4 +119,4 @@ size_t MaskMaker::matrix_index(const PlanEntry& entry) const {
   return matrix_indices_[entry.tensor];
 }
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

@@ -11,7 +11,7 @@
 #include "winnow/core/global_selection.h"
 #include "winnow/core/mask.h"
 
-namespace winnow {
+namespace winnow::checkpoint {
 
 /// What was seen of a tensor's values while they were read.
 struct LoadedValues {
@@ -70,4 +70,4 @@ class MaskMaker {
   std::vector<size_t> matrix_indices_;  // by tensor: its place among those of a global budget
 };
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

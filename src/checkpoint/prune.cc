@@ -15,6 +15,9 @@
 #include "winnow/io/safetensors_writer.h"
 
 namespace winnow {
+
+using namespace checkpoint;
+
 namespace {
 
 // The entries that were there, with winnow's own put in the place of older ones or at the end.

@@ -47,8 +47,8 @@ Result<std::vector<PlanEntry>> make_plan(std::span<const TensorInfo> tensors,
                                          std::span<const TensorAlias> aliases) {
   WINNOW_RETURN_IF_ERROR(validate(settings));
   WINNOW_RETURN_IF_ERROR(check_aliases(tensors, aliases));
-  WINNOW_ASSIGN_OR_RETURN(const TensorSelector selector,
-                          TensorSelector::create(tensors, settings, aliases));
+  WINNOW_ASSIGN_OR_RETURN(const checkpoint::TensorSelector selector,
+                          checkpoint::TensorSelector::create(tensors, settings, aliases));
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {

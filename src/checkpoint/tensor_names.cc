@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-namespace winnow {
+namespace winnow::checkpoint {
 
 TensorNames::TensorNames(std::span<const TensorInfo> tensors, std::span<const TensorAlias> aliases)
     : names_(tensors.size() + aliases.size()), begins_(tensors.size() + 1) {
@@ -15,4 +15,4 @@ TensorNames::TensorNames(std::span<const TensorInfo> tensors, std::span<const Te
   for (const TensorAlias& alias : aliases) names_[next[alias.tensor]++] = alias.name;
 }
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

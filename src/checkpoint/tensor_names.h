@@ -9,7 +9,7 @@
 
 #include "winnow/checkpoint/tensor_aliases.h"
 
-namespace winnow {
+namespace winnow::checkpoint {
 
 /// The names of each tensor: its own first, then its aliases in their order. The caller owns the
 /// names.
@@ -42,4 +42,4 @@ class TensorNames {
   std::vector<size_t> begins_;  // one more than tensors
 };
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

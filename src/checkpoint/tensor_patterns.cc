@@ -12,6 +12,8 @@
 
 namespace winnow {
 
+using namespace checkpoint;
+
 class Pattern::Matcher {
  public:
   virtual ~Matcher() = default;

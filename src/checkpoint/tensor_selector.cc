@@ -7,7 +7,7 @@
 #include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
 
-namespace winnow {
+namespace winnow::checkpoint {
 namespace {
 
 constexpr size_t kShownNames = 3;     // in the message for a pattern that matches nothing
@@ -198,4 +198,4 @@ double TensorSelector::level(size_t index, double otherwise) const {
   return rule ? levels_[*rule] : otherwise;
 }
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

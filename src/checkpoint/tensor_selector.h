@@ -11,7 +11,7 @@
 #include "winnow/checkpoint/prune_plan.h"
 #include "winnow/checkpoint/tensor_patterns.h"
 
-namespace winnow {
+namespace winnow::checkpoint {
 
 /// Combines the patterns and the default selection to a decision on each tensor. A pattern matches
 /// a tensor if it matches one of its names. The rule leaves a tensor alone if it would do so under
@@ -60,4 +60,4 @@ class TensorSelector {
   std::vector<double> levels_;
 };
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

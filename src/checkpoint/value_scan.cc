@@ -4,9 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/float_format.h"
-
-namespace winnow {
+namespace winnow::checkpoint {
 namespace {
 
 // A value is zero if its bits without the sign are 0, and NaN if they are above infinity's. The
@@ -42,4 +40,4 @@ ValueScan scan_values(const void* values, DType dtype, uint64_t count) noexcept 
   });
 }
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

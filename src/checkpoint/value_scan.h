@@ -5,7 +5,7 @@
 
 #include "winnow/base/dtype.h"
 
-namespace winnow {
+namespace winnow::checkpoint {
 
 /// Figures of a chunk.
 struct ValueScan {
@@ -16,4 +16,4 @@ struct ValueScan {
 /// Scans `count` values at any alignment. Precondition: is_prunable(dtype).
 ValueScan scan_values(const void* values, DType dtype, uint64_t count) noexcept;
 
-}  // namespace winnow
+}  // namespace winnow::checkpoint

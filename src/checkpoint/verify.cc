@@ -15,6 +15,9 @@
 #include "winnow/io/escape_name.h"
 
 namespace winnow {
+
+using namespace checkpoint;
+
 namespace {
 
 constexpr std::string_view kOwnPrefix = "winnow.";

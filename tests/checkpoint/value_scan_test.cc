@@ -7,7 +7,7 @@
 
 #include "winnow/core/values.h"
 
-namespace winnow {
+namespace winnow::checkpoint {
 namespace {
 
 // Against the core's own functions, which go through numbers instead of bits.
@@ -61,4 +61,4 @@ TEST(ScanValues, SeesANanAnywhere) {
 }
 
 }  // namespace
-}  // namespace winnow
+}  // namespace winnow::checkpoint
