@@ -102,15 +102,15 @@ Status Pruner::claim_output(Env& env) {
       header.text_with_metadata(with_own_entries(header.metadata(), job_.settings));
   result_.input_bytes = file_.identity().size;
   result_.output_bytes = result_.input_bytes - header.text().size() + text.size();
+  const AtomicFileOptions options = {.overwrite = job_.overwrite,
+                                     .overwrite_blob = job_.overwrite_blob};
   if (job_.dry_run) {
     if (job_.output.empty()) return Status();
-    const Status found = AtomicFile::check(
-        env, job_.output, {.overwrite = job_.overwrite, .overwrite_blob = job_.overwrite_blob});
-    return told_from_input(found, env, job_, file_.identity());
+    return told_from_input(AtomicFile::check(env, job_.output, options), env, job_,
+                           file_.identity());
   }
-  Result<SafetensorsWriter> writer = SafetensorsWriter::create(
-      env, job_.output, text, file_.data_bytes(),
-      {.overwrite = job_.overwrite, .overwrite_blob = job_.overwrite_blob});
+  Result<SafetensorsWriter> writer =
+      SafetensorsWriter::create(env, job_.output, text, file_.data_bytes(), options);
   if (!writer.ok()) return told_from_input(writer.status(), env, job_, file_.identity());
   writer_ = std::move(*writer);
   result_.written = writer_->destination();

@@ -24,24 +24,17 @@ namespace winnow {
 /// left out. Nothing is checked: `SafetensorsHeader::parse` does that.
 std::string safetensors_header_text(std::span<const TensorInfo> tensors, const Metadata& metadata);
 
-struct SafetensorsWriterOptions {
-  /// Whether an existing destination is replaced; without it, it is kAlreadyExists.
-  bool overwrite = false;
-
-  /// With `overwrite`: also one that is named by its hash (see AtomicFileOptions).
-  bool overwrite_blob = false;
-};
-
 /// One file being written. Not thread-safe. Movable; abandons what was not committed.
 class SafetensorsWriter {
  public:
-  /// Claims `path` as AtomicFile::create does, reserves the disk space and writes the header.
+  /// Claims `path` as AtomicFile::create does, reserves the disk space, whatever the options' size
+  /// hint, and writes the header.
   ///
   /// Besides AtomicFile's errors, those of SafetensorsHeader::parse: a header that describes
   /// anything but exactly `data_bytes` of data is refused before the disk is touched.
   static Result<SafetensorsWriter> create(Env& env, const std::string& path,
                                           const std::string& header_text, uint64_t data_bytes,
-                                          const SafetensorsWriterOptions& options = {});
+                                          AtomicFileOptions options = {});
 
   /// The file that `commit` puts in place; see AtomicFile::destination.
   const std::string& destination() const noexcept { return file_.destination(); }

@@ -14,18 +14,11 @@
 #include <string>
 
 #include "winnow/base/status.h"
+#include "winnow/io/atomic_file.h"
 #include "winnow/io/env.h"
 #include "winnow/io/torch_value.h"
 
 namespace winnow {
-
-struct TorchArchiveOptions {
-  /// Whether an existing destination is replaced; without it, it is kAlreadyExists.
-  bool overwrite = false;
-
-  /// With `overwrite`: also one that is named by its hash (see AtomicFileOptions).
-  bool overwrite_blob = false;
-};
 
 /// The pickle of a tree, as torch.save would write it: protocol 2, each shared node once. Equal
 /// trees over equal storages give equal bytes.
@@ -41,13 +34,14 @@ Result<std::string> torch_pickle(const TorchTree& tree, std::span<const TorchSto
 /// "archive", and storages[i] becomes `data/i`. Equal input gives equal bytes.
 class TorchArchiveWriter {
  public:
-  /// Claims `path` as AtomicFile::create does, reserves the disk space and writes the pickle.
+  /// Claims `path` as AtomicFile::create does, reserves the disk space, whatever the options' size
+  /// hint, and writes the pickle.
   ///
   /// `storages` are those that `tree` refers to. Besides AtomicFile's errors, those of
   /// `torch_pickle`, before the disk is touched. Nothing of `tree` and `storages` is kept.
   static Result<TorchArchiveWriter> create(Env& env, const std::string& path, const TorchTree& tree,
                                            std::span<const TorchStorage> storages,
-                                           const TorchArchiveOptions& options = {});
+                                           AtomicFileOptions options = {});
 
   TorchArchiveWriter(TorchArchiveWriter&& other) noexcept;
   TorchArchiveWriter& operator=(TorchArchiveWriter&& other) noexcept;

@@ -50,15 +50,11 @@ std::string safetensors_header_text(std::span<const TensorInfo> tensors, const M
 Result<SafetensorsWriter> SafetensorsWriter::create(Env& env, const std::string& path,
                                                     const std::string& header_text,
                                                     uint64_t data_bytes,
-                                                    const SafetensorsWriterOptions& options) {
+                                                    AtomicFileOptions options) {
   const Status valid = SafetensorsHeader::parse(header_text, data_bytes).status();
   if (!valid.ok()) return valid.with_context(escape_path(path));
-  const uint64_t header_bytes = io::kLengthBytes + header_text.size();
-  WINNOW_ASSIGN_OR_RETURN(AtomicFile file,
-                          AtomicFile::create(env, path,
-                                             {.overwrite = options.overwrite,
-                                              .overwrite_blob = options.overwrite_blob,
-                                              .size_hint = header_bytes + data_bytes}));
+  options.size_hint = io::kLengthBytes + header_text.size() + data_bytes;
+  WINNOW_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(env, path, options));
   WINNOW_RETURN_IF_ERROR(file.append(io::encode_length(header_text.size())));
   WINNOW_RETURN_IF_ERROR(file.append(std::as_bytes(std::span(header_text))));
   return SafetensorsWriter(std::move(file), data_bytes);

@@ -139,16 +139,12 @@ TorchArchiveWriter::~TorchArchiveWriter() = default;
 Result<TorchArchiveWriter> TorchArchiveWriter::create(Env& env, const std::string& path,
                                                       const TorchTree& tree,
                                                       std::span<const TorchStorage> storages,
-                                                      const TorchArchiveOptions& options) {
+                                                      AtomicFileOptions options) {
   const std::string name = escape_path(path);
   Result<std::string> pickle = make_pickle(tree, storages);
   if (!pickle.ok()) return pickle.status().with_context(name);
-  const uint64_t size = io::zip_bytes(plan(pickle->size(), storages));
-  WINNOW_ASSIGN_OR_RETURN(AtomicFile file,
-                          AtomicFile::create(env, path,
-                                             {.overwrite = options.overwrite,
-                                              .overwrite_blob = options.overwrite_blob,
-                                              .size_hint = size}));
+  options.size_hint = io::zip_bytes(plan(pickle->size(), storages));
+  WINNOW_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(env, path, options));
   auto state = std::make_unique<State>(State{io::ZipWriter(std::move(file)), name, {}});
   for (const TorchStorage& storage : storages) state->sizes.push_back(storage.bytes());
   WINNOW_RETURN_IF_ERROR(state->write_front(*pickle));

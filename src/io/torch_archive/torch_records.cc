@@ -191,7 +191,18 @@ Status check_front(const InputFile& file) {
   return {ZipError::kNotZip, std::move(message)};
 }
 
-Status check_crc(uint32_t crc, const TorchRecord& record, bool has_checksum) {
+// Reads a record chunk by chunk into `room(done, bytes)`, and verifies its CRC.
+template <typename Room>
+Status read_chunks(const InputFile& file, const TorchRecord& record, bool has_checksum,
+                   const Room& room) {
+  uint32_t crc = 0;
+  for (uint64_t done = 0; done < record.bytes;) {
+    const std::span<std::byte> chunk =
+        room(done, std::min<uint64_t>(kChunkBytes, record.bytes - done));
+    WINNOW_RETURN_IF_ERROR(file.read(record.offset + done, chunk));
+    if (has_checksum) crc = crc32(crc, chunk);
+    done += chunk.size();
+  }
   if (!has_checksum || crc == record.crc32) return {};
   return {ZipError::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
                                     " was written: the file is damaged")};
@@ -220,27 +231,14 @@ Result<TorchRecords> read_torch_records(const InputFile& file, const TorchOpenOp
 
 Status read_record(const InputFile& file, const TorchRecord& record, bool has_checksum,
                    std::span<std::byte> out) {
-  uint32_t crc = 0;
-  for (uint64_t done = 0; done < out.size();) {
-    const auto chunk = out.subspan(done, std::min(kChunkBytes, out.size() - done));
-    WINNOW_RETURN_IF_ERROR(file.read(record.offset + done, chunk));
-    if (has_checksum) crc = crc32(crc, chunk);
-    done += chunk.size();
-  }
-  return check_crc(crc, record, has_checksum);
+  return read_chunks(file, record, has_checksum,
+                     [&](uint64_t done, size_t bytes) { return out.subspan(done, bytes); });
 }
 
 Status check_record(const InputFile& file, const TorchRecord& record, bool has_checksum) {
   std::vector<std::byte> buffer(std::min<uint64_t>(kChunkBytes, record.bytes));
-  uint32_t crc = 0;
-  for (uint64_t done = 0; done < record.bytes;) {
-    const auto chunk =
-        std::span(buffer).first(std::min<uint64_t>(buffer.size(), record.bytes - done));
-    WINNOW_RETURN_IF_ERROR(file.read(record.offset + done, chunk));
-    crc = crc32(crc, chunk);
-    done += chunk.size();
-  }
-  return check_crc(crc, record, has_checksum);
+  return read_chunks(file, record, has_checksum,
+                     [&](uint64_t, size_t bytes) { return std::span(buffer).first(bytes); });
 }
 
 }  // namespace winnow::io
