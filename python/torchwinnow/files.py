@@ -83,7 +83,7 @@ class PruneReport:
     tensors: list[TensorReport]  #: in the order of the data in the file
     pruned_tensors: int
     pruned_values: int  #: number of elements of the pruned tensors
-    kept_rows: int  #: rows of theirs that would have fallen whole, and were kept
+    kept_rows: int  #: rows that would have been pruned entirely and were kept
     zeros_before: int  #: zeros in the pruned tensors before
     zeros_after: int  #: zeros in the pruned tensors now
     input_bytes: int  #: size of the file

@@ -52,7 +52,7 @@ class AtomicFile {
                                    const AtomicFileOptions& options = {});
 
   /// What `create` would say, for a dry run: looks at the destination and its directory and claims
-  /// nothing. Its errors are those of `create` but for kBusy and a full disk.
+  /// nothing. Gives the errors of `create` except kBusy and a full disk.
   static Status check(Env& env, const std::string& path, const AtomicFileOptions& options = {});
 
   AtomicFile(AtomicFile&& other) noexcept;
