@@ -11,7 +11,6 @@
 #include "checkpoint/value_scan.h"
 #include "winnow/base/version.h"
 #include "winnow/core/values.h"
-#include "winnow/io/escape_name.h"
 #include "winnow/io/safetensors_writer.h"
 
 namespace winnow {

@@ -11,15 +11,14 @@
 
 namespace winnow::io {
 
-/// How many bytes of a file's front `file_kind_error` looks at.
+/// How many bytes of a file's front `file_kind_message` looks at.
 inline constexpr size_t kFrontBytes = 1024;
 
-/// Why a file that begins with `front` is no `expected` ("safetensors file"), and what would be
-/// right: "this is a Git LFS pointer, no safetensors file; ...". Empty where nothing is known of
-/// it.
 /// Whether a file that starts so may be a safetensors file: a plausible length, then a brace.
 bool is_safetensors(std::string_view front) noexcept;
 
+/// Why a file that begins with `front` is not an `expected` ("safetensors file"), and what would be
+/// right: "this is a Git LFS pointer, no safetensors file; ...". Empty if nothing is known of it.
 std::string file_kind_message(std::span<const std::byte> front, std::string_view expected);
 
 /// `status`, an error of reading a safetensors file. Where that may be since the file is of another

@@ -12,7 +12,6 @@
 #include "io/torch_tree/torch_names.h"
 #include "io/torch_tree/torch_tree.h"
 #include "winnow/base/concat.h"
-#include "winnow/io/error_codes.h"
 
 namespace winnow::io {
 namespace {
