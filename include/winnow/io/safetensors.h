@@ -57,7 +57,7 @@ using Metadata = std::vector<std::pair<std::string, std::string>>;
 class SafetensorsHeader {
  public:
   /// Parses and checks a header's text against the size of the data that follows it. Linear time
-  /// but for sorting names and offsets; memory besides the text at most 3 times the text plus 64
+  /// except for sorting names and offsets; memory besides the text at most 3 times the text plus 96
   /// MiB.
   ///
   /// Of several faults the first in this order is reported: those of the bytes (encoding), those of
