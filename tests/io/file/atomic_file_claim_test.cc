@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -22,6 +23,7 @@ using ::testing::ElementsAre;
 using testing::FaultEnv;
 using testing::FaultPlan;
 using testing::read_file;
+using ::testing::StartsWith;
 using testing::TempDir;
 using testing::write_file;
 
@@ -108,6 +110,26 @@ TEST(TryLock, HoldsUntilTheLockIsDestroyed) {
   first.reset();
   EXPECT_NE(Env::posix().try_lock(dir.path("file")).value(), nullptr);
   EXPECT_EQ(Env::posix().try_lock(dir.path("missing")).value(), nullptr);
+}
+
+TEST(AtomicFileCheck, ClaimsNothing) {
+  const TempDir dir;
+  write_file(dir.path("old"), "precious");
+  const auto check = [&](const std::string& name, bool overwrite) {
+    const Status status = AtomicFile::check(Env::posix(), dir.path(name), {.overwrite = overwrite});
+    if (!status.ok()) {
+      EXPECT_THAT(std::string(status.message()), StartsWith(dir.path(name) + ": "));
+    }
+    return status;
+  };
+  EXPECT_TRUE(check("new", false).ok());
+  EXPECT_TRUE(check("old", true).ok());
+  EXPECT_EQ(check("old", false).code(), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(check("new/", false).code(), ErrorCode::kUnsupportedFile);
+  EXPECT_EQ(check("none/new", false).code(), ErrorCode::kIoError);
+  EXPECT_EQ(check("none/new", false).system_error(), ENOENT);
+  EXPECT_THAT(dir.names(), ElementsAre("old"));
+  EXPECT_EQ(read_file(dir.path("old")), "precious");
 }
 
 }  // namespace

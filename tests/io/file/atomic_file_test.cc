@@ -234,26 +234,6 @@ TEST(AtomicFile, SaysWhichFileItPutsInPlace) {
   }
 }
 
-TEST(AtomicFile, ChecksWithoutAClaim) {
-  const TempDir dir;
-  write_file(dir.path("old"), "precious");
-  const auto check = [&](const std::string& name, bool overwrite) {
-    const Status status = AtomicFile::check(Env::posix(), dir.path(name), {.overwrite = overwrite});
-    if (!status.ok()) {
-      EXPECT_THAT(std::string(status.message()), StartsWith(dir.path(name) + ": "));
-    }
-    return status;
-  };
-  EXPECT_TRUE(check("new", false).ok());
-  EXPECT_TRUE(check("old", true).ok());
-  EXPECT_EQ(check("old", false).code(), ErrorCode::kAlreadyExists);
-  EXPECT_EQ(check("new/", false).code(), ErrorCode::kUnsupportedFile);
-  EXPECT_EQ(check("none/new", false).code(), ErrorCode::kIoError);
-  EXPECT_EQ(check("none/new", false).system_error(), ENOENT);
-  EXPECT_THAT(dir.names(), ElementsAre("old"));
-  EXPECT_EQ(read_file(dir.path("old")), "precious");
-}
-
 TEST(AtomicFile, FollowsRelativeLinksFromWhereTheyAre) {
   const TempDir dir;
   std::filesystem::create_directory(dir.path("sub"));
