@@ -7,8 +7,9 @@
 
 #include "core_bindings.h"
 #include "python_status.h"
-#include "strided_tensor.h"
 #include "threads/tbb_parallel_for.h"
+#include "winnow/core/mask.h"
+#include "winnow/core/values.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -62,7 +63,7 @@ void write_array_mask(const Values& values, const std::string& dtype, const Mask
   {
     const nb::gil_scoped_release no_gil;
     TbbParallelFor parallel(threads);
-    status = write_mask(tensor, config, bytes_of(mask), parallel);
+    status = compute_mask(view, config, bytes_of(mask), parallel).status();
   }
   raise_if_error(status);
 }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/float_format.h"
+
 namespace winnow::checkpoint {
 namespace {
 

@@ -13,7 +13,8 @@ namespace {
 // Against the core's own functions, which go through numbers instead of bits.
 void expect_agreement(const void* values, DType dtype, uint64_t count) {
   const ValueScan seen = scan_values(values, dtype, count);
-  EXPECT_EQ(seen.zeros, value_stats(values, dtype, count).zeros) << dtype_name(dtype) << " " << count;
+  EXPECT_EQ(seen.zeros, value_stats(values, dtype, count).zeros)
+      << dtype_name(dtype) << " " << count;
   EXPECT_EQ(seen.any_nan, find_nan(values, dtype, count).has_value()) << dtype_name(dtype);
 }
 

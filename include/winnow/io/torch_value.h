@@ -193,19 +193,17 @@ class TorchTree {
   TorchTree& operator=(TorchTree&& other) noexcept;
   ~TorchTree();
 
-  /// Adds a scalar, or a tensor by the place of its values (no data is copied).
-  TorchNode add_none();
-  TorchNode add_bool(bool value);
-  TorchNode add_int(int64_t value);
-  TorchNode add_float(double value);
-  TorchNode add_string(std::string value);
-  TorchNode add_tensor(TorchTensor value);
-  TorchNode add_sparse(TorchSparseTensor value);
+  TorchNode add_none();                           ///< adds None
+  TorchNode add_bool(bool value);                 ///< adds a Bool
+  TorchNode add_int(int64_t value);               ///< adds an Int
+  TorchNode add_float(double value);              ///< adds a Float
+  TorchNode add_string(std::string value);        ///< adds a String, which must be UTF-8
+  TorchNode add_tensor(TorchTensor value);        ///< adds a Tensor; copies no data
+  TorchNode add_sparse(TorchSparseTensor value);  ///< adds a SparseTensor; copies no data
 
-  /// Adds a container. A List and a Dict may grow later.
-  TorchNode add_tuple(std::span<const TorchNode> items);
-  TorchNode add_list(std::span<const TorchNode> items = {});
-  TorchNode add_dict(TorchDictOptions options = {});
+  TorchNode add_tuple(std::span<const TorchNode> items);      ///< adds a Tuple
+  TorchNode add_list(std::span<const TorchNode> items = {});  ///< adds a List; see append
+  TorchNode add_dict(TorchDictOptions options = {});          ///< adds an empty Dict; see set_item
 
   /// Appends an item to a List.
   void append(TorchNode list, TorchNode item);
@@ -229,8 +227,8 @@ class TorchTree {
   /// linear time except for sorting keys; does not recurse.
   ///
   /// The codes are those of a file with the same fault: kPickleCycle, kPickleTooDeep,
-  /// kPickleTooLarge, kPickleKey (a key or an element of a Set that is no string, number, Bool or
-  /// None), kPickleDuplicateKey (1, 1.0 and True are one key), kPickleText (not UTF-8),
+  /// kPickleTooLarge, kPickleKey (a key or an element of a Set that is not a string, number, Bool
+  /// or None), kPickleDuplicateKey (1, 1.0 and True are one key), kPickleText (not UTF-8),
   /// kStorageDtype, and those of tensors, kTensor... and kSparse... (io/error_codes.h).
   Status check(std::span<const TorchStorage> storages) const;
 

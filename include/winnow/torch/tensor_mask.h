@@ -4,7 +4,8 @@
 //   winnow::apply_mask_(weight, mask);
 //
 // Tensors on another device are copied to the CPU, and their masks back. Threads are those of
-// at::parallel_for; the result does not depend on their number. Thread-safety: all functions may be called at the same time with distinct masks.
+// at::parallel_for; the result does not depend on their number. Thread-safety: all functions may be
+// called at the same time with distinct masks.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -49,8 +50,8 @@ struct TensorMask {
 void compute_masks_out(std::span<const TensorMask> targets, const DataNormConfig& config);
 
 /// Spends one budget over all tensors: round_half_even(sparsity_level * blocks of all of them)
-/// blocks are pruned, by score across all of them; ties go to the earlier tensor. Where dtypes differ,
-/// scores are compared as F64. Errors as compute_mask_out, before any mask is written.
+/// blocks are pruned, by score across all of them; ties go to the earlier tensor. Where dtypes
+/// differ, scores are compared as F64. Errors as compute_mask_out, before any mask is written.
 void compute_global_masks_out(std::span<const TensorMask> targets, const DataNormConfig& config);
 
 /// Sets `data` to +0 wherever `mask` is 0, in place; all other values keep their bits. That is what

@@ -11,11 +11,10 @@
 #include <span>
 #include <utility>
 
-#include "torch/check_status.h"
-#include "torch/dense_tensor.h"
-#include "torch/dtype_map.h"
-#include "torch/module_tensors.h"
-#include "torch/tensor_bytes.h"
+#include "torch/files/module_tensors.h"
+#include "torch/support/dtype_map.h"
+#include "torch/support/errors.h"
+#include "torch/support/tensor_memory.h"
 #include "winnow/base/checked.h"
 #include "winnow/base/utf8.h"
 #include "winnow/io/env.h"

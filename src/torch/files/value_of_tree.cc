@@ -7,13 +7,12 @@
 
 #include <unordered_map>
 
-#include "torch/check_status.h"
-#include "torch/dtype_map.h"
-#include "torch/inference_mode.h"
-#include "torch/parametrization_access.h"
-#include "torch/tensor_bytes.h"
-#include "torch/value_tree.h"
-#include "torch/version_counter.h"
+#include "torch/files/value_tree.h"
+#include "torch/masks/mask_targets.h"
+#include "torch/support/dtype_map.h"
+#include "torch/support/errors.h"
+#include "torch/support/inference_mode.h"
+#include "torch/support/tensor_memory.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::internal {

@@ -8,14 +8,14 @@
 #include <ostream>
 #include <set>
 
-#include "torch/check.h"
-#include "torch/class_name.h"
-#include "torch/data_container.h"
-#include "torch/data_sparsifier_impl.h"
-#include "torch/flag_guard.h"
-#include "torch/inference_mode.h"
-#include "torch/parametrization_access.h"
-#include "torch/parametrization_types.h"
+#include "torch/parametrize/parametrization_access.h"
+#include "torch/parametrize/parametrization_types.h"
+#include "torch/sparsifier/data_container.h"
+#include "torch/sparsifier/data_sparsifier_impl.h"
+#include "torch/support/class_name.h"
+#include "torch/support/errors.h"
+#include "torch/support/flag_guard.h"
+#include "torch/support/inference_mode.h"
 #include "winnow/base/edit_distance.h"
 
 namespace winnow {

@@ -9,9 +9,10 @@
 #include <functional>
 #include <set>
 
-#include "torch/check_status.h"
-#include "torch/class_name.h"
-#include "torch/module_tensors.h"
+#include "torch/files/module_tensors.h"
+#include "torch/files/value_tree.h"
+#include "torch/support/class_name.h"
+#include "torch/support/errors.h"
 #include "torch/training/optimizer_state.h"
 #include "torch/training/random_state.h"
 #include "winnow/torch/torch_file.h"
