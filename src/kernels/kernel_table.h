@@ -1,9 +1,13 @@
 // PRIVATE. The kernels of one SIMD level as a table of functions. Nothing above src/kernels/ names
 // an instruction set: callers take `kernel_table(level)` once and call through it.
 //
-// Kernels check nothing; their preconditions are stated here and are the caller's to keep. All are
-// noexcept in effect, allocate nothing and may run on several threads at once. Pointers need the
-// alignment of their type unless more is said.
+// Kernels check nothing: their preconditions are stated here, and the callers in core assert them.
+// All kernels are noexcept in effect, allocate nothing and may run on several threads at once.
+// Unless a contract says otherwise:
+//  - ranges are half-open, and nothing outside of them is read or written;
+//  - what a kernel writes overlaps neither what it reads nor its other outputs;
+//  - pointers have the alignment of their type; `const void*` and bytes have any alignment;
+//  - stack: below 1 KiB.
 //
 // A *key* is a score as an integer of the same order: the bits of a non-negative float, every NaN
 // being kNanKey. Keys of F16, BF16 and F32 are 32 bits, those of F64 64 bits, both signed, so that
@@ -42,12 +46,18 @@ struct BlockRun {
   size_t count;       ///< blocks
 };
 
-/// Keys lo < key < hi are candidates; those at or above `threshold` are kept. lo < threshold <= hi.
+/// Keys lo < key < hi are candidates; those at or above `threshold` are kept.
+/// Invariant: -1 <= lo <= threshold <= hi. `count` takes lo == hi, a single key, and ignores
+/// `threshold`; `classify` and `classify_values` need lo < threshold, or keys at lo would be kept.
 template <typename Key>
 struct Bracket {
   Key lo;
   Key threshold;
   Key hi;
+
+  constexpr bool is_ordered() const noexcept {
+    return Key{-1} <= lo && lo <= threshold && threshold <= hi;
+  }
 };
 
 /// What `count` finds among keys: how many are below lo, equal to lo, equal to hi (0 if lo == hi),
@@ -59,8 +69,9 @@ struct BracketCounts {
   uint64_t inside = 0;
 };
 
-/// Where `classify` puts the keys strictly inside the bracket, in order. Both arrays need room for
-/// four entries more than there are keys.
+/// Where the keys strictly inside the bracket go, in their order, and their indices. Both arrays
+/// need room for four entries more than there are keys: indices are stored four at a time, so up to
+/// four entries past those found are overwritten.
 template <typename Key>
 struct CandidateSink {
   uint32_t* indices;
@@ -70,34 +81,49 @@ struct CandidateSink {
 /// Kernels over keys of one width. `words` counts 64-key groups: keys[0, 64 * words).
 template <typename Key>
 struct KeyKernels {
-  /// keep bit = key >= threshold; returns how many keys are candidates. Adds the number of keep
-  /// bits to *kept.
+  /// Splits keys by a threshold and collects those near it. Precondition: lo < threshold.
+  /// Reads keys[0, 64 * words). Writes keep[0, words), bit i = (keys[i] >= threshold), and the
+  /// candidates; adds the number of keep bits to *kept. Returns how many candidates there are.
   size_t (*classify)(const Key* keys, size_t words, const Bracket<Key>& bracket, uint64_t* keep,
                      const CandidateSink<Key>& candidates, uint64_t* kept);
-  /// Adds to *counts; returns how many keys are candidates.
+  /// Counts keys on both sides of and on the ends of a bracket, and collects those inside.
+  /// Reads keys[0, 64 * words). Writes the candidates; adds to *counts. Returns how many candidates
+  /// there are.
   size_t (*count)(const Key* keys, size_t words, const Bracket<Key>& bracket, BracketCounts* counts,
                   const CandidateSink<Key>& candidates);
-  /// above bit = key > threshold, tie bit = key == threshold. Returns the number of tie bits.
+  /// Splits keys by a threshold, those equal to it apart.
+  /// Reads keys[0, 64 * words). Writes above[0, words), bit i = (keys[i] > threshold), and
+  /// ties[0, words), bit i = (keys[i] == threshold). Returns the number of tie bits.
   size_t (*compare)(const Key* keys, size_t words, Key threshold, uint64_t* above, uint64_t* ties);
-  /// How many of keys[0, n) are below `bound`. Precondition: n < 2^31.
+  /// How many of keys[0, n) are below `bound`. Precondition: n < 2^31, since the lanes count in
+  /// their own width. Writes nothing.
   size_t (*count_below)(const Key* keys, size_t n, Key bound);
 };
 
 /// Kernels that read values of one type; scores by one norm.
 template <typename Key>
 struct ValueKernels {
-  /// Writes run.count keys: the mean score of each block, added in row-major order, divided once.
+  /// The mean score of each block: added in row-major order, divided once.
+  /// Reads the elements of `run`, at any alignment. Writes keys[0, run.count).
+  /// Stack: 4096 scores, that is 16 KiB, or 32 KiB for F64.
   void (*score)(const BlockRun& run, Key* keys);
   /// KeyKernels::classify of the scores of 64 * words blocks of one row that follow each other in
-  /// memory, in one go. Precondition: can_classify_values(block_cols).
+  /// memory, without a buffer of keys. Preconditions: can_classify_values(block_cols) and
+  /// lo < threshold. Reads values[0, 64 * words * block_cols), at any alignment, those of
+  /// candidates twice; writes as `classify` does.
   size_t (*classify_values)(const void* values, size_t block_cols, size_t words,
                             const Bracket<Key>& bracket, uint64_t* keep,
                             const CandidateSink<Key>& candidates, uint64_t* kept);
   /// For each block whose keep bit is 0, writes mask bytes that drop its `zeros` lowest keys, ties
   /// to the lower index; all other mask bytes become 1. Blocks where ties straddle the limit are
-  /// left to the caller: their bit in `unresolved` is set (cleared for all others). Mask byte (r, b
-  /// * block_cols + c) stands at mask + r * mask_stride + b * block_cols + c. Preconditions: 0 <
-  /// zeros < block_rows * block_cols <= kMaxTile; keep and unresolved start at bit 0 of word 0.
+  /// left to the caller: their bit in `unresolved` is set (cleared for all others), and all their
+  /// mask bytes are 1.
+  /// Preconditions: 0 < zeros < block_rows * block_cols <= kMaxTile; keep and unresolved start at
+  /// bit 0 of word 0.
+  /// Reads the elements of `run`, at any alignment, and bits [0, run.count) of `keep`. Writes the
+  /// mask bytes of `run`, byte (r, b * block_cols + c) at mask + r * mask_stride + b * block_cols +
+  /// c, some of them twice, and the words of `unresolved` that hold bits [0, run.count).
+  /// Stack: two tiles, that is about 64 KiB, or 128 KiB for F64.
   void (*drop_in_blocks)(const BlockRun& run, size_t zeros, const uint64_t* keep, uint8_t* mask,
                          size_t mask_stride, uint64_t* unresolved);
 };
@@ -117,14 +143,19 @@ struct KernelTable {
   std::array<ValueKernels<int32_t>, 2> f32, f16, bf16;
   std::array<ValueKernels<int64_t>, 2> f64;
 
-  /// out[i] = bit i / block_cols, for i in [0, count * block_cols).
+  /// out[i] = bit i / block_cols, for i in [0, count * block_cols). Reads the words that hold bits
+  /// [0, count).
   void (*expand_bits)(const uint64_t* bits, size_t count, size_t block_cols, uint8_t* out);
-  /// How many of bits [0, count) are 0.
+  /// How many of bits [0, count) are 0. Reads the words that hold them.
   size_t (*count_zero_bits)(const uint64_t* bits, size_t count);
-  /// memcpy that goes around the caches. Call `fence` before another thread reads `to`.
+  /// to[0, bytes) = from[0, bytes), around the caches. Call `fence` before another thread reads
+  /// `to`.
   void (*copy_streaming)(uint8_t* to, const uint8_t* from, size_t bytes);
+  /// Makes all that this thread streamed visible to the threads that it synchronises with later.
   void (*fence)();
-  /// Sets the element of `bytes_per_value` (1, 2, 4 or 8) bytes to 0 wherever mask is 0.
+  /// Sets the element of `bytes_per_value` (1, 2, 4 or 8) bytes to 0 wherever its mask byte is 0.
+  /// Reads mask[0, count). Reads and writes values[0, count * bytes_per_value) in place, at any
+  /// alignment: elements that stay are rewritten with their own bits.
   void (*zero_dropped)(void* values, size_t bytes_per_value, const uint8_t* mask, size_t count);
 };
 
