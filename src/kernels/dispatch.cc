@@ -53,6 +53,7 @@ bool is_available(SimdLevel level) noexcept {
   return false;
 }
 
+// An unknown name is an error, not the best level: a script that asks for one has a reason.
 Result<SimdLevel> level_from_environment() {
   const char* name = std::getenv("WINNOW_SIMD");
   if (name == nullptr || *name == '\0') return available_simd_levels().front();
@@ -62,6 +63,7 @@ Result<SimdLevel> level_from_environment() {
   return unavailable(name, "WINNOW_SIMD: ");
 }
 
+// An int and not a SimdLevel, so that "none" has a value of its own.
 constexpr int kNotForced = -1;
 std::atomic<int> forced_level{kNotForced};
 
@@ -82,6 +84,7 @@ std::span<const SimdLevel> available_simd_levels() noexcept {
 Result<SimdLevel> active_simd_level() {
   const int forced = forced_level.load(std::memory_order_relaxed);
   if (forced != kNotForced) return static_cast<SimdLevel>(forced);
+  // Once in a process: getenv is not safe beside a thread that changes the environment.
   static const Result<SimdLevel> from_environment = level_from_environment();
   return from_environment;
 }

@@ -53,6 +53,7 @@ struct ValueKeys {
 
   auto at(size_t i) const {
     typename Format::Score sum = 0;
+    // Divides where `load` multiplies: for a power of two both give the same number.
     for (size_t c = 0; c < kCols; ++c) {
       sum += scalar_score_of(Format::magnitude(load_element(values, i * kCols + c)), kNorm);
     }
@@ -113,6 +114,7 @@ size_t classify_values(const void* values, size_t block_cols, size_t words,
 template <typename Key>
 size_t count(const Key* HWY_RESTRICT keys, size_t words, const Bracket<Key>& bracket,
              BracketCounts* counts, const CandidateSink<Key>& candidates) {
+  // Padding is above every key, so it counts only as equal to an open end; callers take that off.
   const hn::ScalableTag<Key> d;
   const auto lo = hn::Set(d, bracket.lo);
   const auto hi = hn::Set(d, bracket.hi);
@@ -134,6 +136,7 @@ size_t count(const Key* HWY_RESTRICT keys, size_t words, const Bracket<Key>& bra
     found = append_indices(inside, w * kKeysPerWord, candidates.indices, found);
   }
   for (size_t i = 0; i < found; ++i) candidates.keys[i] = keys[candidates.indices[i]];
+  // Where both ends are one key, the keys equal to it were found at `lo` already.
   counts->below_lo += sums.below_lo;
   counts->equal_lo += sums.equal_lo;
   counts->equal_hi += one_bound ? 0 : sums.equal_hi;

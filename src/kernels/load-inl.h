@@ -67,6 +67,7 @@ struct FormatBF16 {
   static HWY_INLINE hn::VFromD<D> load_magnitude(D d, const Element* p) {
     const hn::RebindToUnsigned<D> du;
     const hn::Rebind<uint16_t, D> d16;
+    // A BF16 is the upper half of the F32 of the same value.
     const auto wide = hn::PromoteTo(du, load(d16, p));
     return hn::Abs(hn::BitCast(d, hn::ShiftLeft<16>(wide)));
   }
@@ -86,6 +87,8 @@ struct FormatF16 {
     // Highway's PromoteTo is not exact for infinities and NaN where the CPU has no F16C.
     const hn::RebindToUnsigned<D> du;
     const auto magnitude = hn::And(hn::PromoteTo(du, load(d16, p)), hn::Set(du, 0x7fffu));
+    // Shifted by the 13 bits that F32's mantissa is longer, then scaled by 2^(127 - 15), the
+    // difference of the exponents' biases. The product is exact, also where the F16 is denormal.
     const auto scaled = hn::Mul(hn::BitCast(d, hn::ShiftLeft<13>(magnitude)), hn::Set(d, 0x1p112f));
     const auto special =
         hn::IfThenElseZero(hn::Gt(magnitude, hn::Set(du, 0x7bffu)), hn::Set(du, 0x7f800000u));
@@ -134,6 +137,7 @@ HWY_INLINE void deinterleave([[maybe_unused]] D d, const V* values, V* out) {
     for (size_t c = 0; c < kCols; ++c) out[c] = values[c];
 #else
   } else {
+    // Each step parts even from odd places; log2(kCols) steps sort them all.
     constexpr size_t kHalf = kCols / 2;
     V even[kHalf], odd[kHalf], even_out[kHalf], odd_out[kHalf];
     for (size_t i = 0; i < kHalf; ++i) {

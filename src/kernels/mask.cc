@@ -35,6 +35,7 @@ void expand_as(const uint64_t* words, size_t count, uint8_t* out) {
   }
   const size_t rest = count % kKeysPerWord;
   if (rest == 0) return;
+  // A whole word is expanded aside: the output ends before its last byte.
   uint8_t last[kKeysPerWord * sizeof(T)];
   expand_word<T>(words[whole], last);
   std::memcpy(out + whole * sizeof(last), last, rest * sizeof(T));
@@ -50,7 +51,7 @@ void expand_bits(const uint64_t* bits, size_t count, size_t block_cols, uint8_t*
       return expand_as<uint32_t>(bits, count, out);
     case 8:
       return expand_as<uint64_t>(bits, count, out);
-    default:
+    default:  // no lane is as wide as such a block
       for (size_t b = 0; b < count; ++b) {
         const uint64_t bit = bits[b / 64] >> (b % 64) & 1;
         std::memset(out + b * block_cols, static_cast<int>(bit), block_cols);
@@ -61,6 +62,7 @@ void expand_bits(const uint64_t* bits, size_t count, size_t block_cols, uint8_t*
 size_t count_zero_bits(const uint64_t* bits, size_t count) {
   size_t ones = 0;
   for (size_t w = 0; w < count / 64; ++w) ones += hwy::PopCount(bits[w]);
+  // Bits past `count` may be anything.
   if (count % 64 != 0) ones += hwy::PopCount(bits[count / 64] & ((uint64_t{1} << count % 64) - 1));
   return count - ones;
 }
@@ -68,6 +70,7 @@ size_t count_zero_bits(const uint64_t* bits, size_t count) {
 void copy_streaming(uint8_t* HWY_RESTRICT to, const uint8_t* HWY_RESTRICT from, size_t bytes) {
   const hn::ScalableTag<uint8_t> d;
   const size_t lanes = hn::Lanes(d);
+  // Streaming stores take aligned addresses alone: the bytes before the first one are copied.
   const size_t head = HWY_MIN(bytes, (~reinterpret_cast<uintptr_t>(to) + 1) % lanes);
   std::memcpy(to, from, head);
   size_t i = head;
@@ -77,6 +80,8 @@ void copy_streaming(uint8_t* HWY_RESTRICT to, const uint8_t* HWY_RESTRICT from, 
 
 void fence() { hwy::FlushStream(); }
 
+// Selects zeros by a mask. A product with 0 or 1 would turn negative values into -0.0 and leave
+// NaN.
 template <typename T>
 void zero_dropped_as(T* HWY_RESTRICT values, const uint8_t* HWY_RESTRICT mask, size_t count) {
   const hn::ScalableTag<T> d;
@@ -87,6 +92,7 @@ void zero_dropped_as(T* HWY_RESTRICT values, const uint8_t* HWY_RESTRICT mask, s
     const auto keep = hn::Ne(hn::PromoteTo(d, hn::LoadU(d8, mask + i)), hn::Zero(d));
     hn::StoreU(hn::IfThenElseZero(keep, hn::LoadU(d, values + i)), d, values + i);
   }
+  // Bytes, because an element may stand at any address.
   auto* bytes = reinterpret_cast<char*>(values);
   for (; i < count; ++i) {
     if (mask[i] == 0) std::memset(bytes + i * sizeof(T), 0, sizeof(T));

@@ -79,7 +79,8 @@ void score_columns(const BlockRun& run, Key* keys) {
   for (size_t b = 0; b < whole; b += kStrip) {
     score_strip<Format, kNorm, kCols>(d, run, b, HWY_MIN(b + kStrip, whole), keys);
   }
-  // The last group overlaps the one before.
+  // The last group overlaps the one before: some keys are written twice, with the same values,
+  // and no loop over single blocks is needed.
   if (whole < run.count) {
     score_strip<Format, kNorm, kCols>(d, run, run.count - lanes, run.count, keys);
   }

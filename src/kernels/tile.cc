@@ -1,7 +1,11 @@
-// Which values fall inside blocks (zeros_per_block below the block's size): lanes are blocks, and a
-// tile holds each block's keys in a column. Blocks of one row of four rank their values by
-// comparing all pairs; all others find, by bisection, the bound below which exactly `zeros` keys
-// lie.
+// Which values are dropped inside blocks (zeros_per_block below the block's size). Lanes are
+// blocks: a tile holds the keys of as many blocks as a vector has lanes, each block in a column.
+//
+// A block is decided by its *bound*, the key below which exactly `zeros` of its keys lie:
+//  - blocks of one row of four need none: all pairs are compared, which ranks every value;
+//  - blocks of up to 64 keys are sorted by networks of min and max (find_bounds_by_sorting);
+//  - larger ones, up to kMaxTile, search it by interpolation between counts, and by bisection in
+//    every fifth round (find_bounds).
 #include "kernels/highway_targets.h"
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/tile.cc"
@@ -55,6 +59,7 @@ HWY_INLINE void load_tile(DI di, const BlockRun& run, size_t b, hn::TFromD<DI>* 
   for (size_t r = 0; r < run.block_rows; ++r) {
     const auto* row = first + r * run.row_stride;
     if constexpr (kCols == 0) {
+      // deinterleave takes powers of two alone; other widths are transposed key by key.
       for (size_t c = 0; c < run.block_cols; ++c) {
         for (size_t l = 0; l < lanes; ++l) {
           tile[(r * run.block_cols + c) * lanes + l] =
@@ -121,7 +126,7 @@ HWY_NOINLINE V find_bounds(DI di, const hn::TFromD<DI>* tile, size_t size, size_
     sum = hn::Add(sum, hn::BitCast(df, keys));
     high = hn::Max(high, keys);
   }
-  // Fewer than `zeros` keys are below `low`, more below `high`.
+  // At most `zeros` keys are below `low`, more below `high`: the answer, if any, is in [low, high).
   auto low = hn::Zero(di), low_count = hn::Zero(di);
   auto high_count = hn::Set(di, static_cast<Key>(size));
   high = hn::Add(high, one);
@@ -292,7 +297,7 @@ void drop_in_group(DI di, const BlockRun& run, size_t zeros, size_t b, uint64_t 
   }
 }
 
-// keep bits [b, b + lanes).
+// keep bits [b, b + lanes). The next word is read only where some of them stand in it.
 HWY_INLINE uint64_t keep_bits(const uint64_t* keep, size_t b, size_t lanes) {
   uint64_t bits = keep[b / 64] >> (b % 64);
   if (b % 64 + lanes > 64) bits |= keep[b / 64 + 1] << (64 - b % 64);
@@ -325,6 +330,7 @@ void drop_in_tiles(const BlockRun& run, size_t zeros, const uint64_t* keep, uint
   const hn::CappedTag<Key, 1> d1;
   const size_t lanes = hn::Lanes(di);
   uint64_t ties = 0;
+  // A group of whole vectors would read past the run, so its few blocks go one by one.
   if (run.count < lanes) {
     for (size_t b = 0; b < run.count; ++b) {
       const uint64_t kept = keep_bits(keep, b, 1);
@@ -360,7 +366,8 @@ void drop_in_quads(const BlockRun& run, size_t zeros, const uint64_t* keep, uint
       keys[i] = key_of(d, score_of<kNorm>(Format::load_magnitude(d, p)));
     }
     deinterleave<4>(di, keys, x);
-    // -1 where the later value is the smaller one.
+    // -1 where the later value is the smaller one. Keys are not negative, so no difference
+    // overflows; ties go to the earlier value, as the rule says.
     const auto later_wins = [&](size_t late, size_t early) {
       return hn::ShiftRight<31>(hn::Sub(x[late], x[early]));
     };
@@ -396,6 +403,7 @@ void drop_in_blocks(const BlockRun& run, size_t zeros, const uint64_t* keep, uin
       return drop_in_tiles<Format, kNorm, 1, Key>(run, zeros, keep, mask, mask_stride, unresolved);
     case 4:
 #if HWY_TARGET != HWY_SCALAR
+      // The mask of a block is as wide as a 32-bit key, so F64 takes the general path.
       if constexpr (sizeof(Key) == 4) {
         if (run.block_rows == 1 && run.count >= hn::Lanes(hn::ScalableTag<Key>())) {
           return drop_in_quads<Format, kNorm>(run, zeros, keep, mask);
