@@ -1,6 +1,8 @@
 #include "core/block_matrix.h"
 
 #include <bit>
+#include <cassert>
+#include <cstring>
 
 #include "base/float_format.h"
 #include "kernels/scalar_key.h"
@@ -9,10 +11,27 @@
 namespace winnow::core {
 namespace {
 
-// The score of the number whose 32-bit key this is, as the key of the same F64.
+// The score of the number whose 32-bit key this is, as the key of the same F64. A NaN stays one,
+// and its bits are above those of infinity whatever its payload became.
 int64_t widen_key(int32_t key) noexcept {
   const double score = std::bit_cast<float>(key);
   return std::min(std::bit_cast<int64_t>(score), kernels::kNanKey<int64_t>);
+}
+
+// By memcpy, because a view may stand at any address.
+template <typename T>
+T read(const MatrixView& values, size_t index) noexcept {
+  T value;
+  std::memcpy(&value, static_cast<const char*>(values.data) + index * sizeof(T), sizeof(T));
+  return value;
+}
+
+template <typename Score>
+int64_t scalar_key(Score magnitude, Norm norm) noexcept {
+  using Key = std::conditional_t<sizeof(Score) == 4, int32_t, int64_t>;
+  const Score score = norm == Norm::kL1 ? magnitude : magnitude * magnitude;
+  const Key bits = std::bit_cast<Key>(score) & std::numeric_limits<Key>::max();
+  return std::min(bits, kernels::kNanKey<Key>);
 }
 
 size_t itemsize(DType dtype) noexcept { return dtype_bits(dtype) / 8; }
@@ -77,6 +96,7 @@ size_t BlockMatrix::classify_values(size_t first, size_t words,
                                     const kernels::Bracket<int32_t>& bracket, uint64_t* keep,
                                     const kernels::CandidateSink<int32_t>& candidates,
                                     uint64_t* kept) const {
+  assert(can_classify_values() && has_keys_of<int32_t>());
   return kernels32().classify_values(element_at(0, first * block_.cols), block_.cols, words,
                                      bracket, keep, candidates, kept);
 }
@@ -85,6 +105,7 @@ size_t BlockMatrix::classify_values(size_t first, size_t words,
                                     const kernels::Bracket<int64_t>& bracket, uint64_t* keep,
                                     const kernels::CandidateSink<int64_t>& candidates,
                                     uint64_t* kept) const {
+  assert(can_classify_values() && has_keys_of<int64_t>());
   return kernels64().classify_values(element_at(0, first * block_.cols), block_.cols, words,
                                      bracket, keep, candidates, kept);
 }
@@ -102,6 +123,7 @@ void BlockMatrix::fill_keys(size_t first, size_t count, int64_t* keys) const {
                  [&](const Run& run) { score(elements(run), keys + (run.first_block - first)); });
     return;
   }
+  // A matrix of 32-bit scores under one budget with an F64 one: its keys have to be comparable.
   constexpr size_t kPiece = 1024;
   int32_t narrow[kPiece];
   for (size_t done = 0; done < count; done += kPiece) {
@@ -113,6 +135,8 @@ void BlockMatrix::fill_keys(size_t first, size_t count, int64_t* keys) const {
 
 void BlockMatrix::drop_in_blocks(const Run& run, const uint64_t* keep, uint8_t* mask,
                                  size_t mask_stride, uint64_t* unresolved) const {
+  assert(0 < zeros_ && zeros_ < run.block_rows * run.block_cols);
+  assert(run.block_rows * run.block_cols <= kernels::kMaxTile);
   if (values_.dtype == DType::kF64) {
     kernels64().drop_in_blocks(elements(run), zeros_, keep, mask, mask_stride, unresolved);
   } else {

@@ -110,12 +110,8 @@ class BlockMatrix {
   /// As above; keys of 32-bit scores become those of the same numbers as F64.
   void fill_keys(size_t first, size_t count, int64_t* keys) const;
 
-  /// True where every value is a block and all follow each other.
-  bool blocks_are_values() const noexcept {
-    return rows_ <= 1 && block_.rows == 1 && block_.cols == 1;
-  }
-
-  /// True where classify_values can be called: blocks of one row that follow each other unclipped.
+  /// True if blocks of one row follow each other unclipped, in a width that classify_values takes.
+  /// The mask bytes of each block then follow each other too.
   bool can_classify_values() const noexcept {
     return rows_ <= 1 && block_.rows == 1 && cols_ % block_.cols == 0 &&
            kernels::can_classify_values(block_.cols);
@@ -127,8 +123,8 @@ class BlockMatrix {
     return (values_.dtype == DType::kF64) == (sizeof(Key) == 8);
   }
 
-  /// ValueKernels::classify_values from block `first` on. Precondition: blocks_are_values(), and
-  /// keys of the matrix's own width.
+  /// ValueKernels::classify_values from block `first` on. Preconditions: can_classify_values(), and
+  /// has_keys_of<Key>() for the Key of the bracket.
   size_t classify_values(size_t first, size_t words, const kernels::Bracket<int32_t>& bracket,
                          uint64_t* keep, const kernels::CandidateSink<int32_t>& candidates,
                          uint64_t* kept) const;
@@ -136,7 +132,8 @@ class BlockMatrix {
                          uint64_t* keep, const kernels::CandidateSink<int64_t>& candidates,
                          uint64_t* kept) const;
 
-  /// Mask bytes of a run through the kernel; see ValueKernels::drop_in_blocks.
+  /// Mask bytes of a run through the kernel; see ValueKernels::drop_in_blocks. Precondition: blocks
+  /// lose a part of their values, and have at most kMaxTile.
   void drop_in_blocks(const Run& run, const uint64_t* keep, uint8_t* mask, size_t mask_stride,
                       uint64_t* unresolved) const;
 

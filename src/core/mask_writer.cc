@@ -89,11 +89,12 @@ void MaskWriter::write_whole(const BlockMatrix& matrix, const Strip& strip, cons
                              uint8_t* mask) {
   const size_t cols = matrix.block_cols();
   const size_t dropped = table_.count_zero_bits(keep, strip.count);
-  const bool last_dropped = !bit_at(keep, strip.count - 1);
-  const size_t clipped = strip.count * cols - strip.width;  // columns that the last block lacks
+  const bool last_dropped = !bit_at(keep, strip.count - 1);  // it alone may be clipped
+  const size_t clipped = strip.count * cols - strip.width;   // columns that the last block lacks
   stats_.selected_blocks += dropped;
   stats_.dropped_values += strip.rows * (dropped * cols - (last_dropped ? clipped : 0));
   uint8_t* row = mask + strip.row * matrix.cols() + strip.col;
+  // With one row there is nothing to repeat; a clipped block would be written past its end.
   if (!streaming_ && strip.rows == 1 && clipped == 0 && cols <= kMaxStagedCols) {
     table_.expand_bits(keep, strip.count, cols, row);
     return;
@@ -131,12 +132,14 @@ void MaskWriter::write_partial(const BlockMatrix& matrix, const Run& run, const 
   uint64_t unresolved[kMaxRunBlocks / 64];
   uint8_t* target = mask + run.row * matrix.cols() + run.col;
   stats_.dropped_values += dropped * matrix.zeros_per_block();
+  // One row fits the staging buffer, so it can be streamed; several are written where they belong.
   if (run.block_rows == 1) {
     matrix.drop_in_blocks(run, keep, staging_.get(), 0, unresolved);
     copy(target, staging_.get(), run.count * run.block_cols);
   } else {
     matrix.drop_in_blocks(run, keep, target, matrix.cols(), unresolved);
   }
+  // Ties across the limit are rare, so the kernel leaves them to the plain rule.
   for (size_t word = 0; word * 64 < run.count; ++word) {
     for (uint64_t bits = unresolved[word]; bits != 0; bits &= bits - 1) {
       write_block(matrix, block_of(run, word * 64 + std::countr_zero(bits)), false, mask);
@@ -146,9 +149,11 @@ void MaskWriter::write_partial(const BlockMatrix& matrix, const Run& run, const 
 
 void MaskWriter::flip_block(const BlockMatrix& matrix, size_t block, bool keep, uint8_t* mask) {
   stats_.selected_blocks += keep ? -1 : 1;
-  if (matrix.blocks_are_values()) {
-    mask[block] = keep ? 1 : 0;
-    stats_.dropped_values += keep ? -1 : 1;
+  // The usual case of the one-pass path, without the geometry of runs.
+  if (matrix.can_classify_values() && matrix.drops_whole_blocks()) {
+    const uint64_t cols = matrix.block_cols();
+    std::memset(mask + block * cols, keep, cols);
+    stats_.dropped_values += keep ? -cols : cols;
     return;
   }
   matrix.for_each_run(block, 1, 1, [&](const Run& run) {
@@ -182,8 +187,8 @@ void for_each_key(const BlockMatrix& matrix, const Run& block, const Visit& visi
 
 constexpr size_t kSmallBlock = 64;
 
-// The key of rank `rank` (from 0) among the keys of a block of at most kMaxTile values; *below gets
-// how many are smaller.
+// The key of rank `rank` (from 0) among the keys of a block of at most kSmallBlock values; *below
+// gets how many are smaller.
 int64_t key_of_rank_in_small(const BlockMatrix& matrix, const Run& block, uint64_t rank,
                              uint64_t* below) {
   std::array<int64_t, kSmallBlock> keys{};
