@@ -29,6 +29,7 @@ std::vector<Place> places_of(std::vector<MatrixInfo> matrices, const DataNormCon
   Place next;
   for (const MatrixInfo& info : matrices) {
     next.info = info;
+    // No value is read here, and a view with other strides has the same blocks in the same order.
     const MatrixView unseen = contiguous_view(nullptr, info.dtype, info.shape);
     next.blocks = core::BlockMatrix(unseen, config, table).blocks();
     next.tasks = (next.blocks + core::kTaskBlocks - 1) / core::kTaskBlocks;
@@ -59,6 +60,7 @@ class GlobalSelection::Impl {
     }
     const core::Budget budget(config, blocks);
     const uint64_t drop = budget.selected;
+    // One F64 matrix makes all keys 64 bits wide: scores of several types are compared as F64.
     if (!budget.needs_search()) {
       search_.emplace<bool>(budget.keeps_all());
     } else if (wide) {
@@ -82,6 +84,7 @@ class GlobalSelection::Impl {
   }
 
   Status end_pass() {
+    // Constant values lead every search to its end, so a contradiction means that they changed.
     const bool consistent = std::visit([&](auto& search) { return end_pass_of(search); }, search_);
     if (consistent) return {};
     return {ErrorCode::kInputChanged, "expected the same values in every pass, found others"};
@@ -101,6 +104,7 @@ class GlobalSelection::Impl {
   }
 
  private:
+  // By pointer, because a search, which holds a mutex, cannot move and a variant's value has to.
   template <typename Key>
   using Search = std::unique_ptr<core::ThresholdSearch<Key>>;
 
@@ -146,6 +150,7 @@ class GlobalSelection::Impl {
 
   MaskStats write_with(bool keep, size_t, const core::BlockMatrix& matrix, const MaskTarget& target,
                        ParallelFor& threads) const {
+    // The type of keys does not matter: none is made.
     return core::MaskJob<int32_t>({&matrix, 1}, {&target, 1}, table_, threads).run_uniform(keep);
   }
   template <typename Key>

@@ -9,13 +9,14 @@ template <typename Key>
 const uint64_t* KeepBits<Key>::next(const Key* keys, size_t count) {
   const size_t words = (count + kernels::kKeysPerWord - 1) / kernels::kKeysPerWord;
   const size_t tied = kernels_.compare(keys, words, threshold_, keep_, ties_);
+  // Without their ties the keep bits are right where all ties of the chunk are dropped.
   if (tied <= ties_left_) {
     ties_left_ -= tied;
     return keep_;
   }
   for (size_t w = 0; w < words; ++w) {
     uint64_t ties = ties_[w];
-    for (; ties_left_ > 0 && ties != 0; --ties_left_) ties &= ties - 1;  // the lowest index falls
+    for (; ties_left_ > 0 && ties != 0; --ties_left_) ties &= ties - 1;  // drops the lowest index
     keep_[w] |= ties;
   }
   return keep_;

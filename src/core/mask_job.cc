@@ -87,6 +87,7 @@ void MaskJob<Key>::for_each_task(const Body& body) const {
 template <typename Key>
 template <typename Body>
 MaskStats MaskJob<Key>::write_each_task(const Body& body) const {
+  // Writers stage rows and count, so each task has one of its own.
   std::vector<MaskStats> stats(tasks_.size());
   for_each_task([&](size_t t) {
     MaskWriter writer(table_, streaming_);
@@ -109,6 +110,7 @@ void MaskJob<Key>::for_each_chunk_of(size_t t, const Visit& visit) const {
   if (stored_.size() == 0) return for_each_chunk<Key>(matrices_[task.matrix], task, visit);
   alignas(64) Key padded[kChunkKeys];
   for_each_piece(matrices_[task.matrix], task, [&](size_t offset, size_t count) {
+    // Kernels read whole words, and behind these keys stand those of the next piece.
     const Key* keys = stored_.begin() + stored_offset_[t] + offset;
     if (count % kernels::kKeysPerWord != 0) {
       std::copy(keys, keys + count, padded);
@@ -133,6 +135,7 @@ MaskStats MaskJob<Key>::run(uint64_t drop) {
   if (stores_keys()) store_keys();
   ThresholdSearch<Key> search(table_, blocks_, drop, tasks_.size());
   sample(search);
+  // Stored keys are cheap to read again, and heavy ends would make candidates of too many blocks.
   const bool one_pass = stored_.size() == 0 && !search.ends_are_heavy();
   if (one_pass && classify(search)) return stats_;
   while (search.pass() != ThresholdSearch<Key>::Pass::kDone) count(search);
@@ -153,6 +156,7 @@ bool MaskJob<Key>::stores_keys() const noexcept {
   return blocks_ * kStoreFromBlockSize <= values_ && blocks_ * sizeof(Key) <= kMaxStoredBytes;
 }
 
+// In the order of the tasks, each of which writes its own part.
 template <typename Key>
 void MaskJob<Key>::store_keys() {
   Key* stored = stored_.room(blocks_);
@@ -184,6 +188,7 @@ void MaskJob<Key>::count(ThresholdSearch<Key>& search) const {
     for_each_chunk_of(t,
                       [&](const Key* keys, size_t, size_t count) { search.show(t, keys, count); });
   });
+  // The caller's values do not change during a call, so no pass contradicts another.
   const bool consistent = search.end_pass();
   assert(consistent);
   static_cast<void>(consistent);
@@ -194,9 +199,11 @@ void MaskJob<Key>::count(ThresholdSearch<Key>& search) const {
 template <typename Key>
 bool MaskJob<Key>::classify(ThresholdSearch<Key>& search) {
   const kernels::Bracket<Key> bracket = search.bracket();
+  assert(bracket.is_ordered() && bracket.lo < bracket.threshold);
   std::vector<TaskResult> results(tasks_.size());
   stats_ = write_each_task(
       [&](size_t t, MaskWriter& writer) { classify_task(tasks_[t], bracket, writer, results[t]); });
+  // Where this fails, the masks are wrong as they stand; the caller writes all of them again.
   if (collected_.load() > collect_limit_) return false;
   uint64_t not_above_lo = 0;
   std::vector<const Candidates<Key>*> candidates;
@@ -212,6 +219,7 @@ bool MaskJob<Key>::classify(ThresholdSearch<Key>& search) {
 template <typename Key>
 void MaskJob<Key>::classify_task(const Task& task, const kernels::Bracket<Key>& bracket,
                                  MaskWriter& writer, TaskResult& result) const {
+  // Straight from the values, but for a last, partial word, which needs padding behind its keys.
   const BlockMatrix& matrix = matrices_[task.matrix];
   const bool in_place = matrix.can_classify_values() && matrix.has_keys_of<Key>();
   alignas(64) Key keys[kChunkKeys];
@@ -245,10 +253,12 @@ void MaskJob<Key>::classify_task(const Task& task, const kernels::Bracket<Key>& 
   const ScratchVector<Key>& found = result.candidates.keys;
   const size_t dropped_inside =
       kernels_.count_below(found.begin(), found.size(), bracket.threshold);
+  // `shown` and `kept` both count the padding, which is above every threshold.
   result.not_above_lo = shown - kept - dropped_inside;
 }
 
-// Blocks between the answer and the provisional threshold are on the wrong side of it.
+// Blocks between the answer and the provisional threshold are on the wrong side of it. They are
+// few, and ties are spent from the lowest index on, so one thread goes through them in order.
 template <typename Key>
 void MaskJob<Key>::flip(const Threshold<Key>& threshold, Key provisional,
                         std::span<const TaskResult> results) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstdint>
 #include <span>
 
@@ -17,9 +18,11 @@ struct NearKeys {
   ScratchVector<uint32_t> indices;
 };
 
+/// Precondition: 0 <= low <= high < kPadKey, so that there are keys on either side of both.
 template <typename Key>
 NearKeys<Key> near_keys(const kernels::KeyKernels<Key>& kernels, std::span<const Key> keys, Key low,
                         Key high) {
+  assert(0 <= low && low <= high && high < kernels::kPadKey<Key>);
   constexpr size_t kPiece = 1024;
   const kernels::Bracket<Key> bracket{static_cast<Key>(low - 1), low, static_cast<Key>(high + 1)};
   NearKeys<Key> near;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <cmath>
 #include <limits>
 
@@ -148,13 +149,16 @@ void ThresholdSearch<Key>::end_sample() {
   bracket_.lo = no_low ? -1 : ranks.bound_near_start(rank - width, middle, width / 16);
   bracket_.hi =
       no_high ? kernels::kPadKey<Key> : ranks.bound_near_start(rank + width, middle, width / 16);
+  // Above lo, so that the pass that classifies keeps no key at lo. Where both ends meet there is no
+  // such pass.
   bracket_.threshold =
-      std::clamp<Key>(middle, bracket_.lo + 1, std::max<Key>(bracket_.hi, bracket_.lo + 1));
+      std::clamp<Key>(middle, std::min<Key>(bracket_.lo + 1, bracket_.hi), bracket_.hi);
   const auto is_heavy = [&](Key end) {
     return ranks.below(end + 1) - ranks.below(end) > kHeavyShare * size;
   };
   heavy_ends_ = bracket_.lo >= bracket_.hi || (!no_low && is_heavy(bracket_.lo)) ||
                 (!no_high && is_heavy(bracket_.hi));
+  // Back to the pool, where the candidates find them.
   sample_ = ScratchVector<Key>();
   line_sizes_ = ScratchVector<uint32_t>();
   start_count();
@@ -190,6 +194,7 @@ double ThresholdSearch<Key>::rank_variance(Key bound) const {
 
 template <typename Key>
 void ThresholdSearch<Key>::start_count() {
+  assert(bracket_.is_ordered());
   collected_.store(0);
   for (TaskState& task : tasks_) task = TaskState();
   pass_ = Pass::kCount;
@@ -209,11 +214,12 @@ bool ThresholdSearch<Key>::resolve_inside(uint64_t not_above_lo,
   return true;
 }
 
-// The key of that rank among those inside the bracket, and how many of its equals fall.
+// The key of that rank among those inside the bracket, and how many of its equals are dropped.
 template <typename Key>
 Threshold<Key> ThresholdSearch<Key>::select_inside(std::span<const Key> inside,
                                                    uint64_t rank) const {
-  // Most keys are ruled out by a bound on either side that is found roughly.
+  // Most keys are ruled out by a bound on either side that is found roughly: the exact search then
+  // counts few of them at each step.
   const auto size = static_cast<double>(inside.size());
   const auto wanted = static_cast<double>(rank);
   const RankFinder<Key> all(kernels(), inside);
@@ -273,6 +279,7 @@ void ThresholdSearch<Key>::show_to_count(size_t task, const Key* keys, size_t wo
     const size_t found =
         kernels().count(keys + w * kernels::kKeysPerWord, std::min(kPieceWords, words - w),
                         bracket_, &state.counts, {indices, found_keys});
+    // Past the limit keys are only counted: the count says where to look, and memory stays bounded.
     if (found == 0 || collected_.fetch_add(found) + found > collect_limit_) continue;
     state.inside.append({found_keys, found});
   }
@@ -282,6 +289,7 @@ void ThresholdSearch<Key>::show_to_count(size_t task, const Key* keys, size_t wo
 
 template <typename Key>
 void ThresholdSearch<Key>::show_to_histogram(const Key* keys, size_t count) {
+  // Bins of its own for each call, so that threads meet at the lock once in so many keys.
   std::array<uint64_t, kBins> bins{};
   for (size_t i = 0; i < count; ++i) {
     if (keys[i] <= bracket_.lo || keys[i] >= bracket_.hi) continue;
@@ -309,6 +317,8 @@ void ThresholdSearch<Key>::end_count() {
     sum.inside += task.counts.inside;
   }
   const uint64_t not_above_lo = sum.below_lo + sum.equal_lo;
+  // In the order of the keys: below lo, at lo, above hi, at hi, and inside, where most searches
+  // end.
   const uint64_t below_hi = not_above_lo + sum.inside;
   if (rank_ < sum.below_lo) return narrow(-1, bracket_.lo, 0);
   if (rank_ < not_above_lo) return resolve({bracket_.lo, rank_ - sum.below_lo + 1});
@@ -364,7 +374,7 @@ bool ThresholdSearch<Key>::end_histogram() {
   uint64_t below = at_or_below_lo_;
   size_t bin = 0;
   for (; bin < kBins && below + bins_[bin] <= rank_; ++bin) below += bins_[bin];
-  if (bin == kBins) return false;
+  if (bin == kBins) return false;  // fewer keys inside than an earlier pass counted
   const auto bin_begin = [&](size_t i) {
     const uint64_t key = static_cast<uint64_t>(bracket_.lo) + 1 + (uint64_t{i} << shift_);
     return static_cast<Key>(std::min(key, static_cast<uint64_t>(bracket_.hi)));

@@ -4,7 +4,8 @@
 // collects what is inside; the answer is then an exact order statistic of the few collected. Counts
 // of integers add up exactly, so pieces, threads and matrices combine in any order.
 // Where a sample misleads, or too many keys lie inside, passes that only make histograms narrow the
-// bracket until it cannot fail: at most 8 passes in all.
+// bracket until it cannot fail: at most 8 passes in all, the sample included. More than that means
+// that the keys changed between two passes, which end_pass() then reports.
 #pragma once
 
 #include <algorithm>
@@ -127,7 +128,7 @@ class ThresholdSearch {
   uint64_t total_;
   uint64_t rank_;  // of the answer, counted from 0
   Pass pass_ = Pass::kSample;
-  int passes_left_ = 12;  // more than any search of constant keys takes
+  int passes_left_ = 12;  // above the 8 of constant keys: stops a search whose keys keep changing
   SamplePlan plan_;
   ScratchVector<Key> sample_;
   ScratchVector<uint32_t> line_sizes_;
