@@ -17,13 +17,36 @@ constexpr size_t kTaskValues = size_t{1} << 16;
 // Adding and taking away 1.5 * 2^23 rounds a float of less than 2^22 to an integer, half to even.
 constexpr float kRounder = 0x1.8p23F;
 
+// A row of floats at any address: reading it through a float* has no meaning if it is not aligned.
+class Row {
+ public:
+  Row(const MatrixView& weight, size_t row) noexcept
+      : bytes_(static_cast<const char*>(weight.data) + row * weight.row_stride * sizeof(float)),
+        size_(weight.shape.cols) {}
+
+  size_t size() const noexcept { return size_; }
+  float operator[](size_t i) const noexcept { return load<float>(i); }
+
+  /// The value or vector of values that begins at value i.
+  template <typename T>
+  T load(size_t i) const noexcept {
+    T values;
+    std::memcpy(&values, bytes_ + i * sizeof(float), sizeof values);
+    return values;
+  }
+
+ private:
+  const char* bytes_;
+  size_t size_;
+};
+
 /// The least and the greatest value of a row; both NaN where it holds one.
 struct Range {
   float lo, hi;
 };
 
 /// Four at a time, by a vector type of the compiler's: it may not reorder a single chain.
-Range range_of(std::span<const float> row) noexcept {
+Range range_of(const Row& row) noexcept {
   using Lanes [[gnu::vector_size(16)]] = float;
   constexpr size_t kLanes = sizeof(Lanes) / sizeof(float);
   const Lanes zero = {};
@@ -31,8 +54,7 @@ Range range_of(std::span<const float> row) noexcept {
   auto is_nan = lo != lo;
   size_t i = 0;
   for (; i + kLanes <= row.size(); i += kLanes) {
-    Lanes x;
-    std::memcpy(&x, row.data() + i, sizeof x);
+    const auto x = row.load<Lanes>(i);
     lo = x < lo ? x : lo;
     hi = x > hi ? x : hi;
     is_nan |= x != x;
@@ -84,20 +106,14 @@ RowParameters exact_parameters(Range range) noexcept {
 }
 
 // Without __restrict, bytes may alias floats, and the loop stays a loop of single values.
-void encode(std::span<const float> row, RowParameters parameters,
-            uint8_t* __restrict codes) noexcept {
+void encode(const Row& row, RowParameters parameters, uint8_t* __restrict codes) noexcept {
   const float inverse = 1 / parameters.scale, zero_point = parameters.zero_point;
-  const float* const values = row.data();
   for (size_t i = 0, count = row.size(); i < count; ++i) {
-    float code = values[i] * inverse + zero_point;
+    float code = row[i] * inverse + zero_point;
     code = code > 0 ? code : 0;  // NaN too
     code = code < kMaxCode ? code : kMaxCode;
     codes[i] = static_cast<uint8_t>(static_cast<int32_t>((code + kRounder) - kRounder));
   }
-}
-
-std::span<const float> row_of(const MatrixView& weight, size_t row) noexcept {
-  return {static_cast<const float*>(weight.data) + row * weight.row_stride, weight.shape.cols};
 }
 
 /// Calls work(row) for every row, on the threads.
@@ -142,7 +158,7 @@ Status quantize_rows(const MatrixView& weight, ZeroPolicy policy, const Quantize
   const size_t cols = weight.shape.cols;
   std::atomic<size_t> bad_row{SIZE_MAX};
   for_each_row(weight.shape, threads, [&](size_t row) {
-    const std::span<const float> values = row_of(weight, row);
+    const Row values(weight, row);
     RowParameters parameters{1, 0};
     if (cols > 0) {
       const Range range = range_of(values);
@@ -167,7 +183,7 @@ Status requantize_rows(const MatrixView& weight, std::span<const float> scales,
   const Status fits = check(weight, codes.size(), scales.size(), zero_points.size());
   if (!fits.ok()) return fits;
   for_each_row(weight.shape, threads, [&](size_t row) {
-    encode(row_of(weight, row), {scales[row], zero_points[row]},
+    encode(Row(weight, row), {scales[row], zero_points[row]},
            codes.data() + row * weight.shape.cols);
   });
   return Status();

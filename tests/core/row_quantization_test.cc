@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -105,12 +106,16 @@ TEST(RowQuantization, GivesZeroACodeOfItsOwnUnderExact) {
   for (float& x : weight) x = random() % 3 == 0 ? 0 : normal(random);
   for (size_t i = 0; i < 33; ++i) weight[i] = 5 + std::abs(weight[i]);    // a row without 0 below
   for (size_t i = 33; i < 66; ++i) weight[i] = -5 - std::abs(weight[i]);  // and one above it
+  // A code is off by half a step, and by what was rounded before it became an integer. In steps:
+  // 1 / s and its product with x, of at most 255, by 255 * 2 * 2^-24 < 2^-15; the sum, below 256,
+  // by 2^-17. The ends of a row may lie 2^-16 further outside, since s and z are rounded as well.
+  constexpr float kTolerance = 0.5F + 0x1p-14F;
   Table table(weight, 33);
   ASSERT_TRUE(table.quantize(ZeroPolicy::kExact).ok());
   for (size_t i = 0; i < weight.size(); ++i) {
     const float scale = table.scales[i / 33];
     if (weight[i] == 0) EXPECT_EQ(table.value(i), 0) << i;
-    EXPECT_LE(std::abs(table.value(i) - weight[i]), scale * (0.5F + 0x1p-14F)) << i;
+    EXPECT_LE(std::abs(table.value(i) - weight[i]), scale * kTolerance) << i;
     EXPECT_EQ(std::nearbyint(table.zero_points[i / 33]), table.zero_points[i / 33]);
     EXPECT_EQ(std::bit_cast<uint32_t>(scale) & 0xFF, 0u);
   }
@@ -165,6 +170,34 @@ TEST(RowQuantization, IsTheSameForAnyNumberOfThreadsAndAnyStride) {
         quantize_rows(strided, policy, {read.codes, read.scales, read.zero_points}, pool).ok());
     EXPECT_EQ(copy.codes, read.codes);
     EXPECT_EQ(copy.scales, read.scales);
+  }
+}
+
+// Under UndefinedBehaviorSanitizer a read through a misaligned float* ends this test.
+TEST(RowQuantization, ReadsRowsAtAnyAddress) {
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> weight(20 * 37);
+  for (float& x : weight) x = normal(random);
+  for (size_t misalignment = 1; misalignment < sizeof(float); ++misalignment) {
+    std::vector<char> bytes(misalignment + weight.size() * sizeof(float));
+    std::memcpy(bytes.data() + misalignment, weight.data(), weight.size() * sizeof(float));
+    Table aligned(weight, 37), read = aligned;
+    const MatrixView view =
+        contiguous_view(bytes.data() + misalignment, DType::kF32, aligned.shape);
+    SerialFor threads;
+    for (const ZeroPolicy policy : {ZeroPolicy::kExact, ZeroPolicy::kUpstream}) {
+      ASSERT_TRUE(aligned.quantize(policy).ok());
+      ASSERT_TRUE(
+          quantize_rows(view, policy, {read.codes, read.scales, read.zero_points}, threads).ok());
+      EXPECT_EQ(read.codes, aligned.codes);
+      EXPECT_EQ(read.scales, aligned.scales);
+      EXPECT_EQ(read.zero_points, aligned.zero_points);
+    }
+    std::fill(read.codes.begin(), read.codes.end(), uint8_t{77});
+    ASSERT_TRUE(
+        requantize_rows(view, aligned.scales, aligned.zero_points, read.codes, threads).ok());
+    EXPECT_EQ(read.codes, aligned.codes);
   }
 }
 
