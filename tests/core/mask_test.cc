@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "support/reference_mask.h"
+#include "support/simd_levels.h"
 #include "support/threads.h"
 #include "support/values.h"
 #include "winnow/core/global_selection.h"
-#include "winnow/kernels/simd_level.h"
 
 namespace winnow {
 namespace {
@@ -43,14 +43,7 @@ class MaskTest : public ::testing::TestWithParam<SimdLevel> {
   void TearDown() override { ASSERT_TRUE(set_simd_level(available_simd_levels().front()).ok()); }
 };
 
-std::string level_name(const ::testing::TestParamInfo<SimdLevel>& info) {
-  return std::string(simd_level_name(info.param));
-}
-
-INSTANTIATE_TEST_SUITE_P(EveryLevel, MaskTest,
-                         ::testing::ValuesIn(available_simd_levels().begin(),
-                                             available_simd_levels().end()),
-                         level_name);
+INSTANTIATE_TEST_SUITE_P(EveryLevel, MaskTest, testing::every_level(), testing::level_name);
 
 struct Case {
   MatrixShape shape;
