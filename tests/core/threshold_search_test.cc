@@ -17,12 +17,35 @@ using kernels::kKeysPerWord;
 template <typename Key>
 class ThresholdSearchTest : public ::testing::Test {
  protected:
-  // Finds the drop-th smallest of `keys`, sampling only what `sample` shows; returns the passes
-  // taken.
+  // Finds the drop-th smallest of `keys` at every SIMD level, sampling only what `sample` shows;
+  // returns the passes taken, the same at all of them.
   int search(const std::vector<Key>& keys, uint64_t drop, const std::vector<Key>& sample) {
+    const auto levels = available_simd_levels();
+    const int passes = search_at(levels.front(), keys, drop, sample);
+    for (const SimdLevel level : levels.subspan(1)) {
+      EXPECT_EQ(search_at(level, keys, drop, sample), passes) << simd_level_name(level);
+    }
+    return passes;
+  }
+
+  // The same from all keys at once.
+  void search_at_once(const std::vector<Key>& keys, uint64_t drop) {
+    std::vector<size_t> task_begin;
+    for (size_t i = 0; i < keys.size(); i += kTaskBlocks) task_begin.push_back(i);
+    for (const SimdLevel level : available_simd_levels()) {
+      ThresholdSearch<Key> search(kernels::kernel_table(level), keys.size(), drop,
+                                  task_begin.size());
+      search.resolve_among(keys, task_begin);
+      EXPECT_EQ(search.pass(), ThresholdSearch<Key>::Pass::kDone);
+      expect_answer(search, keys, drop, task_begin.size());
+    }
+  }
+
+ private:
+  int search_at(SimdLevel level, const std::vector<Key>& keys, uint64_t drop,
+                const std::vector<Key>& sample) {
     const size_t tasks = (keys.size() + kTaskBlocks - 1) / kTaskBlocks;
-    ThresholdSearch<Key> search(kernels::kernel_table(SimdLevel::kScalar), keys.size(), drop,
-                                tasks);
+    ThresholdSearch<Key> search(kernels::kernel_table(level), keys.size(), drop, tasks);
     for (size_t i = 0; i < sample.size(); i += 16) {
       search.add_sample({sample.data() + i, std::min<size_t>(16, sample.size() - i)});
     }
@@ -36,18 +59,6 @@ class ThresholdSearchTest : public ::testing::Test {
     return passes;
   }
 
-  // The same from all keys at once.
-  void search_at_once(const std::vector<Key>& keys, uint64_t drop) {
-    std::vector<size_t> task_begin;
-    for (size_t i = 0; i < keys.size(); i += kTaskBlocks) task_begin.push_back(i);
-    ThresholdSearch<Key> search(kernels::kernel_table(SimdLevel::kScalar), keys.size(), drop,
-                                task_begin.size());
-    search.resolve_among(keys, task_begin);
-    EXPECT_EQ(search.pass(), ThresholdSearch<Key>::Pass::kDone);
-    expect_answer(search, keys, drop, task_begin.size());
-  }
-
- private:
   void show(ThresholdSearch<Key>& search, const std::vector<Key>& keys, size_t t) {
     const size_t begin = t * kTaskBlocks, end = std::min(keys.size(), begin + kTaskBlocks);
     std::vector<Key> padded(keys.begin() + begin, keys.begin() + end);
