@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -16,6 +17,7 @@ namespace {
 
 using testing::counting;
 using ::testing::ElementsAre;
+using ::testing::ExitedWithCode;
 using testing::FirstRowSparsifier;
 
 /// Keeps warnings as they would be printed: those that come once come once.
@@ -30,14 +32,20 @@ class PrintedWarnings : public c10::WarningHandler {
   c10::WarningUtils::WarningHandlerGuard guard_;
 };
 
-TEST(Differences, AReplacementIsWarnedOfOnceInAProcess) {
+size_t warnings_of_replacements() {
   const PrintedWarnings warnings;
   FirstRowSparsifier sparsifier, other;
   for (int i = 0; i < 3; ++i) {
     sparsifier.add_data("x", counting({2, 2}));
     other.add_data("x", counting({2, 2}));
   }
-  EXPECT_EQ(warnings.messages.size(), 1u);
+  return warnings.messages.size();
+}
+
+TEST(Differences, AReplacementIsWarnedOfOnceInAProcess) {
+  // "threadsafe" starts the program anew: here, a test before this one may have replaced data.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(std::_Exit(static_cast<int>(warnings_of_replacements())), ExitedWithCode(1), "");
 }
 
 TEST(Differences, DataCalledParametrizationCanBeLoaded) {
