@@ -47,6 +47,8 @@ BlockMatrix::BlockMatrix(const MatrixView& values, const DataNormConfig& config,
       table_(&table),
       rows_(values.shape.rows),
       cols_(values.shape.cols) {
+  // To drop all values of a block needs no look inside of it. Sides may be as large as integers
+  // are.
   const auto size = checked_mul(block_.rows, block_.cols);
   whole_ = !config.zeros_per_block || (size && *size == zeros_);
   if (values.numel() == 0) return;
@@ -144,6 +146,8 @@ void BlockMatrix::drop_in_blocks(const Run& run, const uint64_t* keep, uint8_t* 
   }
 }
 
+// What the kernels compute for vectors, once more for single values: MaskWriter's plain rule has to
+// see the same keys.
 int64_t BlockMatrix::value_key(size_t row, size_t col) const noexcept {
   const size_t index = row * values_.row_stride + col;
   return with_format(values_.dtype, [&](auto format) -> int64_t {

@@ -46,6 +46,7 @@ Status out_of_memory() {
 
 }  // namespace
 
+// One search over the keys of all matrices, of 32 or 64 bits, or none where the settings decide.
 class GlobalSelection::Impl {
  public:
   Impl(std::vector<Place> places, const DataNormConfig& config, const kernels::KernelTable& table)
@@ -128,6 +129,7 @@ class GlobalSelection::Impl {
   void visit_with(Search<Key>& search, size_t index, const core::BlockMatrix& matrix,
                   ParallelFor& threads) {
     const Place& place = places_[index];
+    // Lines of a sample are few and added in order, so threads would only wait for each other.
     if (search->pass() == core::ThresholdSearch<Key>::Pass::kSample) {
       core::sample_matrix(matrix, place.first_block, place.first_block + place.blocks, *search);
       return;
@@ -157,6 +159,7 @@ class GlobalSelection::Impl {
   MaskStats write_with(const Search<Key>& search, size_t first_task,
                        const core::BlockMatrix& matrix, const MaskTarget& target,
                        ParallelFor& threads) const {
+    // A job of one matrix, which takes over where the tasks of earlier ones ended.
     return core::MaskJob<Key>({&matrix, 1}, {&target, 1}, table_, threads)
         .run_with(*search, first_task);
   }

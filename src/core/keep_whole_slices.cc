@@ -16,6 +16,7 @@ class Slices {
   KeptSlices keep() const noexcept {
     KeptSlices kept;
     for (uint64_t slice = 0; slice < shape_.slices; ++slice) {
+      // As the mask has it: a slice that keeps a value, or had none to lose.
       if (any_value(slice, 1) || !any_value(slice, 0)) continue;
       ++kept.slices;
       for (uint64_t outer = 0; outer < shape_.outer; ++outer) {

@@ -1,4 +1,4 @@
-// PRIVATE. Masks where it is known which keys fall.
+// PRIVATE. Masks when it is known which keys are dropped.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace winnow::core {
 
-/// Turns keys into keep bits, chunk by chunk in block order: below the threshold all fall, and of
+/// Turns keys into keep bits, chunk by chunk in block order: drops all below the threshold, and of
 /// those equal to it the first `ties_left`.
 template <typename Key>
 class KeepBits {

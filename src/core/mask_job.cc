@@ -20,7 +20,7 @@ constexpr uint64_t kStoreFromBlockSize = 8;
 constexpr uint64_t kMaxStoredBytes = 20 << 20;
 
 // Up to this many keys are stored and selected from without a sample, which would be most of them
-// (measured: the sample's road is as fast from 8,000 blocks of one value and 16,000 of four on).
+// (measured: sampling is as fast from 8,000 blocks of one value and 16,000 of four on).
 constexpr uint64_t kSelectAtOnce = 8192;
 
 // Room for the candidates of a task on ordinary data.
@@ -55,6 +55,7 @@ void sample_matrix(const BlockMatrix& matrix, uint64_t begin, uint64_t end,
     const uint64_t ahead = plan.line_begin(line + kLinesAhead);
     if (ahead < end) matrix.prefetch(ahead - begin);
     const size_t count = std::min(plan.line_end(line), end) - first;
+    // A line that reaches past the matrix is cut at its end: what varies together is one matrix.
     matrix.fill_keys(first - begin, count, keys);
     search.add_sample({keys, count});
   }
@@ -129,6 +130,8 @@ MaskStats MaskJob<Key>::run_uniform(bool keep) {
   });
 }
 
+// Keys are read as rarely as they allow: all at once where they are few, else in one pass, else in
+// passes that count and a last one that writes.
 template <typename Key>
 MaskStats MaskJob<Key>::run(uint64_t drop) {
   if (blocks_ <= kSelectAtOnce) return select_at_once(drop);
@@ -297,6 +300,8 @@ void MaskJob<Key>::flip_in_task(const Task& task, Key threshold, Key provisional
   }
 }
 
+// The threshold is known, and for each task how many ties earlier ones have spent, so tasks need
+// not wait for each other.
 template <typename Key>
 MaskStats MaskJob<Key>::run_with(const ThresholdSearch<Key>& search, size_t first_task) {
   const Threshold<Key> threshold = search.threshold();

@@ -70,6 +70,7 @@ void MaskWriter::finish() {
 
 void MaskWriter::write(const BlockMatrix& matrix, size_t first, size_t count, const uint64_t* keep,
                        uint8_t* mask) {
+  // As many blocks at once as one staged row holds.
   const size_t cols = std::min<uint64_t>(matrix.block_cols(), kMaxStagedCols);
   const size_t limit = std::min(kStagingBytes / cols, kMaxRunBlocks);
   uint64_t aligned[kMaxRunBlocks / 64];
@@ -165,6 +166,7 @@ void MaskWriter::flip_block(const BlockMatrix& matrix, size_t block, bool keep, 
 
 void MaskWriter::write_block(const BlockMatrix& matrix, const Run& block, bool keep,
                              uint8_t* mask) {
+  // A block that loses a part is kept first; drop_lowest then takes that part out of it.
   const int fill = keep || !matrix.drops_whole_blocks();
   uint8_t* target = mask + block.row * matrix.cols() + block.col;
   for (size_t r = 0; r < block.block_rows; ++r) {
@@ -232,7 +234,7 @@ void MaskWriter::drop_lowest(const BlockMatrix& matrix, const Run& block, uint8_
   uint64_t numbers = 0;
   for_each_key(matrix, block, [&](int64_t key, size_t, size_t) { numbers += key != nan; });
   const uint64_t zeros = matrix.zeros_per_block();
-  // Where all numbers fall, NaN is the answer, and the positions outside fall among the NaN.
+  // If all numbers are dropped, the threshold is NaN, and positions outside count among the NaN.
   int64_t threshold = nan;
   uint64_t below = numbers;
   if (zeros < numbers) {
@@ -240,6 +242,7 @@ void MaskWriter::drop_lowest(const BlockMatrix& matrix, const Run& block, uint8_
     threshold = small ? key_of_rank_in_small(matrix, block, zeros, &below)
                       : key_of_rank_in_large(matrix, block, zeros, &below);
   }
+  // Positions outside come after those of their row, and each uses up one of the ties.
   uint64_t ties = zeros - std::min(zeros, below);
   const uint64_t outside = threshold == nan ? matrix.block_cols() - block.block_cols : 0;
   for_each_key(matrix, block, [&](int64_t key, size_t r, size_t c) {

@@ -17,6 +17,7 @@ bool ends_as(std::string_view name, std::string_view end) noexcept {
   const std::string_view text = plain(end);
   if (!name.ends_with(text)) return false;
   if (end.starts_with('*') || name.size() == text.size()) return true;
+  // Whole parts of a name: "weight" is not the end of "my_weight".
   const char before = name[name.size() - text.size() - 1];
   return before == '.' || before == '/';
 }
@@ -44,7 +45,7 @@ std::optional<SliceShape> rows_of(std::span<const uint64_t> shape,
                                   std::span<const uint64_t> magnitude) noexcept {
   const size_t scaled = large_dimensions(magnitude);
   if (scaled > 1 || is_empty(magnitude)) return std::nullopt;
-  if (scaled == 0) return whole(shape);
+  if (scaled == 0) return whole(shape);  // one magnitude for all
   if (magnitude.size() != shape.size()) return std::nullopt;
   SliceShape slices;
   bool before = true;
@@ -61,6 +62,7 @@ std::optional<SliceShape> rows_of(std::span<const uint64_t> shape,
 }
 
 NamedShapes::NamedShapes(std::span<const TensorFacts> tensors) {
+  // Sorted once, because each tensor asks for its siblings; pointers, because names may be long.
   tensors_.reserve(tensors.size());
   for (const TensorFacts& tensor : tensors) tensors_.push_back(&tensor);
   std::ranges::stable_sort(tensors_, {}, &TensorFacts::name);

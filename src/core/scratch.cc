@@ -43,7 +43,7 @@ void* acquire_block(size_t bytes) {
       return block;
     }
   }
-  return ::operator new(bytes);
+  return ::operator new(bytes);  // outside of the lock: it may take a system call
 }
 
 void release_block(void* block, size_t bytes) noexcept {

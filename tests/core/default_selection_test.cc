@@ -190,7 +190,7 @@ TEST(DefaultSelection, KnowsCompanionsByWhatStandsBesideThem) {
                    {"b.qweight", I32, {8, 8}, "dtype"},
                    {std::string("a.") + name, F32, {8, 4}, ""}});
   }
-  // A mask of bytes is no quantized weight.
+  // A mask of bytes is not a quantized weight.
   expect_family({{"a.weight", DType::kBool, {8, 8}, "dtype"}, {"a.scales", F32, {8, 4}, ""}});
   // Names without a stem, as in the file of one layer.
   expect_family({{"weight", I8, {8, 8}, "dtype"}, {"scales", F32, {8, 4}, "quantized"}});

@@ -212,7 +212,7 @@ TEST_P(MaskTest, RanksAllHalvesAsTheReferenceDoes) {
 }
 
 // A NaN of all ones has the bits of the keys' padding; with few NaN the bracket is open above, and
-// the one-pass road has to tell them apart.
+// the one-pass path has to tell them apart.
 TEST_P(MaskTest, TiesNanOfEveryPayloadWhereTheThresholdIsNan) {
   const MatrixShape shape{64, 1000};
   for (const DType dtype : testing::kPrunable) {
@@ -247,7 +247,7 @@ TEST_P(MaskTest, TakesSidesAboveThoseOfTheMatrixAsWholeRowsAndColumns) {
   }
 }
 
-// Positions outside the matrix fall before a NaN that comes after them.
+// Positions outside the matrix are dropped before a NaN that comes after them.
 TEST_P(MaskTest, RanksWhatLiesOutsideOfLargeBlocksWithTheNan) {
   const MatrixShape shape{3, 4};
   for (const BlockShape block : {BlockShape{2, 6}, {3, 6}, {5, 7}, {3, 4}, {4, 2}, {1, 9}}) {
