@@ -18,26 +18,17 @@ constexpr size_t kTaskValues = size_t{1} << 16;
 constexpr float kRounder = 0x1.8p23F;
 
 // A row of floats at any address: reading it through a float* has no meaning if it is not aligned.
-class Row {
- public:
-  Row(const MatrixView& weight, size_t row) noexcept
-      : bytes_(static_cast<const char*>(weight.data) + row * weight.row_stride * sizeof(float)),
-        size_(weight.shape.cols) {}
+struct Row {
+  const char* bytes;
+  size_t size;  // in floats
 
-  size_t size() const noexcept { return size_; }
-  float operator[](size_t i) const noexcept { return load<float>(i); }
-
-  /// The value or vector of values that begins at value i.
-  template <typename T>
-  T load(size_t i) const noexcept {
+  /// The float or the vector of floats that begins at float i.
+  template <typename T = float>
+  T at(size_t i) const noexcept {
     T values;
-    std::memcpy(&values, bytes_ + i * sizeof(float), sizeof values);
+    std::memcpy(&values, bytes + i * sizeof(float), sizeof values);
     return values;
   }
-
- private:
-  const char* bytes_;
-  size_t size_;
 };
 
 /// The least and the greatest value of a row; both NaN where it holds one.
@@ -50,16 +41,16 @@ Range range_of(const Row& row) noexcept {
   using Lanes [[gnu::vector_size(16)]] = float;
   constexpr size_t kLanes = sizeof(Lanes) / sizeof(float);
   const Lanes zero = {};
-  Lanes lo = zero + row[0], hi = lo;
+  Lanes lo = zero + row.at(0), hi = lo;
   auto is_nan = lo != lo;
   size_t i = 0;
-  for (; i + kLanes <= row.size(); i += kLanes) {
-    const auto x = row.load<Lanes>(i);
+  for (; i + kLanes <= row.size; i += kLanes) {
+    const auto x = row.at<Lanes>(i);
     lo = x < lo ? x : lo;
     hi = x > hi ? x : hi;
     is_nan |= x != x;
   }
-  Range range{row[0], row[0]};
+  Range range{row.at(0), row.at(0)};
   bool has_nan = false;
   const auto take = [&](float least, float greatest, bool nan) {
     range.lo = std::min(range.lo, least);
@@ -67,7 +58,7 @@ Range range_of(const Row& row) noexcept {
     has_nan = has_nan || nan;
   };
   for (size_t lane = 0; lane < kLanes; ++lane) take(lo[lane], hi[lane], is_nan[lane] != 0);
-  for (; i < row.size(); ++i) take(row[i], row[i], std::isnan(row[i]));
+  for (; i < row.size; ++i) take(row.at(i), row.at(i), std::isnan(row.at(i)));
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   return has_nan ? Range{kNan, kNan} : range;
 }
@@ -108,12 +99,17 @@ RowParameters exact_parameters(Range range) noexcept {
 // Without __restrict, bytes may alias floats, and the loop stays a loop of single values.
 void encode(const Row& row, RowParameters parameters, uint8_t* __restrict codes) noexcept {
   const float inverse = 1 / parameters.scale, zero_point = parameters.zero_point;
-  for (size_t i = 0, count = row.size(); i < count; ++i) {
-    float code = row[i] * inverse + zero_point;
+  for (size_t i = 0, count = row.size; i < count; ++i) {
+    float code = row.at(i) * inverse + zero_point;
     code = code > 0 ? code : 0;  // NaN too
     code = code < kMaxCode ? code : kMaxCode;
     codes[i] = static_cast<uint8_t>(static_cast<int32_t>((code + kRounder) - kRounder));
   }
+}
+
+Row row_of(const MatrixView& weight, size_t row) noexcept {
+  const size_t begin = row * weight.row_stride * sizeof(float);
+  return {static_cast<const char*>(weight.data) + begin, weight.shape.cols};
 }
 
 /// Calls work(row) for every row, on the threads.
@@ -158,7 +154,7 @@ Status quantize_rows(const MatrixView& weight, ZeroPolicy policy, const Quantize
   const size_t cols = weight.shape.cols;
   std::atomic<size_t> bad_row{SIZE_MAX};
   for_each_row(weight.shape, threads, [&](size_t row) {
-    const Row values(weight, row);
+    const Row values = row_of(weight, row);
     RowParameters parameters{1, 0};
     if (cols > 0) {
       const Range range = range_of(values);
@@ -183,7 +179,7 @@ Status requantize_rows(const MatrixView& weight, std::span<const float> scales,
   const Status fits = check(weight, codes.size(), scales.size(), zero_points.size());
   if (!fits.ok()) return fits;
   for_each_row(weight.shape, threads, [&](size_t row) {
-    encode(Row(weight, row), {scales[row], zero_points[row]},
+    encode(row_of(weight, row), {scales[row], zero_points[row]},
            codes.data() + row * weight.shape.cols);
   });
   return Status();
