@@ -5,6 +5,7 @@
 //   settings_fuzzer -dict=fuzz/settings_fuzzer.dict -timeout=5 corpus seeds
 #include <fuzzer/FuzzedDataProvider.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -82,6 +83,13 @@ void check_settings(const PruneSettings& settings) {
   require(again->config.sparse_block_shape == settings.config.sparse_block_shape);
   require(again->config.norm == settings.config.norm && again->scope == settings.scope);
   require(again->levels == settings.levels && again->nan == settings.nan);
+  // Equal work has equal text, whatever the order of patterns and how often they are given.
+  PruneSettings same = settings;
+  for (std::vector<std::string>* list : {&same.include, &same.exclude, &same.force}) {
+    std::reverse(list->begin(), list->end());
+    if (!list->empty()) list->push_back(list->front());
+  }
+  require(winnow::config_text(same) == text);
 }
 
 }  // namespace
