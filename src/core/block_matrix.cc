@@ -2,7 +2,6 @@
 
 #include <bit>
 #include <cassert>
-#include <cstring>
 
 #include "base/float_format.h"
 #include "kernels/scalar_key.h"
@@ -16,22 +15,6 @@ namespace {
 int64_t widen_key(int32_t key) noexcept {
   const double score = std::bit_cast<float>(key);
   return std::min(std::bit_cast<int64_t>(score), kernels::kNanKey<int64_t>);
-}
-
-// By memcpy, because a view may stand at any address.
-template <typename T>
-T read(const MatrixView& values, size_t index) noexcept {
-  T value;
-  std::memcpy(&value, static_cast<const char*>(values.data) + index * sizeof(T), sizeof(T));
-  return value;
-}
-
-template <typename Score>
-int64_t scalar_key(Score magnitude, Norm norm) noexcept {
-  using Key = std::conditional_t<sizeof(Score) == 4, int32_t, int64_t>;
-  const Score score = norm == Norm::kL1 ? magnitude : magnitude * magnitude;
-  const Key bits = std::bit_cast<Key>(score) & std::numeric_limits<Key>::max();
-  return std::min(bits, kernels::kNanKey<Key>);
 }
 
 size_t itemsize(DType dtype) noexcept { return dtype_bits(dtype) / 8; }

@@ -14,51 +14,6 @@ namespace {
 
 constexpr double kSumScale = 0x1p-64;  // fewer than 2^64 finite values, scaled, sum to a finite one
 
-template <typename T>
-T read(const void* values, uint64_t index) noexcept {
-  T value;
-  std::memcpy(&value, static_cast<const char*>(values) + index * sizeof(T), sizeof(T));
-  return value;
-}
-
-double signed_half(uint16_t bits, float magnitude) noexcept {
-  return (bits & 0x8000u) != 0 ? -static_cast<double>(magnitude) : magnitude;
-}
-
-struct F16 {
-  static double at(const void* values, uint64_t i) noexcept {
-    const auto bits = read<uint16_t>(values, i);
-    return signed_half(bits, f16_magnitude(bits));
-  }
-};
-struct BF16 {
-  static double at(const void* values, uint64_t i) noexcept {
-    const auto bits = read<uint16_t>(values, i);
-    return signed_half(bits, bf16_magnitude(bits));
-  }
-};
-struct F32 {
-  static double at(const void* values, uint64_t i) noexcept { return read<float>(values, i); }
-};
-struct F64 {
-  static double at(const void* values, uint64_t i) noexcept { return read<double>(values, i); }
-};
-
-// Calls function(format) with the format of a prunable type.
-template <typename Function>
-auto with_format(DType dtype, const Function& function) noexcept {
-  switch (dtype) {
-    case DType::kF16:
-      return function(F16{});
-    case DType::kBF16:
-      return function(BF16{});
-    case DType::kF64:
-      return function(F64{});
-    default:
-      return function(F32{});
-  }
-}
-
 // Every SIMD level gives the same bytes, so an unavailable level is not a reason to stop
 // here.
 const kernels::KernelTable& active_table() noexcept {
