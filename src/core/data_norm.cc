@@ -3,14 +3,19 @@
 #include <cmath>
 #include <string>
 
+#include "base/status_macros.h"
+#include "core/setting_error.h"
 #include "winnow/base/checked.h"
+#include "winnow/core/settings.h"
 
 namespace winnow {
 namespace {
 
 uint64_t divide_up(uint64_t a, uint64_t b) noexcept { return a / b + (a % b != 0); }
 
-Status invalid(std::string message) { return {ErrorCode::kInvalidArgument, std::move(message)}; }
+std::string shape_text(BlockShape block) {
+  return number_text(block.rows) + "x" + number_text(block.cols);
+}
 
 }  // namespace
 
@@ -20,21 +25,17 @@ DataNormConfig nm_config(uint64_t n, uint64_t m, Norm norm) {
 }
 
 Status validate(const DataNormConfig& config) {
-  if (!std::isfinite(config.sparsity_level)) {
-    return invalid("sparsity_level: expected a finite number, found " +
-                   std::to_string(config.sparsity_level));
-  }
+  WINNOW_RETURN_IF_ERROR(check_sparsity_level(config.sparsity_level));
   const BlockShape block = config.sparse_block_shape;
-  if (block.rows == 0 || block.cols == 0) {
-    return invalid("sparse_block_shape: expected sides of at least 1, found " +
-                   std::to_string(block.rows) + "x" + std::to_string(block.cols));
-  }
   const auto size = checked_mul(block.rows, block.cols);
-  if (config.zeros_per_block && size && *config.zeros_per_block > *size) {
-    return invalid("zeros_per_block: expected at most the block's " + std::to_string(*size) +
-                   " values, found " + std::to_string(*config.zeros_per_block));
-  }
-  return {};
+  if (size == 0)
+    return setting_error("sparse_block_shape", "sides of at least 1", shape_text(block));
+  // The two are often set apart, so the message names both.
+  if (!config.zeros_per_block || !size || *config.zeros_per_block <= *size) return {};
+  return setting_error(
+      "zeros_per_block",
+      "at most " + number_text(*size) + ", the values of a block of " + shape_text(block),
+      number_text(*config.zeros_per_block));
 }
 
 uint64_t block_count(MatrixShape shape, BlockShape block) noexcept {

@@ -39,7 +39,8 @@ TEST(Validate, NamesTheFieldTheValueAndTheRange) {
   const Status level = validate({.sparsity_level = NAN});
   EXPECT_EQ(level.message(), "sparsity_level: expected a finite number, found nan");
   const Status zeros = validate({.sparse_block_shape = {2, 3}, .zeros_per_block = 7});
-  EXPECT_EQ(zeros.message(), "zeros_per_block: expected at most the block's 6 values, found 7");
+  EXPECT_EQ(zeros.message(),
+            "zeros_per_block: expected at most 6, the values of a block of 2x3, found 7");
   const Status block = validate({.sparse_block_shape = {0, 3}});
   EXPECT_EQ(block.message(), "sparse_block_shape: expected sides of at least 1, found 0x3");
 }
