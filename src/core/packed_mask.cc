@@ -4,6 +4,11 @@
 #include <bit>
 #include <cassert>
 #include <cstring>
+#include <optional>
+
+#include "base/status_macros.h"
+#include "core/setting_error.h"
+#include "winnow/base/checked.h"
 
 namespace winnow {
 namespace {
@@ -25,6 +30,20 @@ constexpr auto kSpread = [] {
 }();
 
 }  // namespace
+
+Result<uint64_t> packed_mask_numel(std::span<const int64_t> shape, uint64_t bytes) {
+  std::optional<uint64_t> values = 1;
+  for (const int64_t size : shape) {
+    WINNOW_RETURN_IF_ERROR(check_setting(size >= 0, "mask_shape", "sizes of at least 0", size));
+    if (values) values = checked_mul(*values, static_cast<uint64_t>(size));
+  }
+  if (!values) return setting_error("mask_shape", "fewer than 2^64 values", "more");
+  const uint64_t wanted = packed_mask_bytes(*values);
+  WINNOW_RETURN_IF_ERROR(check_setting(bytes == wanted, "mask_bits",
+                                       number_text(wanted) + " bytes for the values of mask_shape",
+                                       bytes));
+  return *values;
+}
 
 bool pack_mask(std::span<const uint8_t> mask, std::span<uint8_t> bits) noexcept {
   assert(bits.size() == packed_mask_bytes(mask.size()));

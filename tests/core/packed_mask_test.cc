@@ -47,5 +47,19 @@ TEST(PackedMask, RefusesBytesThatNoBitCanHold) {
   }
 }
 
+TEST(PackedMaskNumel, IsThatOfTheShapeIfTheBitsFitIt) {
+  const auto values = [](std::vector<int64_t> shape, uint64_t bytes) {
+    return packed_mask_numel(shape, bytes);
+  };
+  EXPECT_EQ(*values({3, 5}, 2), 15u);
+  EXPECT_EQ(*values({}, 1), 1u);
+  EXPECT_EQ(*values({0, 5}, 0), 0u);
+  EXPECT_EQ(values({3, 5}, 3).status().message(),
+            "mask_bits: expected 2 bytes for the values of mask_shape, found 3");
+  EXPECT_EQ(values({3, -5}, 0).status().message(),
+            "mask_shape: expected sizes of at least 0, found -5");
+  EXPECT_FALSE(values({int64_t{1} << 32, int64_t{1} << 32}, 0).ok());
+}
+
 }  // namespace
 }  // namespace winnow
