@@ -22,4 +22,8 @@ size_t edit_distance(std::string_view pattern, std::string_view name) {
   return row[name.size()];
 }
 
+bool is_misspelt(std::string_view known, std::string_view name) {
+  return edit_distance(known, name) <= (known.size() >= 5 ? 2 : known.size() / 3);
+}
+
 }  // namespace winnow

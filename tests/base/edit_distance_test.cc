@@ -25,5 +25,13 @@ TEST(EditDistance, AnyTextIsFree) {
   EXPECT_EQ(edit_distance("a" + any + "z", "bcdefz"), 1u);
 }
 
+TEST(IsMisspelt, AllowsTwoLettersAndFewerInShortNames) {
+  EXPECT_TRUE(is_misspelt("sparsity_level", "sparsity_lvel"));
+  EXPECT_TRUE(is_misspelt("zeros_per_block", "zeroes_per_blocks"));
+  EXPECT_FALSE(is_misspelt("sparsity_level", "sparsity"));
+  EXPECT_TRUE(is_misspelt("norm", "norn"));
+  EXPECT_FALSE(is_misspelt("norm", "nm"));
+}
+
 }  // namespace
 }  // namespace winnow

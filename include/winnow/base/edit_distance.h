@@ -13,4 +13,8 @@ inline constexpr char kAnyText = '\0';
 /// Time is the product of the lengths.
 size_t edit_distance(std::string_view pattern, std::string_view name);
 
+/// Whether `name` is probably `known`, misspelt: at most two letters off, fewer in a short name, to
+/// which nearly every other is near.
+bool is_misspelt(std::string_view known, std::string_view name);
+
 }  // namespace winnow
