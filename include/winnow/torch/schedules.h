@@ -12,16 +12,15 @@
 // A schedule is a function of the epoch t and of base, the value that each data had when the
 // schedule was constructed:
 //
-//   LambdaDataScheduler: base * lambda(t)
+//   LambdaDataScheduler: base * factor(t)
 //   StepDataScheduler:   base * gamma ^ floor((t - begin_step) / step_size)
-//   LinearDataScheduler: final + (initial - final) * (1 - u), u = (t - begin_step) / (end_step -
-//                        begin_step)
-//   CubicDataScheduler:  final + (initial - final) * (1 - u) ^ 3: fast first, slow at the end
+//   CubicDataScheduler:  final + (initial - final) * share ^ power, fast first, slow at the end;
+//                        share = 1 - (t - begin_step) / (end_step - begin_step)
+//   LinearDataScheduler: the same with power 1
 //
-// where t is last_epoch() kept within [begin_step, end_step]: before begin_step the value is that
-// of begin_step, from end_step on that of end_step. Where both are the same step, the initial value
-// holds before it and the final one from it on. A base that is an integer (zeros_per_block) gets
-// integers: the nearest one, halves away from 0. Nothing is clamped.
+// where t is last_epoch() kept within [begin_step, end_step]; core/schedule.h has the formulas in
+// full. A base that is an integer (zeros_per_block) gets integers: the nearest one, halves away
+// from 0. Nothing else is clamped. Python gives the same bits.
 //
 // Data without such a number are refused at construction: c10::TypeError naming them. Options out
 // of their range are c10::ValueError naming the field. Data that are added later are left alone,
@@ -34,17 +33,14 @@
 
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <optional>
 #include <string>
 
+#include "winnow/core/schedule.h"
 #include "winnow/torch/data_scheduler.h"
 #include "winnow/torch/named_values.h"
 
 namespace winnow {
-
-/// As an end_step: never.
-inline constexpr int64_t kNoEnd = std::numeric_limits<int64_t>::max();
 
 /// The base of schedules that follow a formula. Derive from it, write value_at, and call start() in
 /// the last line of the constructor.
@@ -65,14 +61,14 @@ class FormulaDataScheduler : public BaseDataScheduler {
 struct LambdaDataSchedulerOptions {
   std::string schedule_param = "sparsity_level";
   /// The factor at an epoch. Required.
-  std::function<double(int64_t epoch)> lambda = nullptr;
+  std::function<double(int64_t epoch)> factor = nullptr;
   int64_t begin_step = 0;     ///< at least 0
   int64_t end_step = kNoEnd;  ///< at least begin_step
   int64_t last_epoch = -1;
   std::function<void(const std::string& line)> verbose = nullptr;
 };
 
-/// base * lambda(t). The function is no part of the state: construct with it before loading.
+/// base * factor(t). The function is no part of the state: construct with it before loading.
 class LambdaDataScheduler final : public FormulaDataScheduler {
  public:
   /// Refers to the sparsifier, and sets the values of epoch last_epoch + 1 at once; so do the
@@ -117,7 +113,7 @@ class StepDataScheduler final : public FormulaDataScheduler {
   StepDataSchedulerOptions options_;
 };
 
-struct LinearDataSchedulerOptions {
+struct CubicDataSchedulerOptions {
   std::string schedule_param = "sparsity_level";
   double initial_value = 0;  ///< of all data; finite
   /// Of all data that are not in final_values. Unset: the base.
@@ -127,44 +123,14 @@ struct LinearDataSchedulerOptions {
   NamedValues final_values = {};
   int64_t begin_step = 0;  ///< at least 0
   int64_t end_step = 100;  ///< at least begin_step
-  int64_t last_epoch = -1;
-  std::function<void(const std::string& line)> verbose = nullptr;
-};
-
-/// A straight line from the initial to the final value.
-class LinearDataScheduler final : public FormulaDataScheduler {
- public:
-  /// @param sparsifier must live as long
-  LinearDataScheduler(BaseDataSparsifier& sparsifier,
-                      const LinearDataSchedulerOptions& options = {});
-
-  std::optional<int64_t> final_epoch() const override;
-
- protected:
-  double value_at(int64_t epoch, const std::string& name, double base) const override;
-  bool uses_base() const override { return !options_.final_value; }
-  NamedValues fields() const override;
-  void set_fields(const NamedValues& fields) override;
-
- private:
-  LinearDataSchedulerOptions options_;
-};
-
-struct CubicDataSchedulerOptions {
-  std::string schedule_param = "sparsity_level";
-  double initial_value = 0;                          ///< as in LinearDataSchedulerOptions
-  std::optional<double> final_value = std::nullopt;  ///< likewise
-  NamedValues final_values = {};                     ///< likewise
-  int64_t begin_step = 0;                            ///< at least 0
-  int64_t end_step = 100;                            ///< at least begin_step
-  double power = 3;                                  ///< of the decay; finite and above 0
+  double power = 3;        ///< of the decay; finite and above 0
   int64_t last_epoch = -1;
   std::function<void(const std::string& line)> verbose = nullptr;
 };
 
 /// The gradual pruning of Zhu and Gupta, "To prune, or not to prune" (2017), equation 1, with a
 /// step at every epoch; with another `power`, the polynomial decay of that degree.
-class CubicDataScheduler final : public FormulaDataScheduler {
+class CubicDataScheduler : public FormulaDataScheduler {
  public:
   /// @param sparsifier must live as long
   CubicDataScheduler(BaseDataSparsifier& sparsifier, const CubicDataSchedulerOptions& options = {});
@@ -179,6 +145,17 @@ class CubicDataScheduler final : public FormulaDataScheduler {
 
  private:
   CubicDataSchedulerOptions options_;
+};
+
+/// Its `power` is not looked at.
+using LinearDataSchedulerOptions = CubicDataSchedulerOptions;
+
+/// A straight line from the initial to the final value: CubicDataScheduler with a power of 1.
+class LinearDataScheduler final : public CubicDataScheduler {
+ public:
+  /// @param sparsifier must live as long
+  LinearDataScheduler(BaseDataSparsifier& sparsifier,
+                      const LinearDataSchedulerOptions& options = {});
 };
 
 }  // namespace winnow

@@ -7,9 +7,11 @@
 #include <ostream>
 #include <utility>
 
-#include "torch/sparsifier/data_sparsifier_impl.h"
-#include "torch/support/class_name.h"
-#include "torch/support/flag_guard.h"
+#include "torch/check_status.h"
+#include "torch/class_name.h"
+#include "torch/data_sparsifier_impl.h"
+#include "torch/flag_guard.h"
+#include "winnow/core/schedule.h"
 
 namespace winnow {
 using namespace internal;
@@ -50,7 +52,7 @@ BaseDataScheduler::BaseDataScheduler(BaseDataSparsifier& sparsifier,
       last_param_(base_param_),
       last_epoch_(options.last_epoch),
       sparsifier_steps_at_start_(sparsifier.step_count()) {
-  TORCH_CHECK_VALUE(last_epoch_ >= -1, "last_epoch must be at least -1, got ", last_epoch_);
+  check_ok(check_last_epoch(last_epoch_));
 }
 
 BaseDataScheduler::~BaseDataScheduler() = default;
