@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "winnow/base/checked.h"
 #include "winnow/core/default_selection.h"
+#include "winnow/core/settings.h"
 
 namespace winnow {
 namespace {
@@ -24,12 +25,6 @@ Status bad_settings(std::string message) {
   return Status(ErrorCode::kBadSettings, std::move(message));
 }
 
-Status check_level(double level) {
-  if (level >= 0 && level <= 1) return Status();  // false for NaN
-  return invalid("sparsity level: expected a number from 0 to 1, found " + std::to_string(level));
-}
-
-// The order of these patterns has no meaning, unlike that of level rules.
 std::vector<std::string> sorted_unique(std::vector<std::string> patterns) {
   std::sort(patterns.begin(), patterns.end());
   patterns.erase(std::unique(patterns.begin(), patterns.end()), patterns.end());
@@ -189,9 +184,9 @@ Result<json> parse_json(std::string_view text) {
 }  // namespace
 
 Status validate(const PruneSettings& settings) {
-  WINNOW_RETURN_IF_ERROR(check_level(settings.config.sparsity_level));
+  WINNOW_RETURN_IF_ERROR(check_share(settings.config.sparsity_level));
   for (const LevelRule& rule : settings.levels) {
-    WINNOW_RETURN_IF_ERROR(check_level(rule.sparsity_level).with_context(rule.pattern));
+    WINNOW_RETURN_IF_ERROR(check_share(rule.sparsity_level).with_context(rule.pattern));
   }
   if (settings.scope == Scope::kGlobal && !settings.levels.empty()) {
     return invalid("a global scope has one level: levels of single tensors cannot be set");

@@ -11,19 +11,16 @@
 
 #include <array>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "winnow/core/data_norm.h"
 #include "winnow/core/scope.h"
+#include "winnow/core/settings.h"
 #include "winnow/torch/data_sparsifier.h"
 
 namespace winnow {
-
-/// As a block's width (or height): the whole row (or column), whatever the data's size.
-inline constexpr int64_t kWholeDimension = std::numeric_limits<int64_t>::max();
 
 struct DataNormSparsifierOptions {
   /// Share of the blocks that are selected; 0 and less select none, 1 and more all. Finite.

@@ -3,11 +3,11 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
-#include <cmath>
-
-#include "torch/masks/mask_targets.h"
-#include "torch/parametrize/parametrization_access.h"
-#include "torch/support/errors.h"
+#include "torch/check.h"
+#include "torch/check_status.h"
+#include "torch/mask_checks.h"
+#include "torch/parametrization_access.h"
+#include "winnow/core/settings.h"
 #include "winnow/torch/tensor_mask.h"
 
 namespace winnow {
@@ -19,99 +19,67 @@ constexpr const char* kLevel = "sparsity_level";
 constexpr const char* kBlock = "sparse_block_shape";
 constexpr const char* kZeros = "zeros_per_block";
 
-/// a * b, or the largest int64 where that is less: sides may be kWholeDimension.
-int64_t saturating_product(int64_t a, int64_t b) {
-  int64_t product = 0;
-  return __builtin_mul_overflow(a, b, &product) ? kWholeDimension : product;
-}
-
 /// A value in a message: a text is not to be taken for the number that it spells.
 std::string shown(const c10::IValue& value) {
   return value.isString() ? "the string '" + value.toStringRef() + "'" : to_text(value);
 }
 
-/// Upstream clamps levels in silence: 90 for 90 % drops everything.
-void warn_of_level(double level) {
-  if (level > 1) {
-    TORCH_WARN_ONCE("a sparsity_level of ", level,
-                    " drops every value: levels are shares from 0 to 1",
-                    level <= 100 ? c10::str(", ", level, " % is ", level / 100) : std::string());
-  } else if (level < 0) {
-    TORCH_WARN_ONCE("a sparsity_level of ", level, " drops nothing: levels are shares from 0 to 1");
-  }
-}
-
 void check_level(const c10::IValue& value) {
-  TORCH_CHECK_TYPE(value.isDouble() || value.isInt(), "sparsity_level must be a number, got ",
+  TORCH_CHECK_TYPE(value.isDouble() || value.isInt(), kLevel, ": expected a number, found ",
                    shown(value));
-  TORCH_CHECK_VALUE(value.isInt() || std::isfinite(value.toDouble()),
-                    "sparsity_level must be finite, got ", shown(value));
-  warn_of_level(value.isInt() ? static_cast<double>(value.toInt()) : value.toDouble());
+  const double level = value.isInt() ? static_cast<double>(value.toInt()) : value.toDouble();
+  check_ok(check_sparsity_level(level));
+  // Upstream clamps levels in silence: 90 for 90 % drops everything.
+  if (const std::string hint = sparsity_level_hint(level); !hint.empty()) {
+    TORCH_WARN_ONCE(hint);
+  }
 }
 
 /// The two sides of a block shape, a tuple or list of integers.
 std::array<int64_t, 2> block_of(const c10::IValue& value) {
-  TORCH_CHECK_TYPE(value.isTuple() || value.isList(),
-                   "sparse_block_shape must be two integers, rows and columns, got ", shown(value));
+  TORCH_CHECK_TYPE(value.isTuple() || value.isList(), kBlock, ": expected two integers, found ",
+                   shown(value));
   const std::vector<c10::IValue> sides =
       value.isTuple() ? value.toTupleRef().elements().vec() : value.toListRef().vec();
-  TORCH_CHECK_VALUE(sides.size() == 2,
-                    "sparse_block_shape must be two integers, rows and columns, got ",
-                    shown(value));
+  TORCH_CHECK_VALUE(sides.size() == 2, kBlock, ": expected two integers, found ", shown(value));
   for (const c10::IValue& side : sides) {
-    TORCH_CHECK_TYPE(side.isInt(), "sparse_block_shape must be two integers, got ", shown(value));
-    TORCH_CHECK_VALUE(side.toInt() >= 1, "the sides of sparse_block_shape must be at least 1, got ",
-                      shown(value));
+    TORCH_CHECK_TYPE(side.isInt(), kBlock, ": expected two integers, found ", shown(value));
   }
   return {sides[0].toInt(), sides[1].toInt()};
 }
 
-void check_zeros(const c10::IValue& value) {
-  if (value.isNone()) return;  // the whole block
-  TORCH_CHECK_TYPE(value.isInt(), "zeros_per_block must be an integer or None, got ", shown(value));
-  TORCH_CHECK_VALUE(value.toInt() >= 0, "zeros_per_block should be positive, or 0 for none, got ",
-                    value.toInt());
+void check_block(const c10::IValue& value) {
+  const auto [rows, cols] = block_of(value);
+  check_ok(check_sparse_block_shape(rows, cols));
 }
 
-/// c10::ValueError naming zeros_per_block and the block where the one does not fit into the other.
+void check_zeros(const c10::IValue& value) {
+  if (value.isNone()) return;  // the whole block
+  TORCH_CHECK_TYPE(value.isInt(), kZeros, ": expected an integer or None, found ", shown(value));
+  check_ok(check_zeros_per_block(value.toInt()));
+}
+
+/// The core's settings for one configuration. c10::ValueError, naming the data, for values that do
+/// not fit together.
+DataNormConfig core_config(const std::string& name, const NamedValues& group, Norm norm) {
+  const auto [rows, cols] = block_of(group.at(kBlock));
+  std::optional<int64_t> zeros;
+  if (!group.at(kZeros).isNone()) zeros = group.get<int64_t>(kZeros);
+  auto config = data_norm_config(group.get<double>(kLevel), rows, cols, zeros, norm);
+  check_ok(config.status().with_context("'" + name + "'"));
+  return *config;
+}
+
 void check_zeros_in_block(const std::string& name, const NamedValues& group) {
-  const c10::IValue &zeros = group.at(kZeros), &shape = group.at(kBlock);
-  if (zeros.isNone()) return;
-  const auto [rows, cols] = block_of(shape);
-  const int64_t block = saturating_product(rows, cols);
-  TORCH_CHECK_VALUE(zeros.toInt() <= block, "'", name, "': zeros_per_block ", zeros.toInt(),
-                    " cannot be more than the total number of elements of sparse_block_shape ",
-                    to_text(shape), ", which is ", block,
-                    ". Data that overrides the block shape alone inherits zeros_per_block");
+  core_config(name, group, Norm::kL1);
 }
 
 NamedValues defaults_of(const DataNormSparsifierOptions& options) {
   const auto [rows, cols] = options.sparse_block_shape;
-  const NamedValues block{{kBlock, {rows, cols}}};
-  block_of(block.at(kBlock));
-  TORCH_CHECK_VALUE(options.zeros_per_block.value_or(0) <= saturating_product(rows, cols),
-                    "zeros_per_block ", options.zeros_per_block.value_or(0),
-                    " cannot be more than the total number of elements of sparse_block_shape ",
-                    to_text(block.at(kBlock)), ", which is ", saturating_product(rows, cols));
-  return {{kLevel, options.sparsity_level},
-          {kBlock, block.at(kBlock)},
-          {kZeros, options.zeros_per_block.value_or(saturating_product(rows, cols))}};
-}
-
-/// The core's settings for one configuration. c10::ValueError as check_zeros_in_block.
-DataNormConfig core_config(const std::string& name, const NamedValues& group, Norm norm) {
-  const auto [rows, cols] = block_of(group.at(kBlock));
-  DataNormConfig config{
-      .sparsity_level = group.get<double>(kLevel),
-      .sparse_block_shape = {static_cast<uint64_t>(rows), static_cast<uint64_t>(cols)},
-      .zeros_per_block = std::nullopt,
-      .norm = norm};
-  const c10::IValue& zeros = group.at(kZeros);
-  if (zeros.isNone()) return config;
-  check_zeros_in_block(name, group);
-  if (zeros.toInt() < saturating_product(rows, cols))
-    config.zeros_per_block = static_cast<uint64_t>(zeros.toInt());
-  return config;
+  const int64_t zeros = options.zeros_per_block.value_or(block_values(rows, cols));
+  check_ok(data_norm_config(options.sparsity_level, rows, cols, zeros, options.norm).status());
+  NamedValues defaults{{kLevel, options.sparsity_level}, {kBlock, {rows, cols}}, {kZeros, zeros}};
+  return defaults;
 }
 
 bool same_settings(const DataNormConfig& a, const DataNormConfig& b) {
@@ -131,30 +99,24 @@ at::Tensor writable_mask(const at::Tensor& mask, const at::Tensor& data) {
   return at::empty(data.sizes(), at::TensorOptions(data.device()).dtype(at::kChar));
 }
 
+/// Differs from the others: torch.ao raises AssertionError for a norm.
 Norm norm_of(const std::string& text) {
-  WINNOW_CHECK_ASSERTION(text == "L1" || text == "L2", "only L1 and L2 norms are supported, got '",
-                         text, "'");
-  return text == "L1" ? Norm::kL1 : Norm::kL2;
-}
-
-Scope scope_of(const std::string& text) {
-  TORCH_CHECK_VALUE(text == "tensor" || text == "global",
-                    "scope must be 'tensor' or 'global', got '", text, "'");
-  return text == "tensor" ? Scope::kTensor : Scope::kGlobal;
+  const auto norm = norm_from_name(text);
+  WINNOW_CHECK_ASSERTION(norm.ok(), norm.status().message());
+  return *norm;
 }
 
 }  // namespace
 
 DataNormSparsifierOptions DataNormSparsifierOptions::nm(int64_t n, int64_t m, Norm norm) {
-  TORCH_CHECK_VALUE(m >= 1 && n >= 0 && n <= m,
-                    "N:M keeps n of every m values, 0 <= n <= m and m >= 1, got ", n, ":", m);
+  check_ok(check_nm(n, m));
   return {
       .sparsity_level = 1.0, .sparse_block_shape = {1, m}, .zeros_per_block = m - n, .norm = norm};
 }
 
 DataNormSparsifier::DataNormSparsifier(const DataNormSparsifierOptions& options)
     : BaseDataSparsifier(defaults_of(options), {{kLevel, check_level},
-                                                {kBlock, [](const c10::IValue& v) { block_of(v); }},
+                                                {kBlock, check_block},
                                                 {kZeros, check_zeros, check_zeros_in_block}}),
       norm_(options.norm),
       scope_(options.scope) {}
@@ -224,14 +186,14 @@ void DataNormSparsifier::update_globally(const DataNormConfig& config) {
 }
 
 NamedValues DataNormSparsifier::fields() const {
-  return {{"norm", norm_ == Norm::kL1 ? "L1" : "L2"},
-          {"scope", scope_ == Scope::kTensor ? "tensor" : "global"}};
+  return {{"norm", std::string(norm_name(norm_))}, {"scope", std::string(scope_name(scope_))}};
 }
 
 void DataNormSparsifier::set_fields(const NamedValues& fields) {
   const Norm norm = fields.contains("norm") ? norm_of(fields.get<std::string>("norm")) : Norm::kL1;
-  const Scope scope =
-      fields.contains("scope") ? scope_of(fields.get<std::string>("scope")) : Scope::kTensor;
+  const Scope scope = fields.contains("scope")
+                          ? value_of(scope_from_name(fields.get<std::string>("scope")))
+                          : Scope::kTensor;
   norm_ = norm;
   scope_ = scope;
 }

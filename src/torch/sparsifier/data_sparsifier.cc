@@ -23,12 +23,7 @@ using namespace internal;
 
 namespace {
 
-/// The edit distance up to which a name counts as a misspelling. Smaller for short names, which are
-/// close to almost any other short name.
-size_t near_distance(const std::string& name) { return name.size() >= 5 ? 2 : name.size() / 3; }
-
-/// int8, one byte for each value, if a product with it keeps the data's dtype; otherwise the data's
-/// own dtype: for bool and unsigned data, and for F8, which takes no more than a byte itself.
+/// One byte a value, whatever the data take, wherever a product with it keeps the data's dtype.
 c10::ScalarType first_mask_type(c10::ScalarType data) {
   const bool keeps = at::isFloatingType(data) || at::isComplexType(data) ||
                      at::isIntegralType(data, /*includeBool=*/false);
@@ -58,7 +53,7 @@ at::Tensor kept_mask(const DataEntry& old, const std::string& name, const at::Te
 
 void warn_if_misspelt(const std::string& key, const NamedValues& declared) {
   for (const auto& field : declared) {
-    if (edit_distance(field.name, key) <= near_distance(field.name)) {
+    if (is_misspelt(field.name, key)) {
       TORCH_WARN("'", key,
                  "' is kept and handed to update_mask, but nobody declared it. Did you mean '",
                  field.name, "'?");
@@ -116,7 +111,7 @@ DataEntry& BaseDataSparsifier::Impl::entry(const std::string& name) {
 void BaseDataSparsifier::Impl::check_value(const std::string& key, const c10::IValue& value) const {
   const auto field = std::ranges::find(fields, key, &ConfigField::name);
   if (field != fields.end()) field->check(value);
-  TORCH_CHECK_TYPE(key != "mask" || value.isTensor(), "'mask' must be a tensor, got ",
+  TORCH_CHECK_TYPE(key != "mask" || value.isTensor(), "mask: expected a tensor, found ",
                    to_text(value));
 }
 

@@ -254,7 +254,7 @@ TEST(DataSparsifierState, SnapshotsOfUpstreamsFourKeysLoad) {
   snapshot.fields = {{"norm", "L3"}};
   snapshot.defaults.set("sparsity_level", 0.1);
   EXPECT_THAT(message_of<AssertionError>([&] { restored.setstate(snapshot); }),
-              HasSubstr("only L1 and L2"));
+              HasSubstr("norm: expected 'L1' or 'L2'"));
   EXPECT_EQ(restored.defaults().get<double>("sparsity_level"), 0.5);
 }
 
