@@ -32,11 +32,11 @@ c10::IValue shape_tuple(at::IntArrayRef sizes) {
 
 std::vector<int64_t> shape_in(const std::string& name, const NamedValues& values) {
   const c10::IValue& shape = values.at(kShape);
-  TORCH_CHECK(shape.isTuple(), "Error loading ", name, ": ", kShape, " is no tuple but ",
+  TORCH_CHECK(shape.isTuple(), "Error loading ", name, ": ", kShape, ": expected a tuple, found ",
               to_text(shape));
   std::vector<int64_t> sizes;
   for (const c10::IValue& size : shape.toTupleRef().elements()) {
-    TORCH_CHECK(size.isInt() && size.toInt() >= 0, "Error loading ", name, ": ", kShape, " is ",
+    TORCH_CHECK(size.isInt(), "Error loading ", name, ": ", kShape, ": expected integers, found ",
                 to_text(shape));
     sizes.push_back(size.toInt());
   }
@@ -53,21 +53,21 @@ c10::ScalarType dtype_in(const std::string& name, const NamedValues& values) {
   const auto text = values.get<std::string>(kDtype);
   const std::optional<DType> dtype = dtype_from_name(text);
   const auto type = dtype ? scalar_type_of(*dtype) : std::nullopt;
-  TORCH_CHECK(type.has_value(), "Error loading ", name, ": ", kDtype, " is '", text, "'");
+  TORCH_CHECK(type.has_value(), "Error loading ", name, ": ", kDtype, ": expected a dtype, found '",
+              text, "'");
   return *type;
 }
 
 PackedForm checked_form(const std::string& name, const NamedValues& values, int64_t most) {
   const auto bits = values.get<at::Tensor>(kBits);
   PackedForm form{shape_in(name, values), dtype_in(name, values)};
-  int64_t numel = 1;
-  bool fits = true;
-  for (const int64_t size : form.sizes) fits &= !__builtin_mul_overflow(numel, size, &numel);
-  fits = fits && numel <= most && bits.defined() && bits.scalar_type() == at::kByte &&
-         bits.dim() == 1 &&
-         static_cast<size_t>(bits.numel()) == packed_mask_bytes(static_cast<size_t>(numel));
-  TORCH_CHECK(fits, "Error loading ", name, ": ", kBits, " does not fit ", kShape, " ",
-              to_text(values.at(kShape)), ", or that its data");
+  TORCH_CHECK(bits.defined() && bits.scalar_type() == at::kByte && bits.dim() == 1,
+              "Error loading ", name, ": ", kBits, ": expected one dimension of bytes");
+  const auto numel = packed_mask_numel(form.sizes, static_cast<uint64_t>(bits.numel()));
+  TORCH_CHECK(numel.ok(), "Error loading ", name, ": ", numel.status().message());
+  TORCH_CHECK(*numel <= static_cast<uint64_t>(most), "Error loading ", name, ": ", kShape,
+              ": expected at most the ", most, " values of its data, found ",
+              to_text(values.at(kShape)));
   return form;
 }
 

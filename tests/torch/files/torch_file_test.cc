@@ -337,19 +337,22 @@ TEST(PackedMasks, AreRefusedWhereTheirPartsDoNotFit) {
     return message_of<c10::Error>([&] { loaded.load_state_dict(state); });
   };
   EXPECT_THAT(refused("mask_bits", torch::zeros({4}, at::kByte)),
-              HasSubstr("mask_bits does not fit mask_shape (5, 7)"));
+              HasSubstr("mask_bits: expected 5 bytes for the values of mask_shape, found 4"));
   EXPECT_THAT(refused("mask_shape", c10::ivalue::Tuple::create(std::vector<c10::IValue>{5, 8})),
-              HasSubstr("mask_bits does not fit mask_shape (5, 8), or that its data"));
-  EXPECT_THAT(refused("mask_bits", torch::zeros({5}, at::kInt)), HasSubstr("does not fit"));
-  EXPECT_THAT(refused("mask_shape", 7), HasSubstr("mask_shape is no tuple"));
+              HasSubstr("mask_shape: expected at most the 35 values of its data, found (5, 8)"));
+  EXPECT_THAT(refused("mask_bits", torch::zeros({5}, at::kInt)),
+              HasSubstr("mask_bits: expected one dimension of bytes"));
+  EXPECT_THAT(refused("mask_shape", 7), HasSubstr("mask_shape: expected a tuple, found 7"));
   EXPECT_THAT(refused("mask", torch::ones({5, 7})), HasSubstr("both a packed mask and a 'mask'"));
   const auto shape = [](std::vector<c10::IValue> sizes) {
     return c10::IValue(c10::ivalue::Tuple::create(std::move(sizes)));
   };
-  EXPECT_THAT(refused("mask_shape", shape({-5, -7})), HasSubstr("mask_shape is (-5, -7)"));
+  EXPECT_THAT(refused("mask_shape", shape({-5, -7})),
+              HasSubstr("mask_shape: expected sizes of at least 0, found -5"));
   const int64_t huge = int64_t{1} << 40;
-  EXPECT_THAT(refused("mask_shape", shape({huge, huge})), HasSubstr("does not fit"));
-  EXPECT_THAT(refused("mask_dtype", "int8"), HasSubstr("mask_dtype is 'int8'"));
+  EXPECT_THAT(refused("mask_shape", shape({huge, huge})),
+              HasSubstr("mask_shape: expected fewer than 2^64 values"));
+  EXPECT_THAT(refused("mask_dtype", "int8"), HasSubstr("mask_dtype: expected a dtype, found 'int8'"));
 }
 
 TEST(LoadMasks, KeepsTheDataAndTheirOrder) {
