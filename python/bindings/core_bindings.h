@@ -11,6 +11,9 @@ void bind_arrays(nanobind::module_& module);
 /// Whole files.
 void bind_files(nanobind::module_& module);
 
+/// Values of schedules and checks of settings.
+void bind_rules(nanobind::module_& module);
+
 /// Which tensors are left alone where nobody says.
 void bind_selection(nanobind::module_& module);
 

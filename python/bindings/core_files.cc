@@ -210,7 +210,7 @@ nb::dict verify(const nb::bytes& pruned, const nb::bytes& original, const PruneS
 
 void bind_files(nb::module_& m) {
   nb::class_<PruneSettings>(m, "Settings", "Which values fall, checked.")
-      .def(nb::new_(&make_settings), nb::kw_only(), "sparsity_level"_a, "block"_a,
+      .def(nb::new_(&make_settings), nb::kw_only(), "sparsity_level"_a, "sparse_block_shape"_a,
            "zeros_per_block"_a.none(), "nm"_a.none(), "l2"_a, "global_scope"_a, "keep_nan"_a,
            "include"_a, "exclude"_a, "force"_a, "levels"_a)
       .def_prop_ro("text", &config_text, "The settings as they stand in a file's metadata, JSON.");

@@ -1,18 +1,23 @@
-"""PRIVATE. What users pass, checked and made plain. The numbers' ranges are checked in C++."""
+"""PRIVATE. What users pass, made plain. Types are checked here, ranges by the C++ library.
+
+Settings that are plainly in their range make no call of the library: calls cost time, and torch.compile
+cannot look into them.
+"""
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 from collections.abc import Iterable
 from typing import Any
 
-_MOST_SIDE = 2**31  # of a block, as in the tool
+from . import _core
+
+_LIMIT = 2**63  # integers of C++ are below it
 _MOST_THREADS = 1024
 
 
-def level(name: str, value: Any) -> float:
+def number(name: str, value: Any) -> float:
     """A number. NumPy's numbers are fine."""
     if type(value) is float:  # the usual case, on the way of every call
         return value
@@ -23,14 +28,12 @@ def level(name: str, value: Any) -> float:
     return float(value)
 
 
-def level_hint(level: float) -> str | None:
-    """What a finite level outside of [0, 1] does, and what was probably meant; None for others."""
-    if 1 < level < math.inf:
-        hint = f"; write {level / 100:g} for {level:g} %" if level <= 100 else ""
-        return f"sparsity_level = {level:g} drops everything: it is a share from 0 to 1{hint}"
-    if -math.inf < level < 0:
-        return f"sparsity_level = {level:g} drops nothing: it is a share from 0 to 1"
-    return None
+def sparsity_level(value: Any) -> float:
+    """A finite number."""
+    level = number("sparsity_level", value)
+    if not 0 <= level <= 1:
+        _core.check_sparsity_level(level)
+    return level
 
 
 # Classes of this name are in many packages, so that "expected a Tensor, found a Tensor" helps nobody.
@@ -49,7 +52,10 @@ def whole(name: str, value: Any) -> int:
     """An integer. NumPy's integers are fine."""
     if not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected an integer, found {value!r}")
-    return operator.index(value)
+    number = operator.index(value)
+    if not -_LIMIT <= number < _LIMIT:
+        raise ValueError(f"{name}: expected an integer of 64 bits, found {number}")
+    return number
 
 
 def pair(name: str, value: Any) -> tuple[int, int]:
@@ -62,21 +68,21 @@ def pair(name: str, value: Any) -> tuple[int, int]:
     return whole(name, numbers[0]), whole(name, numbers[1])
 
 
-def block(name: str, value: Any) -> tuple[int, int]:
+def sparse_block_shape(value: Any) -> tuple[int, int]:
     """Rows and columns of a block."""
-    rows, cols = pair(name, value)
-    if not (1 <= rows <= _MOST_SIDE and 1 <= cols <= _MOST_SIDE):
-        raise ValueError(f"{name}: expected sides of at least 1, found {rows}x{cols}")
+    rows, cols = pair("sparse_block_shape", value)
+    if rows < 1 or cols < 1:
+        _core.check_sparse_block_shape(rows, cols)
     return rows, cols
 
 
-def zeros(value: Any) -> int | None:
-    """How many values fall in a block; None: all of them."""
+def zeros_per_block(value: Any) -> int | None:
+    """How many values of a block are dropped; None: all of them."""
     if value is None:
         return None
     count = whole("zeros_per_block", value)
     if count < 0:
-        raise ValueError(f"zeros_per_block: expected a number that is not negative, found {count}")
+        _core.check_zeros_per_block(count)
     return count
 
 
@@ -84,10 +90,7 @@ def norm(value: Any) -> str:
     """ "L1" or "L2"."""
     if not isinstance(value, str):
         raise TypeError(f"norm: expected 'L1' or 'L2', found {value!r}")
-    name = value.upper()
-    if name not in ("L1", "L2"):
-        raise ValueError(f"norm: expected 'L1' or 'L2', found {value!r}")
-    return name
+    return value if value in ("L1", "L2") else _core.norm_name(value)
 
 
 def choice(name: str, value: Any, first: str, second: str) -> bool:
@@ -116,8 +119,6 @@ def texts(name: str, value: Any) -> list[str]:
 
 def threads(value: Any) -> int:
     """How many threads; None: as many as this process may use."""
-    from . import _core
-
     if value is None:
         return _core.usable_cores()
     count = whole("threads", value)

@@ -8,11 +8,12 @@ These functions do what `winnow prune`, `inspect` and `verify` do, by the same C
 defaults. Which values fall:
 
     sparsity_level   share of the blocks that fall, 0 to 1 [0.5]
-    block            rows and columns of values that are scored, and selected, together [(1, 4)]
+    sparse_block_shape
+                     rows and columns of values that are scored, and selected, together [(1, 4)]
     zeros_per_block  how many values fall in a selected block [None: all]
     norm             "L1" or "L2": score of a value, |x| or x * x; a block's is their mean ["L1"]
     nm               "N:M" or (N, M): keep the N largest of each M values along a row; sets
-                     sparsity_level, block and zeros_per_block itself and excludes them
+                     sparsity_level, sparse_block_shape and zeros_per_block itself and excludes them
     scope            "tensor" or "global": spend the level on each tensor, or once on all ["tensor"]
     nan              "error" or "keep": stop at a NaN, or rank NaN above all numbers ["error"]
     include          patterns: prune only what matches, within the default rule [all that it takes]
@@ -161,7 +162,7 @@ def prune_file(
     dst: Path | None = None,
     *,
     sparsity_level: float | None = None,
-    block: Block | None = None,
+    sparse_block_shape: Block | None = None,
     zeros_per_block: int | None = None,
     norm: str = "L1",
     nm: str | tuple[int, int] | None = None,
@@ -191,8 +192,8 @@ def prune_file(
         overwrite_blob: with `overwrite`, also where the file is named by its hash, as those are that
             the links in Hugging Face's cache lead to. Others share it, and get what is written.
         dry_run: read and compute everything, write nothing.
-        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, force,
-            levels: which values fall; see the module's text (`help(torchwinnow.files)`).
+        sparsity_level, sparse_block_shape, zeros_per_block, norm, nm, scope, nan, include, exclude,
+            force, levels: which values are dropped; see the module's text (`help(torchwinnow.files)`).
         threads, progress: how it runs; see there too.
 
     Returns:
@@ -208,7 +209,17 @@ def prune_file(
         MemoryError, KeyboardInterrupt.
     """
     settings = _settings(
-        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, force, levels
+        sparsity_level,
+        sparse_block_shape,
+        zeros_per_block,
+        norm,
+        nm,
+        scope,
+        nan,
+        include,
+        exclude,
+        force,
+        levels,
     )
     if dst is None and not dry_run:
         raise ValueError("dst: expected a path (or dry_run=True)")
@@ -267,7 +278,7 @@ def verify_file(
     original: Path,
     *,
     sparsity_level: float | None = None,
-    block: Block | None = None,
+    sparse_block_shape: Block | None = None,
     zeros_per_block: int | None = None,
     norm: str | None = None,
     nm: str | tuple[int, int] | None = None,
@@ -286,8 +297,8 @@ def verify_file(
 
     Args:
         pruned, original: the two files.
-        sparsity_level, block, zeros_per_block, norm, nm, scope, nan, include, exclude, force, levels: as
-            of prune_file. Where none is given, the settings that `pruned` records are used.
+        sparsity_level, sparse_block_shape, zeros_per_block, norm, nm, scope, nan, include, exclude,
+            force, levels: as of prune_file. Where none is given, the settings that `pruned` records are used.
         threads, progress: see the module's text (`help(torchwinnow.files)`).
 
     Returns:
@@ -299,14 +310,14 @@ def verify_file(
         WinnowError (a ValueError): where it records settings of another default rule.
         Otherwise as prune_file.
     """
-    given = (sparsity_level, block, zeros_per_block, norm, nm, scope, nan, levels)
+    given = (sparsity_level, sparse_block_shape, zeros_per_block, norm, nm, scope, nan, levels)
     include, exclude = _arguments.texts("include", include), _arguments.texts("exclude", exclude)
     force = _arguments.texts("force", force)
     settings = None
     if include or exclude or force or any(value is not None for value in given):
         settings = _settings(
             sparsity_level,
-            block,
+            sparse_block_shape,
             zeros_per_block,
             "L1" if norm is None else norm,
             nm,
@@ -329,7 +340,7 @@ def verify_file(
 
 def _settings(
     sparsity_level: Any,
-    block: Any,
+    sparse_block_shape: Any,
     zeros_per_block: Any,
     norm: Any,
     nm: Any,
@@ -343,20 +354,24 @@ def _settings(
     """The settings that the arguments ask for, with the tool's defaults where they do not."""
     use_global = _arguments.choice("scope", scope, "tensor", "global")
     if nm is not None:
-        own = {"sparsity_level": sparsity_level, "block": block, "zeros_per_block": zeros_per_block}
+        own = {
+            "sparsity_level": sparsity_level,
+            "sparse_block_shape": sparse_block_shape,
+            "zeros_per_block": zeros_per_block,
+        }
         others = [name for name, value in own.items() if value is not None]
         others += ["levels"] * bool(levels) + ["scope='global'"] * use_global
         if others:
             raise ValueError(
-                "nm: it sets level, block and zeros itself and cannot be used together with "
-                + others[0]
+                "nm: it sets sparsity_level, sparse_block_shape and zeros_per_block itself and cannot "
+                "be used together with " + others[0]
             )
     return _core.Settings(
-        sparsity_level=_arguments.level(
-            "sparsity_level", 0.5 if sparsity_level is None else sparsity_level
+        sparsity_level=_arguments.sparsity_level(0.5 if sparsity_level is None else sparsity_level),
+        sparse_block_shape=_arguments.sparse_block_shape(
+            (1, 4) if sparse_block_shape is None else sparse_block_shape
         ),
-        block=_arguments.block("block", (1, 4) if block is None else block),
-        zeros_per_block=_arguments.zeros(zeros_per_block),
+        zeros_per_block=_arguments.zeros_per_block(zeros_per_block),
         nm=None if nm is None else _nm(nm),
         l2=_arguments.norm(norm) == "L2",
         global_scope=use_global,
@@ -375,8 +390,7 @@ def _nm(value: Any) -> tuple[int, int]:
             raise ValueError(f"nm: expected N:M, found {value!r}")
         value = [int(part) for part in parts]
     n, m = _arguments.pair("nm", value)
-    if not 0 <= n <= m or m == 0:
-        raise ValueError(f"nm: expected M of at least 1 and N from 0 to M, found {n}:{m}")
+    _core.check_nm(n, m)
     return n, m
 
 
@@ -386,7 +400,7 @@ def _levels(value: Any) -> list[tuple[str, float]]:
     if not isinstance(value, Mapping):
         raise TypeError(f"levels: expected a mapping of patterns to numbers, found {value!r}")
     patterns = _arguments.texts("levels", value.keys())
-    return [(pattern, _arguments.level("levels", value[pattern])) for pattern in patterns]
+    return [(pattern, _arguments.number("levels", value[pattern])) for pattern in patterns]
 
 
 def _inspected(tensor: dict[str, Any]) -> InspectedTensor:

@@ -27,7 +27,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _arguments
+from . import _arguments, _core
 
 if TYPE_CHECKING:
     import numpy
@@ -118,15 +118,13 @@ def apply_mask_(tensor: Tensor, mask: Tensor) -> Tensor:
 def _checked(
     level: Any, block: Any, zeros: Any, norm: Any
 ) -> tuple[float, tuple[int, int], int | None, str]:
-    level = _arguments.level("sparsity_level", level)
+    level = _arguments.sparsity_level(level)
     if not 0 <= level <= 1:
-        hint = _arguments.level_hint(level)
-        if hint is not None:
-            warnings.warn(hint, stacklevel=3)
+        warnings.warn(_core.sparsity_level_hint(level), stacklevel=3)
     return (
         level,
-        _arguments.block("sparse_block_shape", block),
-        _arguments.zeros(zeros),
+        _arguments.sparse_block_shape(block),
+        _arguments.zeros_per_block(zeros),
         _arguments.norm(norm),
     )
 

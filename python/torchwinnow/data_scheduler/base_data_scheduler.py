@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import copy
 import functools
-import operator
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .. import _arguments, _core
 from .._upstream import UPSTREAM_BASE
 from ..data_sparsifier import BaseDataSparsifier
 
@@ -58,8 +58,7 @@ def _counted(step: Callable[..., Any], target: Callable[[], Any]) -> Callable[..
 
 
 def _check_epoch(last_epoch: Any) -> None:
-    if operator.index(last_epoch) < -1:
-        raise ValueError(f"last_epoch must be at least -1, which is none, got {last_epoch}")
+    _core.check_last_epoch(_arguments.whole("last_epoch", last_epoch))
 
 
 def _some(values: Mapping[str, Any]) -> str:

@@ -13,14 +13,15 @@ was constructed:
 
     LambdaDataScheduler: base * factor(t)
     StepDataScheduler:   base * gamma ** floor((t - begin_step) / step_size)
-    LinearDataScheduler: final + (initial - final) * (1 - u), where
-                         u = (t - begin_step) / (end_step - begin_step)
-    CubicDataScheduler:  final + (initial - final) * (1 - u) ** 3: fast first, slow at the end
+    CubicDataScheduler:  final + (initial - final) * share ** power, fast first, slow at the end;
+                         share = 1 - (t - begin_step) / (end_step - begin_step)
+    LinearDataScheduler: the same with power 1
 
 where t is last_epoch kept within [begin_step, end_step]: before begin_step the value is that of
-begin_step, from end_step on that of end_step. Where both are the same step, the initial value holds
-before it and the final one from it on. A base that is an integer (zeros_per_block) gets integers:
-the nearest one, halves away from 0. Nothing is clamped.
+begin_step, from end_step on that of end_step, both exactly. If both are the same step, the initial
+value holds before it and the final one from it on. A base that is an integer (zeros_per_block) gets
+integers: the nearest one, halves away from 0. Nothing else is clamped. The values are computed by
+the C++ library, and are the same there to the last bit.
 
 Data without such a number are refused at construction: TypeError naming them. Options out of their
 range are ValueErrors naming the field; levels outside [0, 1] are warned of. Data that are added
@@ -31,13 +32,12 @@ sparsifier and the scheduler as before, then load the state of both, the sparsif
 from __future__ import annotations
 
 import abc
-import math
-import operator
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .._arguments import level_hint
+from .. import _core
+from .._arguments import number, whole
 from .base_data_scheduler import BaseDataScheduler
 
 __all__ = [
@@ -55,35 +55,22 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _finite(field: str, value: Any) -> float:
-    if not _is_number(value):
-        raise TypeError(f"{field}: expected a number, got {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{field} must be finite, got {value!r}")
-    return float(value)
-
-
 def _warn_of_levels(*levels: Any) -> None:
-    """Of the first that is no share; what is no number is refused later."""
+    """Of the first that is not a share; what is not a number is refused later."""
     for level in levels:
-        hint = level_hint(level) if _is_number(level) else None
-        if hint is not None:
+        hint = _core.sparsity_level_hint(level) if _is_number(level) else ""
+        if hint:
             warnings.warn(hint, stacklevel=4)
             return
 
 
-def _at_least(field: str, value: Any, least: int) -> None:
-    if operator.index(value) < least:
-        raise ValueError(f"{field} must be at least {least}, got {value}")
-
-
-def _in_type_of(base: float, number: float, name: str) -> float:
-    """`number`, rounded where `base` is an integer."""
-    if not math.isfinite(number):
-        raise ValueError(f"the schedule gives {number} for '{name}'")
-    if not isinstance(base, int):
-        return number
-    return int(math.copysign(math.floor(abs(number) + 0.5), number))
+def _in_type_of(base: float, value: float, name: str) -> float:
+    """`value`, rounded if `base` is an integer."""
+    field = f"the scheduled value of '{name}'"
+    if isinstance(base, int):
+        return _core.scheduled_integer(field, value)
+    _core.check_finite(field, value)
+    return value
 
 
 class FormulaDataScheduler(BaseDataScheduler, abc.ABC):
@@ -138,19 +125,18 @@ class FormulaDataScheduler(BaseDataScheduler, abc.ABC):
         for name, base in self.base_param.items():
             if not _is_number(base):
                 raise TypeError(
-                    f"'{self.schedule_param}' of '{name}' must be a number to be scheduled, got "
-                    f"{base!r}"
+                    f"{self.schedule_param} of '{name}': expected a number, found {base!r}"
                 )
 
     def _within(self, epoch: int) -> int:
-        epoch = max(epoch, self.begin_step)
-        return epoch if self.end_step is None else min(epoch, self.end_step)
+        return _core.clamped_epoch(epoch, self.begin_step, self.end_step)
 
     def _check_options(self, fields: Mapping[str, Any]) -> None:
         """TypeError and ValueError naming an option that is out of its range."""
-        _at_least("begin_step", fields["begin_step"], 0)
-        if fields["end_step"] is not None:
-            _at_least("end_step", fields["end_step"], fields["begin_step"])
+        end = fields["end_step"]
+        _core.check_steps(
+            whole("begin_step", fields["begin_step"]), None if end is None else whole("end_step", end)
+        )
 
     def _check_state(self, fields: Mapping[str, Any]) -> None:
         self._check_options({**self.__dict__, **fields})
@@ -175,7 +161,7 @@ class LambdaDataScheduler(FormulaDataScheduler):
             factor: from the epoch
         """
         if not callable(factor):
-            raise TypeError(f"factor: expected a function of the epoch, got {factor!r}")
+            raise TypeError(f"factor: expected a function of the epoch, found {factor!r}")
         self.factor = factor
         super().__init__(
             data_sparsifier,
@@ -222,13 +208,12 @@ class StepDataScheduler(FormulaDataScheduler):
         )
 
     def value_at(self, epoch: int, name: str, base: float) -> float:
-        stairs = (self._within(epoch) - self.begin_step) // self.step_size
-        return base * self.gamma**stairs
+        return _core.stair_value(
+            base, epoch, self.gamma, self.step_size, self.begin_step, self.end_step
+        )
 
     def _check_options(self, fields: Mapping[str, Any]) -> None:
-        if _finite("gamma", fields["gamma"]) < 0:
-            raise ValueError(f"gamma must be finite and at least 0, got {fields['gamma']}")
-        _at_least("step_size", fields["step_size"], 1)
+        _core.check_stair(number("gamma", fields["gamma"]), whole("step_size", fields["step_size"]))
         super()._check_options(fields)
 
 
@@ -282,28 +267,20 @@ class CubicDataScheduler(FormulaDataScheduler):
     def value_at(self, epoch: int, name: str, base: float) -> float:
         final = base if self.final_value is None else self.final_value
         final = self.final_values.get(name, final)
-        share = self._remaining_share(epoch) ** self.power
-        if share in (0, 1):  # exactly the ends
-            return float(final if share == 0 else self.initial_value)
-        return final + (self.initial_value - final) * share
-
-    def _remaining_share(self, epoch: int) -> float:
-        """The share of the way that is still ahead, from 1 down to 0."""
-        if epoch >= self.end_step:
-            return 0.0
-        if epoch <= self.begin_step:
-            return 1.0
-        return 1 - (epoch - self.begin_step) / (self.end_step - self.begin_step)
+        return _core.ramp_value(
+            self.initial_value, final, epoch, self.power, self.begin_step, self.end_step
+        )
 
     def _check_options(self, fields: Mapping[str, Any]) -> None:
-        _finite("initial_value", fields["initial_value"])
+        _core.check_ramp(
+            number("initial_value", fields["initial_value"]), number("power", fields["power"])
+        )
+        named = {f"final_values['{name}']": value for name, value in fields["final_values"].items()}
         if fields["final_value"] is not None:
-            _finite("final_value", fields["final_value"])
-        for name, value in fields["final_values"].items():
-            _finite(f"final_values['{name}']", value)
-        if _finite("power", fields["power"]) <= 0:
-            raise ValueError(f"power must be finite and above 0, got {fields['power']}")
-        _at_least("end_step", fields["end_step"], fields["begin_step"])
+            named["final_value"] = fields["final_value"]
+        for field, value in named.items():
+            _core.check_finite(field, number(field, value))
+        whole("end_step", fields["end_step"])  # a ramp has an end
         super()._check_options(fields)
 
 

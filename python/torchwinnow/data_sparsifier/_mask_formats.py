@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,9 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor
+
+from .. import _core
+from .._arguments import whole
 
 KEYS = ("mask", "mask_bits", "mask_shape", "mask_dtype")
 _DTYPES = {
@@ -84,7 +86,7 @@ def written(mask: Tensor, mask_format: str) -> dict[str, Any]:
     """What a state holds of a mask, a copy. ValueError for another format."""
     if mask_format not in _WRITERS:
         known = ", ".join(map(repr, _WRITERS))
-        raise ValueError(f"mask_format: expected one of {known}, got {mask_format!r}")
+        raise ValueError(f"mask_format: expected one of {known}, found {mask_format!r}")
     return _WRITERS[mask_format](mask)
 
 
@@ -98,27 +100,24 @@ def read(name: str, entries: Mapping[str, Any]) -> Tensor:
         return _unpacked(name, entries)
     mask = entries["mask"]
     if not isinstance(mask, Tensor):
-        raise TypeError(f"the mask of '{name}': expected a tensor, got {type(mask).__name__}")
+        raise TypeError(f"the mask of '{name}': expected a tensor, found {type(mask).__name__}")
     if mask.layout is not torch.strided:
         return mask.detach().to_dense()
     return mask.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _unpacked(name: str, entries: Mapping[str, Any]) -> Tensor:
-    bits, shape = entries["mask_bits"], entries.get("mask_shape")
-    dtype = _DTYPES.get(entries.get("mask_dtype", ""))
-    sizes = shape if isinstance(shape, (tuple, list)) else (-1,)
-    fits = all(type(size) is int and size >= 0 for size in sizes) and dtype is not None
-    count = math.prod(sizes) if fits else 0
-    if (
-        not fits
-        or not isinstance(bits, Tensor)
-        or bits.dtype is not torch.uint8
-        or bits.shape != ((count + 7) // 8,)
-    ):
-        raise RuntimeError(
-            f"Error loading {name}: mask_bits, mask_shape {shape!r} and mask_dtype "
-            f"{entries.get('mask_dtype')!r} do not fit together"
-        )
+    bits, shape, dtype = (entries.get(key) for key in ("mask_bits", "mask_shape", "mask_dtype"))
+    try:
+        if not isinstance(bits, Tensor) or bits.dtype is not torch.uint8 or bits.dim() != 1:
+            raise TypeError("mask_bits: expected one dimension of bytes")
+        if dtype not in _DTYPES:
+            raise ValueError(f"mask_dtype: expected a dtype, found {dtype!r}")
+        if not isinstance(shape, (tuple, list)):
+            raise TypeError(f"mask_shape: expected a tuple, found {shape!r}")
+        sizes = [whole("mask_shape", size) for size in shape]
+        count = _core.packed_mask_numel(sizes, bits.numel())
+    except (TypeError, ValueError) as error:
+        raise RuntimeError(f"Error loading {name}: {error}") from None
     values = numpy.unpackbits(bits.cpu().numpy(), count=count, bitorder="little")
-    return torch.from_numpy(values).view(torch.int8).reshape(sizes).to(dtype)
+    return torch.from_numpy(values).view(torch.int8).reshape(sizes).to(_DTYPES[dtype])

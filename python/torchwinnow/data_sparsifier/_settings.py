@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 
+from .. import _arguments, _core
+
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # of data that have a norm
 FIELDS = ("sparsity_level", "sparse_block_shape", "zeros_per_block")
 WHOLE_BLOCK = -1  # as zeros_per_block of _ops.compute_masks_
+_CHECKS = {field: getattr(_arguments, field) for field in FIELDS}
 
 
 class Settings(NamedTuple):
@@ -19,47 +20,6 @@ class Settings(NamedTuple):
     rows: int
     cols: int
     zeros: int  # WHOLE_BLOCK: all of the block
-
-
-def checked_level(value: Any) -> float:
-    """TypeError: no number. ValueError: not finite."""
-    if isinstance(value, str):
-        raise TypeError(f"sparsity_level: expected a number, got the string {value!r}")
-    if isinstance(value, bytes) or not hasattr(value, "__float__"):
-        raise TypeError(f"sparsity_level: expected a number, got {value!r}")
-    level = float(value)
-    if not math.isfinite(level):
-        raise ValueError(f"sparsity_level: expected a finite number, got {value!r}")
-    return level
-
-
-def checked_block(value: Any) -> tuple[int, int]:
-    """TypeError: no integers. ValueError: not two of them, each at least 1."""
-    try:
-        sides = tuple(operator.index(side) for side in value)
-    except TypeError:
-        raise TypeError(f"sparse_block_shape: expected two integers, got {value!r}") from None
-    if len(sides) != 2 or min(sides) < 1:
-        raise ValueError(
-            f"sparse_block_shape: expected rows and columns, each at least 1, got {value!r}"
-        )
-    return sides
-
-
-def checked_zeros(value: Any) -> int | None:
-    """None is the whole block. TypeError: no integer. ValueError: negative."""
-    if value is None:
-        return None
-    try:
-        zeros = operator.index(value)
-    except TypeError:
-        raise TypeError(f"zeros_per_block: expected an integer or None, got {value!r}") from None
-    if zeros < 0:
-        raise ValueError(f"zeros_per_block: should be positive or 0, got {value!r}")
-    return zeros
-
-
-_CHECKS = dict(zip(FIELDS, (checked_level, checked_block, checked_zeros)))
 
 
 def check_fields(config: Mapping[str, Any]) -> None:
@@ -71,13 +31,9 @@ def check_fields(config: Mapping[str, Any]) -> None:
 
 def settings_of(sparsity_level: Any, sparse_block_shape: Any, zeros_per_block: Any) -> Settings:
     """TypeError and ValueError, naming the field; zeros_per_block may not exceed the block."""
-    rows, cols = checked_block(sparse_block_shape)
-    zeros = checked_zeros(zeros_per_block)
-    if zeros is not None and zeros > rows * cols:
-        raise ValueError(
-            f"zeros_per_block = {zeros} cannot be more than the total number of elements in a "
-            f"block, sparse_block_shape = {tuple(sparse_block_shape)} has {rows * cols}; data with "
-            "a block of its own inherits zeros_per_block as a number: set it too, or to None"
-        )
-    whole = zeros is None or zeros == rows * cols
-    return Settings(checked_level(sparsity_level), rows, cols, WHOLE_BLOCK if whole else zeros)
+    level = _arguments.number("sparsity_level", sparsity_level)
+    rows, cols = _arguments.pair("sparse_block_shape", sparse_block_shape)
+    if zeros_per_block is not None:
+        zeros_per_block = _arguments.whole("zeros_per_block", zeros_per_block)
+    zeros = _core.partial_zeros(level, rows, cols, zeros_per_block)
+    return Settings(level, rows, cols, WHOLE_BLOCK if zeros is None else zeros)

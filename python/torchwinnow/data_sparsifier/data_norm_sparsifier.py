@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -19,16 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _ops
-from .._arguments import level_hint
+from .. import _arguments, _core, _ops
 from . import _container as containers
 from ._masks import is_constant, replace_memory
-from ._settings import DTYPES, FIELDS, Settings, check_fields, checked_block, settings_of
+from ._settings import DTYPES, FIELDS, Settings, check_fields, settings_of
 from .base_data_sparsifier import BaseDataSparsifier
 
 __all__ = ["DataNormSparsifier"]
 
-_NORMS = ("L1", "L2")
 # Names that are no fields, but known.
 _OTHER_NAMES = ("mask", "parametrization")
 
@@ -69,18 +65,19 @@ class DataNormSparsifier(BaseDataSparsifier):
             data_list: pairs of name and data.
             sparsity_level: share of the blocks that are selected; 0 and less none, 1 and more all.
             sparse_block_shape: rows and columns of a block, each at least 1.
-            zeros_per_block: how many values fall in a selected block; None: all of
+            zeros_per_block: how many values are dropped in a selected block; None: all of
                 `sparse_block_shape`, as it stands here.
             norm: "L1" scores a value by |x|, "L2" by x * x; a block's score is their mean.
 
         AssertionError: another norm. TypeError, ValueError: values of the wrong type or range.
         """
-        if norm not in _NORMS:
-            raise AssertionError(f"only L1 and L2 norm supported at the moment, got {norm!r}")
+        try:
+            self.norm = _arguments.norm(norm)
+        except (TypeError, ValueError) as error:
+            raise AssertionError(str(error)) from None  # as upstream
+        settings = settings_of(sparsity_level, sparse_block_shape, zeros_per_block)
         if zeros_per_block is None:
-            zeros_per_block = math.prod(checked_block(sparse_block_shape))
-        settings_of(sparsity_level, sparse_block_shape, zeros_per_block)
-        self.norm = norm
+            zeros_per_block = _core.block_values(settings.rows, settings.cols)
         super().__init__(
             data_list,
             sparsity_level=sparsity_level,
@@ -178,17 +175,16 @@ class DataNormSparsifier(BaseDataSparsifier):
 
     def _warn_of_level(self, level: float) -> None:
         """Once for each side: a schedule that is out of range would say it at every epoch."""
-        hint = level_hint(level)
         warned = self.__dict__.setdefault("_warned_of_levels", set())
-        if hint is not None and (level > 1) not in warned:
+        if not 0 <= level <= 1 and (level > 1) not in warned:
             warned.add(level > 1)
-            warnings.warn(hint, stacklevel=5)
+            warnings.warn(_core.sparsity_level_hint(level), stacklevel=5)
 
     def _warn_of(self, key: str) -> None:
         """Of a name that update_mask does not look at; an own update_mask may."""
-        near = difflib.get_close_matches(key, FIELDS, n=1, cutoff=0.8)
+        near = next((field for field in FIELDS if _core.is_misspelt(field, key)), None)
         if near:
-            hint = f"did you mean '{near[0]}'?"
+            hint = f"did you mean '{near}'?"
         elif self._has_own_update_mask():
             return
         elif key == "norm":

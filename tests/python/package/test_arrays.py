@@ -131,7 +131,7 @@ path, pruned = sys.argv[1:]
 array = numpy.arange(64, dtype=numpy.float32).reshape(8, 8)
 assert torchwinnow.compute_mask(array).sum() == 32
 torchwinnow.apply_mask_(torchwinnow.prune_(array), numpy.ones((8, 8)))
-torchwinnow.prune_file(path, pruned, sparsity_level=numpy.float64(0.5), block=numpy.array([1, 1]))
+torchwinnow.prune_file(path, pruned, sparsity_level=numpy.float64(0.5), sparse_block_shape=numpy.array([1, 1]))
 torchwinnow.inspect_file(path, stats=True)
 torchwinnow.verify_file(pruned, path)
 dir(torchwinnow), torchwinnow.__version__

@@ -112,9 +112,9 @@ def test_settings_are_checked_when_they_are_set():
         with pytest.raises(error, match=next(iter(wrong))):
             sparsifier.add_data("x", counting(4, 4), **wrong)
         assert not sparsifier.state
-    with pytest.raises(TypeError, match="sparsity_level: expected a number, got the string '0.5'"):
+    with pytest.raises(TypeError, match="sparsity_level: expected a number, found the string '0.5'"):
         DataNormSparsifier(sparsity_level="0.5")
-    with pytest.raises(AssertionError, match="only L1 and L2"):
+    with pytest.raises(AssertionError, match="norm: expected 'L1' or 'L2', found 'L3'"):
         DataNormSparsifier(norm="L3")
     with pytest.raises(TypeError):
         DataNormSparsifier(sparsity=0.5)
@@ -127,13 +127,13 @@ def test_zeros_per_block_is_inherited_as_a_number_and_none_is_the_whole_block():
     sparsifier.add_data("whole", counting(2, 4), sparse_block_shape=(2, 4), zeros_per_block=None)
     sparsifier.step()
     assert sparsifier.get_mask("half").sum() == 4 and sparsifier.get_mask("whole").sum() == 0
-    with pytest.raises(ValueError, match=r"'one': zeros_per_block = 4 .* \(1, 1\) has 1"):
+    with pytest.raises(ValueError, match="'one': zeros_per_block: expected at most 1, .* of 1x1, found 4"):
         sparsifier.add_data("one", counting(2, 4), sparse_block_shape=(1, 1))
     assert "one" not in sparsifier.state
-    with pytest.raises(ValueError, match=r"zeros_per_block = 5 .* \(1, 4\) has 4"):
+    with pytest.raises(ValueError, match="zeros_per_block: expected at most 4, .* of 1x4, found 5"):
         DataNormSparsifier(sparse_block_shape=(1, 4), zeros_per_block=5)
     sparsifier.data_groups["half"]["sparse_block_shape"] = (1, 1)
-    with pytest.raises(ValueError, match=r"'half': zeros_per_block = 4"):
+    with pytest.raises(ValueError, match="'half': zeros_per_block: expected at most 1"):
         sparsifier.step()
 
 
@@ -279,6 +279,14 @@ def test_whole_rows_by_a_block_wider_than_the_data():
     sparsifier = DataNormSparsifier([("x", counting(4, 5))], 0.5, (1, 2**62))
     sparsifier.step()
     assert sparsifier.get_mask("x").sum(1).tolist() == [0, 0, 5, 5]
+
+
+def test_misspelt_names_are_those_that_cpp_takes_for_it():
+    sparsifier = DataNormSparsifier()
+    with pytest.warns(UserWarning, match="did you mean 'zeros_per_block'"):
+        sparsifier.add_data("x", counting(4, 4), zeroes_per_blocks=1)
+    with pytest.warns(UserWarning, match="'sparsity' is no value"):
+        sparsifier.add_data("y", counting(4, 4), sparsity=1)
 
 
 def zeros_and_more():

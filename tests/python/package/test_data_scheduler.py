@@ -283,9 +283,9 @@ def test_options_out_of_range_are_named(cls, options, error):
 
 
 def test_data_without_a_number_are_named():
-    with pytest.raises(TypeError, match="'x' must be a number"):
+    with pytest.raises(TypeError, match="shape of 'x': expected a number"):
         StepDataScheduler(FirstRow([("x", counting(2, 2))], shape=(1, 4)), "shape")
-    with pytest.raises(ValueError, match="the schedule gives inf for 'x'"):
+    with pytest.raises(ValueError, match="value of 'x': expected a finite number, found inf"):
         LambdaDataScheduler(FirstRow([("x", counting(2, 2))], a=1.0), "a", factor=lambda t: float("inf"))
 
 
@@ -345,10 +345,10 @@ def test_levels_of_a_schedule_that_are_no_shares_are_warned_of(options, text):
 
 @pytest.mark.parametrize("cls", [Halving, CubicDataScheduler])
 def test_an_epoch_before_none_is_refused(cls):
-    with pytest.raises(ValueError, match="last_epoch must be at least -1.*got -5"):
+    with pytest.raises(ValueError, match="last_epoch: expected at least -1.*found -5"):
         cls(make_sparsifier(), LEVEL, last_epoch=-5)
     scheduler = cls(make_sparsifier(), LEVEL)
-    with pytest.raises(ValueError, match="last_epoch must be at least -1"):
+    with pytest.raises(ValueError, match="last_epoch: expected at least -1"):
         scheduler.load_state_dict({"last_epoch": -2})
     assert scheduler.last_epoch == 0
 

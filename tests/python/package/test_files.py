@@ -46,8 +46,8 @@ def tool_json(*arguments):
 # Arguments of the functions, and the tool's flags that mean the same.
 SETTINGS = [
     ({}, []),
-    (dict(sparsity_level=0.8, block=(1, 1)), ["-s", "0.8", "--block", "1x1"]),
-    (dict(block=[2, 3], zeros_per_block=4, norm="l2"),
+    (dict(sparsity_level=0.8, sparse_block_shape=(1, 1)), ["-s", "0.8", "--block", "1x1"]),
+    (dict(sparse_block_shape=[2, 3], zeros_per_block=4, norm="l2"),
      ["--block", "2x3", "--zeros-per-block", "4", "--norm", "l2"]),
     (dict(nm="2:4"), ["--nm", "2:4"]),
     (dict(nm=(1, 4), norm="L2"), ["--nm", "1:4", "--norm", "l2"]),
@@ -97,7 +97,7 @@ def test_prune_file_is_winnow_prune(model, tmp_path, settings, flags):
 
 
 def test_masks_of_files_are_those_of_arrays(model, tmp_path):
-    torchwinnow.prune_file(model, tmp_path / "out", sparsity_level=0.7, block=(2, 2))
+    torchwinnow.prune_file(model, tmp_path / "out", sparsity_level=0.7, sparse_block_shape=(2, 2))
     before, after = load_file(model), load_file(tmp_path / "out")
     for name in ("emb.users", "emb.items", "half"):
         assert numpy.array_equal(after[name], torchwinnow.prune_(before[name], 0.7, (2, 2)))
@@ -183,14 +183,14 @@ def test_nothing_to_prune_is_warned_of(model, tmp_path):
 @pytest.mark.parametrize(
     "settings, error, message",
     [
-        (dict(sparsity_level=1.5), ValueError, "sparsity level"),
-        (dict(sparsity_level=float("nan")), ValueError, "sparsity level"),
+        (dict(sparsity_level=1.5), ValueError, "sparsity_level: expected a"),
+        (dict(sparsity_level=float("nan")), ValueError, "sparsity_level: expected a"),
         (dict(sparsity_level="0.5"), TypeError, "sparsity_level"),
-        (dict(block=(0, 4)), ValueError, "block"),
-        (dict(block=(-1, 4)), ValueError, "block"),
-        (dict(block=4), TypeError, "block"),
-        (dict(block="1x4"), TypeError, "block"),
-        (dict(block=(1, 4, 4)), ValueError, "block"),
+        (dict(sparse_block_shape=(0, 4)), ValueError, "sparse_block_shape"),
+        (dict(sparse_block_shape=(-1, 4)), ValueError, "sparse_block_shape"),
+        (dict(sparse_block_shape=4), TypeError, "sparse_block_shape"),
+        (dict(sparse_block_shape="1x4"), TypeError, "sparse_block_shape"),
+        (dict(sparse_block_shape=(1, 4, 4)), ValueError, "sparse_block_shape"),
         (dict(zeros_per_block=5), ValueError, "zeros_per_block"),
         (dict(zeros_per_block=1.5), TypeError, "zeros_per_block"),
         (dict(norm="l3"), ValueError, "norm"),
@@ -229,7 +229,7 @@ def test_rows_of_weight_norm_are_kept_and_reported(tmp_path):
     direction = numpy.random.default_rng(3).standard_normal((8, 4)).astype(numpy.float32)
     direction[:2] *= 1e-3
     save_file({"weight_g": numpy.ones((8, 1), numpy.float32), "weight_v": direction}, tmp_path / "in")
-    report = torchwinnow.prune_file(tmp_path / "in", tmp_path / "out", block=(1, 1))
+    report = torchwinnow.prune_file(tmp_path / "in", tmp_path / "out", sparse_block_shape=(1, 1))
     assert report.kept_rows == 2
     assert [tensor.reason for tensor in report.tensors] == ["magnitude", None]
     checked = torchwinnow.verify_file(tmp_path / "out", tmp_path / "in")
@@ -352,7 +352,7 @@ def test_ctrl_c_stops_a_call_and_leaves_nothing(large, tmp_path):
         print("ready", flush=True)
         try:
             for _ in range(100):
-                torchwinnow.prune_file(sys.argv[1], sys.argv[2], overwrite=True, threads=1, block=(3, 5))
+                torchwinnow.prune_file(sys.argv[1], sys.argv[2], overwrite=True, threads=1, sparse_block_shape=(3, 5))
         except KeyboardInterrupt:
             print("interrupted", flush=True)
     """)
