@@ -50,7 +50,7 @@ def hold_masks(
     """
     if not isinstance(sparsifier, BaseDataSparsifier):
         raise TypeError(
-            "sparsifier: expected a BaseDataSparsifier of torchwinnow, got "
+            "sparsifier: expected a BaseDataSparsifier of torchwinnow, found "
             f"{type(sparsifier).__name__}"
         )
     given = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
@@ -138,6 +138,6 @@ def _parameters_of(optimizers: Iterable[Any]) -> Iterable[int]:
         groups = getattr(optimizer, "param_groups", None)
         if groups is None:
             raise TypeError(
-                f"optimizers: expected optimizers of torch.optim, got {type(optimizer).__name__}"
+                f"optimizers: expected optimizers of torch.optim, found {type(optimizer).__name__}"
             )
         yield from (id(parameter) for group in groups for parameter in group["params"])

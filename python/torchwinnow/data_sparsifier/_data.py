@@ -93,10 +93,10 @@ def check_tensor(weight: Tensor, prefix: str = "") -> None:
 def check_name(name: Any) -> None:
     """TypeError for what is no string, KeyError for names that no container can hold."""
     if not isinstance(name, str):
-        raise TypeError(f"name: expected a string, got {type(name).__name__}")
+        raise TypeError(f"name: expected a string, found {type(name).__name__}")
     if name == "":
         raise KeyError("name can't be empty")
     if "." in name:
-        raise KeyError(f"name can't contain \".\", got '{name}'")
+        raise KeyError(f"name can't contain \".\", found '{name}'")
     if name == "parametrizations":
         raise KeyError("name can't be 'parametrizations', which the container needs itself")

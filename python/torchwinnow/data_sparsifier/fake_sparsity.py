@@ -44,7 +44,7 @@ def check_mask(mask: object, weight: Tensor) -> None:
     that `mask * weight` would take over.
     """
     if not isinstance(mask, Tensor):
-        raise TypeError(f"mask: expected a tensor, got {type(mask).__name__}")
+        raise TypeError(f"mask: expected a tensor, found {type(mask).__name__}")
     check_shape(mask, weight)
     if mask.device != weight.device:
         raise ValueError(f"mask is on {mask.device}, the data on {weight.device}")

@@ -68,13 +68,13 @@ def _selected(model: nn.Module, select_embeddings: list[nn.Module] | None) -> li
         return _all_embeddings(model)
     if not isinstance(select_embeddings, list):
         raise AssertionError(
-            f"select_embeddings must be a list of embeddings, got {type(select_embeddings).__name__}"
+            f"select_embeddings must be a list of embeddings, found {type(select_embeddings).__name__}"
         )
     inside = {child for _, _, child in _places(model)}
     for module in select_embeddings:
         if not isinstance(module, nn.Module) or not _is_embedding(module):
             raise AssertionError(
-                "select_embeddings must be an embedding or embedding bags, got "
+                "select_embeddings must be an embedding or embedding bags, found "
                 f"{class_name(module)}"
             )
         if module is model:
@@ -185,7 +185,7 @@ def post_training_sparse_quantize(
     """
     sparsifier = data_sparsifier_class(**sparse_config)
     if zero_policy not in _POLICIES:
-        raise ValueError(f"zero_policy: expected 'exact' or 'upstream', got {zero_policy!r}")
+        raise ValueError(f"zero_policy: expected 'exact' or 'upstream', found {zero_policy!r}")
     quantized_modules()
     targets = _targets(model, _selected(model, select_embeddings))
     weights = {target.name: target.module.weight.detach() for target in targets}

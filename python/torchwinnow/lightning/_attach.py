@@ -69,7 +69,7 @@ def check_filter(filter: Any) -> None:
     """Raises ValueError for a filter that is neither None nor "default" nor a function."""
     if filter is not None and filter != "default" and not callable(filter):
         raise ValueError(
-            f"filter: expected a function of name and parameter, 'default' or None, got {filter!r}"
+            f"filter: expected a function of name and parameter, 'default' or None, found {filter!r}"
         )
 
 

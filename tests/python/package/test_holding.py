@@ -188,9 +188,9 @@ def test_what_cannot_be_held_is_refused_and_leaves_no_hook():
     stranger = torch.optim.SGD(nn.Linear(2, 2).parameters(), 0.1)
     with pytest.raises(ValueError, match=r"train none of the sparsifier's data \['table'\]"):
         hold_masks(sparsifier, stranger)
-    with pytest.raises(TypeError, match="expected optimizers of torch.optim, got Sequential"):
+    with pytest.raises(TypeError, match="expected optimizers of torch.optim, found Sequential"):
         hold_masks(sparsifier, [optimizer, model])
-    with pytest.raises(TypeError, match="expected a BaseDataSparsifier of torchwinnow, got dict"):
+    with pytest.raises(TypeError, match="expected a BaseDataSparsifier of torchwinnow, found dict"):
         hold_masks({}, optimizer)
 
     class Bare:

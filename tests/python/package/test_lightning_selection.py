@@ -81,5 +81,5 @@ def test_a_model_that_the_rule_takes_as_a_whole_is_no_warning(recwarn):
 
 @pytest.mark.parametrize("make", KINDS[:2], ids=["post", "training"])
 def test_another_word_is_refused(make):
-    with pytest.raises(ValueError, match="filter: expected a function .* got 'defaults'"):
+    with pytest.raises(ValueError, match="filter: expected a function .* found 'defaults'"):
         make(filter="defaults")
