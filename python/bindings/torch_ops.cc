@@ -8,6 +8,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "data_norm_arguments.h"
 #include "tensor_checks.h"
 #include "torch_parallel_for.h"
 #include "winnow/core/mask.h"
@@ -17,27 +18,6 @@ namespace winnow::python {
 namespace {
 
 using torch::stable::Tensor;
-
-std::span<uint8_t> bytes_of(const Tensor& mask) {
-  return {static_cast<uint8_t*>(mask.mutable_data_ptr()), static_cast<size_t>(mask.numel())};
-}
-
-DataNormConfig config_of(double level, std::span<const int64_t> block, std::optional<int64_t> zeros,
-                         const std::string& norm) {
-  check(block.size() == 2, "sparse_block_shape: expected 2 sides, found ", block.size());
-  check(block[0] >= 1 && block[1] >= 1, "sparse_block_shape: expected sides of at least 1, found ",
-        block[0], "x", block[1]);
-  check(!zeros || *zeros >= 0, "zeros_per_block: expected a number that is not negative, found ",
-        zeros.value_or(0));
-  check(norm == "L1" || norm == "L2", "norm: expected L1 or L2, found ", norm);
-  DataNormConfig config{
-      .sparsity_level = level,
-      .sparse_block_shape = {static_cast<uint64_t>(block[0]), static_cast<uint64_t>(block[1])},
-      .norm = norm == "L1" ? Norm::kL1 : Norm::kL2};
-  if (zeros) config.zeros_per_block = static_cast<uint64_t>(*zeros);
-  check_ok(validate(config));
-  return config;
-}
 
 Tensor compute_mask(Tensor data, double level, std::vector<int64_t> block,
                     std::optional<int64_t> zeros, std::string norm) {

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     )
     from .holding import hold_masks
     from .selection import default_filter, left_alone
-    from .tensors import apply_mask_, compute_mask, prune_
+    from .tensors import WHOLE_DIMENSION, apply_mask_, compute_mask, nm_config, prune_
 
 # The module of each public name. A name is imported on first use, so that `import torchwinnow` is fast
 # and works without torch.
@@ -88,7 +88,7 @@ _HOMES = {
     ),
     "holding": ("hold_masks",),
     "selection": ("default_filter", "left_alone"),
-    "tensors": ("apply_mask_", "compute_mask", "prune_"),
+    "tensors": ("WHOLE_DIMENSION", "apply_mask_", "compute_mask", "nm_config", "prune_"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -113,6 +113,7 @@ __all__ = [
     "ValueStats",
     "VerificationError",
     "VerifyReport",
+    "WHOLE_DIMENSION",
     "WinnowError",
     "__version__",
     "apply_mask_",
@@ -121,6 +122,7 @@ __all__ = [
     "hold_masks",
     "inspect_file",
     "left_alone",
+    "nm_config",
     "post_training_sparse_quantize",
     "prune_",
     "prune_file",

@@ -6,6 +6,7 @@ algorithm in this file.
 
     compute_mask(data, sparsity_level, sparse_block_shape, zeros_per_block, norm) -> mask
     compute_masks_(masks, data, sparsity_levels, sparse_block_shapes, zeros_per_block, norm)
+    compute_global_masks_(masks, data, sparsity_level, sparse_block_shape, zeros_per_block, norm)
     prune_(data, sparsity_level, sparse_block_shape, zeros_per_block, norm)
     apply_mask_(data, mask)
     quantize_rows(weight, zero_policy) -> codes, scales, zero_points
@@ -106,16 +107,21 @@ def _compute_mask_by_copy(data: torch.Tensor, *settings: Any) -> torch.Tensor:
     return mask.to(data.device)
 
 
-def _compute_masks_by_copy(
-    masks: Sequence[torch.Tensor], data: Sequence[torch.Tensor], *settings: Any
-) -> None:
-    if not masks and not data:  # no tensor says which kernel is meant
-        return
-    _check_dtypes(data)
-    copies = [torch.empty(mask.shape, dtype=mask.dtype) for mask in masks]
-    torch.ops.winnow.compute_masks_(copies, [_on_cpu(each) for each in data], *settings)
-    for mask, copy in zip(masks, copies):
-        mask.copy_(copy)
+def _masks_by_copy(name: str) -> Callable[..., None]:
+    """The kernel of an operator that writes a list of masks."""
+
+    def kernel(
+        masks: Sequence[torch.Tensor], data: Sequence[torch.Tensor], *settings: Any
+    ) -> None:
+        if not masks and not data:  # no tensor says which kernel is meant
+            return
+        _check_dtypes(data)
+        copies = [torch.empty(mask.shape, dtype=mask.dtype) for mask in masks]
+        getattr(torch.ops.winnow, name)(copies, [_on_cpu(each) for each in data], *settings)
+        for mask, copy in zip(masks, copies):
+            mask.copy_(copy)
+
+    return kernel
 
 
 def _prune_by_copy(data: torch.Tensor, *settings: Any) -> None:
@@ -174,7 +180,8 @@ def _register(name: str, fake: Callable[..., Any], by_copy: Callable[..., Any]) 
 
 
 _register("compute_mask", _fake_compute_mask, _compute_mask_by_copy)
-_register("compute_masks_", _fake_compute_masks, _compute_masks_by_copy)
+for _name in ("compute_masks_", "compute_global_masks_"):
+    _register(_name, _fake_compute_masks, _masks_by_copy(_name))
 _register("prune_", _fake_write, _prune_by_copy)
 _register("apply_mask_", _fake_write, _apply_mask_by_copy)
 _register("quantize_rows", _fake_quantize_rows, _quantize_rows_by_copy)
@@ -303,6 +310,34 @@ def compute_masks_(
     torch.autograd.graph.increment_version(masks)
     with torch._C._AutoDispatchBelowADInplaceOrView():
         torch.ops.winnow.compute_masks_(*arguments)
+
+
+def compute_global_masks_(
+    masks: Sequence[torch.Tensor],
+    data: Sequence[torch.Tensor],
+    sparsity_level: float,
+    sparse_block_shape: Sequence[int],
+    zeros_per_block: int | None,
+    norm: str,
+) -> None:
+    """Spends one budget on all of `data`: the lowest blocks of all of them together are dropped.
+
+    Ties go to the earlier tensor, then to the lower index.
+
+    Args:
+        masks, data: as of compute_masks_. Data that are not contiguous are copied meanwhile.
+        sparsity_level: share of all blocks that are selected.
+        sparse_block_shape: rows and columns of a block.
+        zeros_per_block: the values that are dropped in a selected block; None: all of them.
+        norm: "L1" or "L2".
+
+    Raises:
+        ValueError: for anything else, naming it; no mask was written.
+    """
+    _check_dtypes(data)
+    torch.ops.winnow.compute_global_masks_(
+        masks, data, sparsity_level, sparse_block_shape, zeros_per_block, norm
+    )
 
 
 def apply_mask_(data: torch.Tensor, mask: torch.Tensor) -> None:

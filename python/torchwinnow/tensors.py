@@ -36,6 +36,22 @@ if TYPE_CHECKING:
     Tensor = TypeVar("Tensor", torch.Tensor, numpy.ndarray[Any, Any])
 
 
+WHOLE_DIMENSION = _core.WHOLE_DIMENSION  # as a block's width or height: the whole row or column
+
+
+def nm_config(n: int, m: int) -> dict[str, Any]:
+    """Settings that keep the `n` largest of every `m` consecutive values along a row.
+
+    For compute_mask and prune_, and for a DataNormSparsifier and its add_data:
+    `DataNormSparsifier(**nm_config(2, 4))`.
+
+    TypeError, ValueError: not integers, or not 0 <= n <= m and m >= 1.
+    """
+    n, m = _arguments.whole("nm", n), _arguments.whole("nm", m)
+    _core.check_nm(n, m)
+    return {"sparsity_level": 1.0, "sparse_block_shape": (1, m), "zeros_per_block": m - n}
+
+
 def compute_mask(
     tensor: Tensor,
     sparsity_level: float = 0.5,

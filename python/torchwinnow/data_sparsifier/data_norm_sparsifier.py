@@ -20,7 +20,7 @@ from torch import Tensor
 from .. import _arguments, _core, _ops
 from . import _container as containers
 from ._masks import is_constant, replace_memory
-from ._settings import DTYPES, FIELDS, Settings, check_fields, settings_of
+from ._settings import DTYPES, FIELDS, WHOLE_BLOCK, Settings, check_fields, settings_of
 from .base_data_sparsifier import BaseDataSparsifier
 
 __all__ = ["DataNormSparsifier"]
@@ -51,6 +51,7 @@ class DataNormSparsifier(BaseDataSparsifier):
     """
 
     norm: str = "L1"
+    scope: str = "tensor"
 
     def __init__(
         self,
@@ -59,15 +60,20 @@ class DataNormSparsifier(BaseDataSparsifier):
         sparse_block_shape: tuple[int, int] = (1, 4),
         zeros_per_block: int | None = None,
         norm: str = "L1",
+        scope: str = "tensor",
     ) -> None:
         """
         Args:
             data_list: pairs of name and data.
             sparsity_level: share of the blocks that are selected; 0 and less none, 1 and more all.
-            sparse_block_shape: rows and columns of a block, each at least 1.
+            sparse_block_shape: rows and columns of a block, each at least 1;
+                `(1, WHOLE_DIMENSION)` are whole rows, whatever the data's size.
             zeros_per_block: how many values are dropped in a selected block; None: all of
                 `sparse_block_shape`, as it stands here.
             norm: "L1" scores a value by |x|, "L2" by x * x; a block's score is their mean.
+            scope: "tensor": each of the data gives its own share of blocks. "global": the lowest
+                blocks of all data together are dropped; all need the same settings then, and
+                update_mask is not called.
 
         AssertionError: another norm. TypeError, ValueError: values of the wrong type or range.
         """
@@ -75,6 +81,8 @@ class DataNormSparsifier(BaseDataSparsifier):
             self.norm = _arguments.norm(norm)
         except (TypeError, ValueError) as error:
             raise AssertionError(str(error)) from None  # as upstream
+        _core.check_scope(scope)
+        self.scope = scope
         settings = settings_of(sparsity_level, sparse_block_shape, zeros_per_block)
         if zeros_per_block is None:
             zeros_per_block = _core.block_values(settings.rows, settings.cols)
@@ -103,7 +111,7 @@ class DataNormSparsifier(BaseDataSparsifier):
         return own or "update_mask" in self.__dict__
 
     def _update_masks(self) -> None:
-        if self._has_own_update_mask():
+        if self._has_own_update_mask() and self.scope == "tensor":
             super()._update_masks()
             return
         # A thousand small tables are usual: this loop is to cost less than their masks do.
@@ -126,10 +134,22 @@ class DataNormSparsifier(BaseDataSparsifier):
             data.append(original_in(masked))
             settings.append(current)
         try:
-            _write_masks(masks, data, settings, self.norm)
+            _write_masks(masks, data, settings, self.norm, self._budget(names, settings))
         except ValueError as error:
             raise ValueError(_with_names(str(error), names)) from None
         self._warn_of_equal_values(names, data, settings)
+
+    def _budget(self, names: list[str], settings: list[Settings]) -> Settings | None:
+        """The settings that all data share under one budget; None: each has its own."""
+        if self.scope == "tensor" or not names:
+            return None
+        for name, each in zip(names, settings):
+            if each != settings[0]:
+                raise ValueError(
+                    f"under scope='global' all data share one budget, but the settings of "
+                    f"'{names[0]}' and '{name}' differ"
+                )
+        return settings[0]
 
     def _warn_of_equal_values(
         self, names: list[str], data: list[Tensor], settings: list[Settings]
@@ -211,7 +231,11 @@ def _with_names(message: str, names: list[str]) -> str:
 
 
 def _write_masks(
-    masks: list[Tensor], data: list[Tensor], settings: list[Settings], norm: str
+    masks: list[Tensor],
+    data: list[Tensor],
+    settings: list[Settings],
+    norm: str,
+    budget: Settings | None = None,
 ) -> None:
     """One call of the library. Masks become int8, the same objects; where it raises, none is changed."""
     if not masks:
@@ -221,14 +245,20 @@ def _write_masks(
         if mask.dtype is not torch.int8 or not mask.is_contiguous():
             masks[i] = torch.empty(mask.shape, dtype=torch.int8, device=data[i].device)
             fresh.append((mask, masks[i]))
-    _ops.compute_masks_(
-        masks,
-        data,
-        [each.level for each in settings],
-        [side for each in settings for side in (each.rows, each.cols)],
-        [each.zeros for each in settings],
-        norm,
-    )
+    if budget is not None:
+        zeros = None if budget.zeros == WHOLE_BLOCK else budget.zeros
+        _ops.compute_global_masks_(
+            masks, data, budget.level, (budget.rows, budget.cols), zeros, norm
+        )
+    else:
+        _ops.compute_masks_(
+            masks,
+            data,
+            [each.level for each in settings],
+            [side for each in settings for side in (each.rows, each.cols)],
+            [each.zeros for each in settings],
+            norm,
+        )
     for mask, values in fresh:
         replace_memory(mask, values)
     # A read from before this step must not go backward through the masks of now.

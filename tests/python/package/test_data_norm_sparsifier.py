@@ -12,7 +12,7 @@ from torch import nn
 
 import reference
 from sparsifiers import counting, embeddings, parameters, tensors
-from torchwinnow.data_sparsifier import DataNormSparsifier
+from torchwinnow.data_sparsifier import WHOLE_DIMENSION, DataNormSparsifier, nm_config
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:sparsity_level = ")
@@ -279,6 +279,62 @@ def test_whole_rows_by_a_block_wider_than_the_data():
     sparsifier = DataNormSparsifier([("x", counting(4, 5))], 0.5, (1, 2**62))
     sparsifier.step()
     assert sparsifier.get_mask("x").sum(1).tolist() == [0, 0, 5, 5]
+
+
+def test_whole_rows_and_columns_whatever_the_size():
+    data = torch.tensor([[1.0, 1, 9], [2, 2, 2]])
+    sparsifier = DataNormSparsifier([("x", data)], 0.5, (1, WHOLE_DIMENSION))
+    sparsifier.add_data("y", data, sparse_block_shape=(WHOLE_DIMENSION, 1))
+    assert DataNormSparsifier(None, 0.5, (2, WHOLE_DIMENSION)).defaults["zeros_per_block"] == 2**63 - 1
+    sparsifier.step()
+    assert sparsifier.get_mask("x").tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert sparsifier.get_mask("y").tolist() == [[0, 0, 1], [0, 0, 1]]  # 1.5 of 3 is 2, half to even
+
+
+def test_n_of_m_are_kept():
+    data = torch.tensor([[4.0, -3, 2, 1, 0.5, -9]])
+    sparsifier = DataNormSparsifier([("x", data)], **nm_config(2, 4))
+    sparsifier.add_data("y", data, **nm_config(1, 2))
+    sparsifier.step()
+    assert sparsifier.get_mask("x").tolist() == [[1, 1, 0, 0, 0, 0]]
+    assert sparsifier.get_mask("y").tolist() == [[1, 0, 1, 0, 0, 1]]
+    for n, m in [(3, 2), (-1, 4), (0, 0)]:
+        with pytest.raises(ValueError, match=f"nm: expected N:M .* found {n}:{m}"):
+            nm_config(n, m)
+    with pytest.raises(TypeError, match="nm: expected an integer"):
+        nm_config(2.0, 4)
+
+
+def test_a_global_scope_spends_one_budget():
+    generator = torch.Generator().manual_seed(8)
+    data = {"a": torch.randn(7, 9, generator=generator), "b": 2 * torch.randn(5, 6, generator=generator).t()}
+    sparsifier = DataNormSparsifier(data.items(), 0.6, (2, 2), scope="global")
+    objects = [sparsifier.get_mask(name) for name in data]
+    for _ in range(2):
+        sparsifier.step()
+        expected = reference.masks(
+            [each.contiguous().numpy() for each in data.values()], 0.6, (2, 2))
+        for (name, wanted), mask in zip(zip(data, expected), objects):
+            assert sparsifier.get_mask(name) is mask
+            assert torch.equal(mask, torch.from_numpy(wanted).to(torch.int8))
+        data["b"].mul_(-0.1)
+    sparsifier.data_groups["b"]["sparsity_level"] = 0.25
+    with pytest.raises(ValueError, match="one budget, but the settings of 'a' and 'b' differ"):
+        sparsifier.step()
+    assert copy.deepcopy(sparsifier).scope == "global"
+    DataNormSparsifier(scope="global").step()
+    with pytest.raises(ValueError, match="scope: expected 'tensor' or 'global', found 'all'"):
+        DataNormSparsifier(scope="all")
+
+
+def test_a_global_scope_does_not_ask_update_mask():
+    class Refusing(DataNormSparsifier):
+        def update_mask(self, *args, **kwargs):
+            raise RuntimeError
+
+    sparsifier = Refusing([("x", counting(4, 4))], scope="global")
+    sparsifier.step()
+    assert sparsifier.get_mask("x").sum() == 8
 
 
 def test_misspelt_names_are_those_that_cpp_takes_for_it():

@@ -132,6 +132,30 @@ def test_threads_do_not_change_a_mask():
     assert torch.equal(masks[0], masks[1]) and torch.equal(masks[0], masks[2])
 
 
+@pytest.mark.parametrize("zeros, norm", [(None, "L1"), (3, "L2")])
+def test_one_budget_over_tensors_of_all_layouts_equals_the_reference(zeros, norm):
+    data = [each for _, each in layouts(torch.Generator().manual_seed(9), torch.float32)]
+    masks = [torch.full(each.shape, 5, dtype=torch.int8) for each in data]
+    _ops.compute_global_masks_(masks, data, 0.6, (2, 3), zeros, norm)
+    expected = reference.masks(
+        [each.contiguous().numpy() for each in data], 0.6, (2, 3), zeros, norm.lower())
+    for mask, wanted in zip(masks, expected):
+        assert torch.equal(mask, torch.from_numpy(wanted).to(torch.int8))
+
+
+def test_one_budget_is_refused_whole():
+    data, masks = [torch.randn(4, 4), torch.randn(4, 4)], [torch.full((4, 4), 5, dtype=torch.int8)] * 2
+    for wrong, text in [(dict(masks=masks), "memory of its own"), (dict(data=data[:1]), "as many data"),
+                        (dict(norm="L3"), "norm: expected 'L1' or 'L2', found 'L3'"),
+                        (dict(zeros=5), "zeros_per_block: expected at most 4"),
+                        (dict(block=(0, 4)), "sparse_block_shape: expected sides of at least 1")]:
+        call = {"masks": [masks[0], masks[0].clone()], "data": data, "level": 0.5, "block": (1, 4),
+                "zeros": None, "norm": "L1", **wrong}
+        with pytest.raises(ValueError, match=text):
+            _ops.compute_global_masks_(*call.values())
+        assert all(mask.eq(5).all() for mask in call["masks"])
+
+
 def test_many_masks_in_one_call():
     generator = torch.Generator().manual_seed(6)
     data = [torch.randn(7 + i, 9, generator=generator).to(DTYPES[i % 4]) for i in range(12)]
@@ -297,7 +321,10 @@ def test_other_devices_go_by_a_copy():
     data = torch.randn(6, 8)
     assert torch.equal(_ops._compute_mask_by_copy(data, *SETTINGS), OPS.compute_mask(data, *SETTINGS))
     masks = [torch.empty(6, 8, dtype=torch.int8)]
-    _ops._compute_masks_by_copy(masks, [data], [0.5], [1, 4], [-1], "L1")
+    _ops._masks_by_copy("compute_masks_")(masks, [data], [0.5], [1, 4], [-1], "L1")
+    assert torch.equal(masks[0], OPS.compute_mask(data, *SETTINGS))
+    masks[0].fill_(5)
+    _ops._masks_by_copy("compute_global_masks_")(masks, [data], *SETTINGS)
     assert torch.equal(masks[0], OPS.compute_mask(data, *SETTINGS))
     expected, pruned, applied = (data.clone() for _ in range(3))
     OPS.prune_(expected, *SETTINGS)
@@ -316,6 +343,7 @@ def sample_calls():
     yield OPS.compute_mask.default, (data.clone().requires_grad_(), *SETTINGS)
     yield OPS.compute_mask.default, (data.t(), 0.3, [2, 2], 3, "L2")
     yield OPS.compute_masks_.default, lists
+    yield OPS.compute_global_masks_.default, (lists[0], [data, data.clone()], *SETTINGS)
     yield OPS.prune_.default, (data.clone(), *SETTINGS)
     yield OPS.prune_.default, (data.clone().requires_grad_(), *SETTINGS)
     yield OPS.apply_mask_.default, (data.clone(), mask)
