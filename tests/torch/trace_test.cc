@@ -4,10 +4,12 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "torch/captured_warnings.h"
 #include "winnow/torch/data_norm_sparsifier.h"
 #include "winnow/torch/schedules.h"
+#include "winnow/torch/torch_file.h"
 
 namespace winnow {
 namespace {
@@ -59,12 +61,12 @@ std::unique_ptr<BaseDataScheduler> traced_scheduler(BaseDataSparsifier& sparsifi
                                                .end_step = end});
   }
   if (s["kind"] == "step") {
-    return std::make_unique<StepDataScheduler>(
-        sparsifier, StepDataSchedulerOptions{.schedule_param = param,
-                                             .gamma = s["gamma"],
-                                             .step_size = s["step_size"],
-                                             .begin_step = begin,
-                                             .end_step = end});
+    return std::make_unique<StepDataScheduler>(sparsifier,
+                                               StepDataSchedulerOptions{.schedule_param = param,
+                                                                        .gamma = s["gamma"],
+                                                                        .step_size = s["step_size"],
+                                                                        .begin_step = begin,
+                                                                        .end_step = end});
   }
   CubicDataSchedulerOptions options{.schedule_param = param,
                                     .initial_value = s["initial_value"],
@@ -98,7 +100,8 @@ void expect_state(const DataNormSparsifier& sparsifier, const json& c) {
   DataSparsifierState state = sparsifier.state_dict();
   for (const auto& [name, packed] : c["state"].items()) {
     const NamedValues& entry = state.state[name];
-    const at::Tensor bits = torch::tensor(packed["mask_bits"].get<std::vector<int64_t>>(), at::kByte);
+    const at::Tensor bits =
+        torch::tensor(packed["mask_bits"].get<std::vector<int64_t>>(), at::kByte);
     EXPECT_TRUE(entry.get<at::Tensor>("mask_bits").equal(bits)) << name;
     EXPECT_EQ(entry.get<std::string>("mask_dtype"), packed["mask_dtype"]) << name;
     state.state[name].set("mask_bits", bits);  // what is loaded below is the trace's
@@ -110,21 +113,44 @@ void expect_state(const DataNormSparsifier& sparsifier, const json& c) {
   }
 }
 
+json traced_cases() { return json::parse(std::ifstream(WINNOW_TEST_DATA "/trace.json")); }
+
+/// The sparsifier after the last epoch of a case, each of which is compared.
+std::unique_ptr<DataNormSparsifier> replayed(const json& c) {
+  auto sparsifier = traced_sparsifier(c);
+  const auto scheduler = traced_scheduler(*sparsifier, c["schedule"]);
+  for (size_t epoch = 0; epoch < c["trace"].size(); ++epoch) {
+    SCOPED_TRACE("epoch " + std::to_string(epoch));
+    if (scheduler != nullptr && epoch > 0) scheduler->step();
+    sparsifier->step();
+    expect_epoch(*sparsifier, c["schedule"], c["trace"][epoch]);
+  }
+  return sparsifier;
+}
+
+std::string bytes_in(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 TEST(Trace, LevelsMasksAndStatesAreThoseOfThePlainComputation) {
   const testing::CapturedWarnings warnings;
-  const auto cases = json::parse(std::ifstream(WINNOW_TEST_DATA "/trace.json"));
+  const json cases = traced_cases();
   ASSERT_GT(cases.size(), 8u);
   for (const json& c : cases) {
     SCOPED_TRACE(c["name"].get<std::string>());
-    const auto sparsifier = traced_sparsifier(c);
-    const auto scheduler = traced_scheduler(*sparsifier, c["schedule"]);
-    for (const json& epoch : c["trace"]) {
-      if (scheduler != nullptr && &epoch != &c["trace"].front()) scheduler->step();
-      sparsifier->step();
-      SCOPED_TRACE("epoch " + std::to_string(&epoch - &c["trace"].front()));
-      expect_epoch(*sparsifier, c["schedule"], epoch);
-    }
-    expect_state(*sparsifier, c);
+    expect_state(*replayed(c), c);
+  }
+}
+
+// tests/data/trace_state.pt is what this writes; the Python suite loads it.
+TEST(Trace, TheDefaultStateIsTheFileThatPythonLoads) {
+  const testing::CapturedWarnings warnings;
+  for (const json& c : traced_cases()) {
+    if (c["name"] != "global") continue;
+    const std::string path = ::testing::TempDir() + "trace_state.pt";
+    save_torch_file(path, to_value(replayed(c)->state_dict()));
+    EXPECT_TRUE(bytes_in(path) == bytes_in(WINNOW_TEST_DATA "/trace_state.pt")) << path;
   }
 }
 

@@ -82,6 +82,18 @@ def test_levels_masks_and_states_are_those_of_the_plain_computation(case):
         assert digits(loaded.get_mask(name)) == expected
 
 
+def test_the_default_state_of_cpp_loads():
+    """The file that the test of the same trace in C++ writes."""
+    case = next(case for case in CASES if case["name"] == "global")
+    loaded = DataNormSparsifier()
+    loaded.load_state_dict(torch.load(DATA / "trace_state.pt", weights_only=True))
+    for seed, data in enumerate(case["data"]):
+        name = data["name"]
+        assert digits(loaded.get_mask(name)) == case["trace"][-1]["masks"][name]
+        assert loaded.data_groups[name]["sparsity_level"] == case["trace"][-1]["values"][name]
+        assert torch.equal(loaded.get_data(name), tensor(data, seed))
+
+
 def test_the_file_is_what_its_script_makes():
     made = runpy.run_path(str(DATA / "make_trace.py"))
     assert json.loads(json.dumps([made["run"](case) for case in made["CASES"]])) == CASES
