@@ -30,9 +30,10 @@ def number(name: str, value: Any) -> float:
 
 def sparsity_level(value: Any) -> float:
     """A finite number."""
+    if type(value) is float and 0 <= value <= 1:  # the usual case
+        return value
     level = number("sparsity_level", value)
-    if not 0 <= level <= 1:
-        _core.check_sparsity_level(level)
+    _core.check_sparsity_level(level)
     return level
 
 
