@@ -42,6 +42,8 @@ struct DataNormConfig {
   /// How many values of a selected block fall, 0 to bh * bw; unset: all of them.
   std::optional<uint64_t> zeros_per_block = std::nullopt;
   Norm norm = Norm::kL1;
+
+  bool operator==(const DataNormConfig&) const = default;
 };
 
 /// N:M sparsity: of every `m` consecutive values along a row the `n` largest are **kept**. A tail

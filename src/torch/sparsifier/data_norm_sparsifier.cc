@@ -65,8 +65,8 @@ DataNormConfig core_config(const std::string& name, const NamedValues& group, No
   const auto [rows, cols] = block_of(group.at(kBlock));
   std::optional<int64_t> zeros;
   if (!group.at(kZeros).isNone()) zeros = group.get<int64_t>(kZeros);
-  auto config = data_norm_config(group.get<double>(kLevel), rows, cols, zeros, norm);
-  check_ok(config.status().with_context("'" + name + "'"));
+  const auto config = data_norm_config(group.get<double>(kLevel), rows, cols, zeros, norm);
+  if (!config.ok()) check_ok(config.status().with_context("'" + name + "'"));
   return *config;
 }
 
@@ -78,13 +78,7 @@ NamedValues defaults_of(const DataNormSparsifierOptions& options) {
   const auto [rows, cols] = options.sparse_block_shape;
   const int64_t zeros = options.zeros_per_block.value_or(block_values(rows, cols));
   check_ok(data_norm_config(options.sparsity_level, rows, cols, zeros, options.norm).status());
-  NamedValues defaults{{kLevel, options.sparsity_level}, {kBlock, {rows, cols}}, {kZeros, zeros}};
-  return defaults;
-}
-
-bool same_settings(const DataNormConfig& a, const DataNormConfig& b) {
-  return a.sparsity_level == b.sparsity_level && a.sparse_block_shape == b.sparse_block_shape &&
-         a.zeros_per_block == b.zeros_per_block;
+  return {{kLevel, options.sparsity_level}, {kBlock, {rows, cols}}, {kZeros, zeros}};
 }
 
 /// Whether the mask of `data` can be written into `mask` as it is: from the second step on.
@@ -157,7 +151,7 @@ void DataNormSparsifier::update_masks() {
     check_data(name, data);
     const DataNormConfig config = core_config(name, data_group(name), norm_);
     if (!first) first = config;
-    TORCH_CHECK_VALUE(scope_ == Scope::kTensor || same_settings(*first, config),
+    TORCH_CHECK_VALUE(scope_ == Scope::kTensor || *first == config,
                       "under Scope::kGlobal all data share one budget, but the settings of '",
                       names().front(), "' and '", name, "' differ");
     // One budget is checked as a whole where it is computed.
