@@ -112,7 +112,7 @@ class TextWriter {
 };
 
 [[noreturn]] void refuse_type(std::string_view name, const char* wanted, const c10::IValue& value) {
-  TORCH_CHECK_TYPE(false, "'", name, "' must be ", wanted, ", got ", value.tagKind(), " ",
+  TORCH_CHECK_TYPE(false, name, ": expected ", wanted, ", found ", value.tagKind(), " ",
                    to_text(value));
 }
 

@@ -134,7 +134,7 @@ TEST(DataSparsifierState, RefusesWhatDoesNotFitTogether) {
   refused("Error loading more", [](auto& s) { s.data_groups.insert("more", {}); });
   refused("Error loading x", [](auto& s) { s.container.erase("parametrizations.x.original"); });
   refused("has no 'mask'", [](auto& s) { s.state["x"].erase("mask"); });
-  refused("must be a tensor", [](auto& s) { s.state["x"].set("mask", 3); });
+  refused("mask: expected a tensor", [](auto& s) { s.state["x"].set("mask", 3); });
   refused("must match x shape", [](auto& s) { s.state["x"].set("mask", torch::ones({2})); });
   refused("may not change the dtype", [](auto& s) {
     s.state["x"].set("mask", torch::full({2, 2}, 1.0 / 3, torch::kDouble));  // no float has that

@@ -41,7 +41,8 @@ TEST(NamedValues, NameWhatIsMissingAndWhatHasTheWrongType) {
   try {
     values.get<int64_t>("level");
   } catch (const c10::TypeError& error) {
-    EXPECT_THAT(error.what_without_backtrace(), ::testing::HasSubstr("'level' must be an integer"));
+    EXPECT_THAT(error.what_without_backtrace(),
+                ::testing::HasSubstr("level: expected an integer, found"));
   }
 }
 

@@ -226,7 +226,7 @@ TEST(OptimizerState, IsRefusedByPartsThatDoNotFit) {
               }),
               HasSubstr("exp_avg of parameter 0"));
   EXPECT_THAT(refused([&](NamedValues& values) { change_state(values, "step", "many"); }),
-              HasSubstr("state of parameter 0: 'step' must be an integer"));
+              HasSubstr("state of parameter 0: step: expected an integer"));
 }
 
 // A file of a kilobyte can share lists so that their text is without end.
