@@ -11,9 +11,9 @@
 #include <string_view>
 #include <vector>
 
-#include "base/edit_distance.h"
 #include "core_bindings.h"
 #include "python_status.h"
+#include "winnow/base/edit_distance.h"
 #include "winnow/core/packed_mask.h"
 #include "winnow/core/schedule.h"
 #include "winnow/core/settings.h"

@@ -8,16 +8,31 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include "data_norm_arguments.h"
 #include "tensor_checks.h"
 #include "torch_parallel_for.h"
 #include "winnow/core/mask.h"
+#include "winnow/core/settings.h"
 #include "winnow/core/values.h"
 
 namespace winnow::python {
 namespace {
 
 using torch::stable::Tensor;
+
+/// std::invalid_argument for settings that are out of their range.
+DataNormConfig config_of(double level, std::span<const int64_t> block, std::optional<int64_t> zeros,
+                         const std::string& norm) {
+  check(block.size() == 2, "sparse_block_shape: expected 2 sides, found ", block.size());
+  const Result<Norm> known = norm_from_name(norm);
+  check_ok(known.status());
+  const auto config = data_norm_config(level, block[0], block[1], zeros, *known);
+  check_ok(config.status());
+  return *config;
+}
+
+std::span<uint8_t> bytes_of(const Tensor& mask) {
+  return {static_cast<uint8_t*>(mask.mutable_data_ptr()), static_cast<size_t>(mask.numel())};
+}
 
 Tensor compute_mask(Tensor data, double level, std::vector<int64_t> block,
                     std::optional<int64_t> zeros, std::string norm) {
@@ -46,6 +61,17 @@ void compute_masks_(std::vector<Tensor> masks, std::vector<Tensor> data, std::ve
   const std::vector<StridedTarget> targets = targets_of(data, masks);
   TorchParallelFor threads;
   check_ok(compute_masks(targets, configs, threads));
+}
+
+void compute_global_masks_(std::vector<Tensor> masks, std::vector<Tensor> data, double level,
+                           std::vector<int64_t> block, std::optional<int64_t> zeros,
+                           std::string norm) {
+  check(data.size() == masks.size(), "expected as many data as masks, found ", data.size(), " for ",
+        masks.size());
+  const DataNormConfig config = config_of(level, block, zeros, norm);
+  const std::vector<StridedTarget> targets = targets_of(data, masks);
+  TorchParallelFor threads;
+  check_ok(compute_global_masks(targets, config, threads).status());
 }
 
 void prune_(Tensor data, double level, std::vector<int64_t> block, std::optional<int64_t> zeros,
@@ -79,6 +105,9 @@ STABLE_TORCH_LIBRARY(winnow, m) {
       "compute_masks_(Tensor(a!)[] masks, Tensor[] data, float[] sparsity_levels, "
       "int[] sparse_block_shapes, int[] zeros_per_block, str norm) -> ()");
   m.def(
+      "compute_global_masks_(Tensor(a!)[] masks, Tensor[] data, float sparsity_level, "
+      "int[] sparse_block_shape, int? zeros_per_block, str norm) -> ()");
+  m.def(
       "prune_(Tensor(a!) data, float sparsity_level, int[] sparse_block_shape, "
       "int? zeros_per_block, str norm) -> ()");
   m.def("apply_mask_(Tensor(a!) data, Tensor mask) -> ()");
@@ -87,6 +116,7 @@ STABLE_TORCH_LIBRARY(winnow, m) {
 STABLE_TORCH_LIBRARY_IMPL(winnow, CPU, m) {
   m.impl("compute_mask", TORCH_BOX(&winnow::python::compute_mask));
   m.impl("compute_masks_", TORCH_BOX(&winnow::python::compute_masks_));
+  m.impl("compute_global_masks_", TORCH_BOX(&winnow::python::compute_global_masks_));
   m.impl("prune_", TORCH_BOX(&winnow::python::prune_));
   m.impl("apply_mask_", TORCH_BOX(&winnow::python::apply_mask_));
 }

@@ -25,6 +25,7 @@ Status bad_settings(std::string message) {
   return Status(ErrorCode::kBadSettings, std::move(message));
 }
 
+// The order of these patterns has no meaning, unlike that of level rules.
 std::vector<std::string> sorted_unique(std::vector<std::string> patterns) {
   std::sort(patterns.begin(), patterns.end());
   patterns.erase(std::unique(patterns.begin(), patterns.end()), patterns.end());

@@ -114,7 +114,9 @@ TEST(RowQuantization, GivesZeroACodeOfItsOwnUnderExact) {
   ASSERT_TRUE(table.quantize(ZeroPolicy::kExact).ok());
   for (size_t i = 0; i < weight.size(); ++i) {
     const float scale = table.scales[i / 33];
-    if (weight[i] == 0) EXPECT_EQ(table.value(i), 0) << i;
+    if (weight[i] == 0) {
+      EXPECT_EQ(table.value(i), 0) << i;
+    }
     EXPECT_LE(std::abs(table.value(i) - weight[i]), scale * kTolerance) << i;
     EXPECT_EQ(std::nearbyint(table.zero_points[i / 33]), table.zero_points[i / 33]);
     EXPECT_EQ(std::bit_cast<uint32_t>(scale) & 0xFF, 0u);
@@ -142,7 +144,9 @@ TEST(RowQuantization, NamesTheFirstRowThatCannotBeExact) {
     EXPECT_THAT(std::string(status.message()), HasSubstr("row 150 "));
     Table upstream(weight, 1000);
     EXPECT_TRUE(upstream.quantize(ZeroPolicy::kUpstream).ok());
-    if (bad != kMax) EXPECT_TRUE(std::isnan(upstream.value(150 * 1000)));
+    if (bad != kMax) {
+      EXPECT_TRUE(std::isnan(upstream.value(150 * 1000)));
+    }
   }
 }
 

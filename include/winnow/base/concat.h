@@ -11,7 +11,7 @@ namespace winnow {
 template <typename... Parts>
 std::string concat(const Parts&... parts) {
   std::string out;
-  const auto append = [&out]<typename Part>(const Part& part) {
+  [[maybe_unused]] const auto append = [&out]<typename Part>(const Part& part) {
     if constexpr (std::integral<Part>) {
       out.append(std::to_string(part));
     } else {

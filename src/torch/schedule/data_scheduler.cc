@@ -7,10 +7,10 @@
 #include <ostream>
 #include <utility>
 
-#include "torch/check_status.h"
-#include "torch/class_name.h"
-#include "torch/data_sparsifier_impl.h"
-#include "torch/flag_guard.h"
+#include "torch/sparsifier/data_sparsifier_impl.h"
+#include "torch/support/class_name.h"
+#include "torch/support/errors.h"
+#include "torch/support/flag_guard.h"
 #include "winnow/core/schedule.h"
 
 namespace winnow {

@@ -2,7 +2,7 @@
 
 #include <c10/util/Exception.h>
 
-#include "torch/check_status.h"
+#include "torch/support/errors.h"
 
 namespace winnow {
 namespace {

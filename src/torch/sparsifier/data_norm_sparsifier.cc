@@ -3,10 +3,9 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
-#include "torch/check.h"
-#include "torch/check_status.h"
-#include "torch/mask_checks.h"
-#include "torch/parametrization_access.h"
+#include "torch/masks/mask_targets.h"
+#include "torch/parametrize/parametrization_access.h"
+#include "torch/support/errors.h"
 #include "winnow/core/settings.h"
 #include "winnow/torch/tensor_mask.h"
 

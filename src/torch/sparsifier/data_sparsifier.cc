@@ -23,7 +23,8 @@ using namespace internal;
 
 namespace {
 
-/// One byte a value, whatever the data take, wherever a product with it keeps the data's dtype.
+/// int8, one byte for each value, if a product with it keeps the data's dtype; otherwise the data's
+/// own dtype: for bool and unsigned data, and for F8, which takes no more than a byte itself.
 c10::ScalarType first_mask_type(c10::ScalarType data) {
   const bool keeps = at::isFloatingType(data) || at::isComplexType(data) ||
                      at::isIntegralType(data, /*includeBool=*/false);

@@ -352,7 +352,8 @@ TEST(PackedMasks, AreRefusedWhereTheirPartsDoNotFit) {
   const int64_t huge = int64_t{1} << 40;
   EXPECT_THAT(refused("mask_shape", shape({huge, huge})),
               HasSubstr("mask_shape: expected fewer than 2^64 values"));
-  EXPECT_THAT(refused("mask_dtype", "int8"), HasSubstr("mask_dtype: expected a dtype, found 'int8'"));
+  EXPECT_THAT(refused("mask_dtype", "int8"),
+              HasSubstr("mask_dtype: expected a dtype, found 'int8'"));
 }
 
 TEST(LoadMasks, KeepsTheDataAndTheirOrder) {
