@@ -4,7 +4,8 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <new>
-#include <optional>
+
+#include "base/torch_types.h"
 
 namespace winnow::python {
 namespace {
@@ -18,21 +19,6 @@ std::string list_text(torch::headeronly::IntHeaderOnlyArrayRef numbers) {
     text += (text.size() > 1 ? ", " : "") + std::to_string(number);
   }
   return text + "]";
-}
-
-std::optional<DType> dtype_of(ScalarType type) {
-  switch (type) {
-    case ScalarType::Float:
-      return DType::kF32;
-    case ScalarType::Double:
-      return DType::kF64;
-    case ScalarType::Half:
-      return DType::kF16;
-    case ScalarType::BFloat16:
-      return DType::kBF16;
-    default:
-      return std::nullopt;
-  }
 }
 
 void check_strided(const Tensor& tensor, const std::string& name) {
@@ -70,11 +56,12 @@ StridedLayout layout_of(const Tensor& tensor) {
 
 StridedView values_of(const Tensor& tensor, const std::string& name) {
   check_strided(tensor, name);
-  const std::optional<DType> dtype = dtype_of(tensor.scalar_type());
-  check(dtype.has_value(), name,
+  const TorchType* type =
+      find_torch_type(&TorchType::number, static_cast<int>(tensor.scalar_type()));
+  check(type != nullptr && is_prunable(type->dtype), name,
         ": expected dtype float32, float64, float16 or bfloat16, found torch's ",
         torch::headeronly::toString(tensor.scalar_type()));
-  return {tensor.const_data_ptr(), *dtype, layout_of(tensor)};
+  return {tensor.const_data_ptr(), type->dtype, layout_of(tensor)};
 }
 
 std::vector<StridedTarget> targets_of(std::span<const Tensor> data, std::span<const Tensor> masks) {

@@ -142,7 +142,7 @@ SwapMapping default_swap_mapping() {
 
 std::shared_ptr<Module> swap_module(const std::shared_ptr<Module>& module,
                                     const SwapMapping& mapping) {
-  TORCH_CHECK_VALUE(module != nullptr, "swap_module got no module");
+  TORCH_CHECK_VALUE(module != nullptr, "swap_module: expected a module, found none");
   const AnyModule replacement = make_replacement(*module, mapping);
   return replacement.is_empty() ? module : replacement.ptr();
 }

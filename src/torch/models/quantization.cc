@@ -98,11 +98,11 @@ void check_selected(const Data& data, const Module& model, const std::vector<Chi
   WINNOW_CHECK_ASSERTION(quantizable == nullptr || !quantizable->is_quantized(),
                          "select_embeddings has a ", module->name(), " that is quantized already");
   WINNOW_CHECK_ASSERTION(module != nullptr && is_convertible(*module),
-                         "select_embeddings must be an embedding or embedding bags of floats, of "
-                         "torch::nn exactly or of winnow::nn; got ",
+                         "select_embeddings: expected an embedding or embedding bag of floats, of "
+                         "torch::nn itself or of winnow::nn, found ",
                          module != nullptr ? module->name() : "a tensor or null");
   WINNOW_CHECK_KEY(module != &model,
-                   "the model itself cannot be selected, for it has no name: call "
+                   "the model itself cannot be selected, because it has no name: call "
                    "its quantize, or put it into a Sequential");
   const bool inside = std::ranges::any_of(
       children, [&](const Child& child) { return child.module.get() == module; });
@@ -235,7 +235,7 @@ void put_in_place(const std::vector<Target>& targets) {
 }
 
 std::unique_ptr<BaseDataSparsifier> make_checked(const SparsifierFactory& make_sparsifier) {
-  TORCH_CHECK_VALUE(make_sparsifier != nullptr, "post_training_sparse_quantize got no function");
+  TORCH_CHECK_VALUE(make_sparsifier != nullptr, "make_sparsifier: expected a function, found none");
   auto sparsifier = make_sparsifier();
   // step would also compute masks for data of the caller's own.
   TORCH_CHECK_VALUE(sparsifier != nullptr && sparsifier->names().empty(),

@@ -30,7 +30,7 @@ void check_shapes(const at::Tensor& input, const at::Tensor& offsets) {
     TORCH_CHECK(!offsets.defined(),
                 "if input is 2D, then offsets has to be null, as each of its rows is a bag");
     TORCH_CHECK(input.size(1) > 0,
-                "the bags of a 2D input need at least one index, got a shape of ", input.sizes());
+                "input: expected at least one index in each bag of a 2D input, found the shape ", input.sizes());
   } else {
     TORCH_CHECK(offsets.defined() && offsets.dim() == 1,
                 "offsets has to be a 1D Tensor where input is one");
@@ -107,7 +107,7 @@ void check_indices(const at::Tensor& indices, int64_t rows) {
   const auto [low, high] = at::aminmax(indices);
   const auto least = low.item<int64_t>(), most = high.item<int64_t>();
   TORCH_CHECK_INDEX(least >= 0 && most < rows, "index out of range in self: the table has ", rows,
-                    " rows, got ", least < 0 ? least : most);
+                    " rows, found ", least < 0 ? least : most);
 }
 
 Bags make_bags(const at::Tensor& input, const at::Tensor& offsets,

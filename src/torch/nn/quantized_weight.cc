@@ -80,8 +80,7 @@ void check_parameter(const at::Tensor& tensor, const char* name, int64_t rows) {
   TORCH_CHECK_VALUE(tensor.defined() && tensor.device().is_cpu() &&
                         tensor.layout() == at::kStrided && tensor.scalar_type() == at::kFloat &&
                         tensor.dim() == 1 && tensor.size(0) == rows,
-                    "the ", name, " of a quantized weight with ", rows,
-                    " rows have to be one Float a row, on the CPU; got ",
+                    name, ": expected one Float for each of ", rows, " rows on the CPU, found ",
                     tensor.defined() ? c10::str(tensor.toString(), tensor.sizes()) : "none");
 }
 
@@ -98,11 +97,10 @@ QuantizedWeight QuantizedWeight::zeros(int64_t rows, int64_t cols) {
 void QuantizedWeight::check() const {
   TORCH_CHECK_VALUE(codes.defined() && codes.device().is_cpu() && codes.layout() == at::kStrided &&
                         codes.scalar_type() == at::kByte && codes.dim() == 2,
-                    "the codes of a quantized weight have to be [rows, cols] of Byte on the CPU; "
-                    "got ",
+                    "codes: expected [rows, cols] of Byte on the CPU, found ",
                     codes.defined() ? c10::str(codes.toString(), codes.sizes()) : "none");
   check_parameter(scales, "scales", codes.size(0));
-  check_parameter(zero_points, "zero points", codes.size(0));
+  check_parameter(zero_points, "zero_points", codes.size(0));
 }
 
 QuantizedWeight quantize_rows(const at::Tensor& weight, ZeroPolicy policy) {

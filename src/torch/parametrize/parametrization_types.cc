@@ -57,7 +57,7 @@ std::shared_ptr<Parametrization> internal::make_link(const NamedValues& group,
 void internal::check_mask(const at::Tensor& mask, const at::Tensor& weight) {
   WINNOW_CHECK_ASSERTION(mask.defined(), "mask shape must match x shape: the mask is undefined");
   TORCH_CHECK_VALUE(mask.layout() == at::kStrided && !mask.is_quantized() && !mask.is_nested(),
-                    "a mask must be a dense tensor, got ", mask.toString());
+                    "mask: expected a dense tensor, found ", mask.toString());
   TORCH_CHECK_VALUE(!mask.requires_grad(), "a mask must not require grad: pass mask.detach()");
   TORCH_CHECK_VALUE(mask.device() == weight.device(), "the mask is on ", mask.device(),
                     " and the data on ", weight.device(), ": move one of them");

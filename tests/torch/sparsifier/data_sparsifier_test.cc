@@ -216,7 +216,7 @@ TEST(DataSparsifier, RefusesMasksThatCannotBeWrittenAndChangesNothing) {
                 HasSubstr(gist));
     EXPECT_FALSE(sparsifier.contains("y"));
   };
-  refused(torch::eye(2).to_sparse(), "a mask must be a dense tensor");
+  refused(torch::eye(2).to_sparse(), "mask: expected a dense tensor");
   refused(torch::ones({2, 2}, torch::requires_grad()), "must not require grad");
   refused(torch::ones({2, 2}, torch::kMeta), "the mask is on meta and the data on cpu");
   refused(mask, "is that of 'x' already");
