@@ -66,44 +66,28 @@ kernels::BlockRun BlockMatrix::elements(const Run& run) const noexcept {
           run.count};
 }
 
-const kernels::ValueKernels<int32_t>& BlockMatrix::kernels32() const noexcept {
+template <>
+const kernels::ValueKernels<int32_t>& BlockMatrix::value_kernels() const noexcept {
   const auto norm = static_cast<size_t>(norm_);
   if (values_.dtype == DType::kF16) return table_->f16[norm];
   if (values_.dtype == DType::kBF16) return table_->bf16[norm];
   return table_->f32[norm];
 }
 
-const kernels::ValueKernels<int64_t>& BlockMatrix::kernels64() const noexcept {
+template <>
+const kernels::ValueKernels<int64_t>& BlockMatrix::value_kernels() const noexcept {
   return table_->f64[static_cast<size_t>(norm_)];
 }
 
-size_t BlockMatrix::classify_values(size_t first, size_t words,
-                                    const kernels::Bracket<int32_t>& bracket, uint64_t* keep,
-                                    const kernels::CandidateSink<int32_t>& candidates,
-                                    uint64_t* kept) const {
-  assert(can_classify_values() && has_keys_of<int32_t>());
-  return kernels32().classify_values(element_at(0, first * block_.cols), block_.cols, words,
-                                     bracket, keep, candidates, kept);
-}
-
-size_t BlockMatrix::classify_values(size_t first, size_t words,
-                                    const kernels::Bracket<int64_t>& bracket, uint64_t* keep,
-                                    const kernels::CandidateSink<int64_t>& candidates,
-                                    uint64_t* kept) const {
-  assert(can_classify_values() && has_keys_of<int64_t>());
-  return kernels64().classify_values(element_at(0, first * block_.cols), block_.cols, words,
-                                     bracket, keep, candidates, kept);
-}
-
 void BlockMatrix::fill_keys(size_t first, size_t count, int32_t* keys) const {
-  const auto score = kernels32().score;
+  const auto score = value_kernels<int32_t>().score;
   for_each_run(first, count, count,
                [&](const Run& run) { score(elements(run), keys + (run.first_block - first)); });
 }
 
 void BlockMatrix::fill_keys(size_t first, size_t count, int64_t* keys) const {
   if (values_.dtype == DType::kF64) {
-    const auto score = kernels64().score;
+    const auto score = value_kernels<int64_t>().score;
     for_each_run(first, count, count,
                  [&](const Run& run) { score(elements(run), keys + (run.first_block - first)); });
     return;
@@ -123,9 +107,11 @@ void BlockMatrix::drop_in_blocks(const Run& run, const uint64_t* keep, uint8_t* 
   assert(0 < zeros_ && zeros_ < run.block_rows * run.block_cols);
   assert(run.block_rows * run.block_cols <= kernels::kMaxTile);
   if (values_.dtype == DType::kF64) {
-    kernels64().drop_in_blocks(elements(run), zeros_, keep, mask, mask_stride, unresolved);
+    value_kernels<int64_t>().drop_in_blocks(elements(run), zeros_, keep, mask, mask_stride,
+                                            unresolved);
   } else {
-    kernels32().drop_in_blocks(elements(run), zeros_, keep, mask, mask_stride, unresolved);
+    value_kernels<int32_t>().drop_in_blocks(elements(run), zeros_, keep, mask, mask_stride,
+                                            unresolved);
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 
@@ -125,12 +126,14 @@ class BlockMatrix {
 
   /// ValueKernels::classify_values from block `first` on. Preconditions: can_classify_values(), and
   /// has_keys_of<Key>() for the Key of the bracket.
-  size_t classify_values(size_t first, size_t words, const kernels::Bracket<int32_t>& bracket,
-                         uint64_t* keep, const kernels::CandidateSink<int32_t>& candidates,
-                         uint64_t* kept) const;
-  size_t classify_values(size_t first, size_t words, const kernels::Bracket<int64_t>& bracket,
-                         uint64_t* keep, const kernels::CandidateSink<int64_t>& candidates,
-                         uint64_t* kept) const;
+  template <typename Key>
+  size_t classify_values(size_t first, size_t words, const kernels::Bracket<Key>& bracket,
+                         uint64_t* keep, const kernels::CandidateSink<Key>& candidates,
+                         uint64_t* kept) const {
+    assert(can_classify_values() && has_keys_of<Key>());
+    return value_kernels<Key>().classify_values(element_at(0, first * block_.cols), block_.cols,
+                                                words, bracket, keep, candidates, kept);
+  }
 
   /// Mask bytes of a run through the kernel; see ValueKernels::drop_in_blocks. Precondition: blocks
   /// lose a part of their values, and have at most kMaxTile.
@@ -141,8 +144,8 @@ class BlockMatrix {
   int64_t value_key(size_t row, size_t col) const noexcept;
 
  private:
-  const kernels::ValueKernels<int32_t>& kernels32() const noexcept;
-  const kernels::ValueKernels<int64_t>& kernels64() const noexcept;
+  template <typename Key>
+  const kernels::ValueKernels<Key>& value_kernels() const noexcept;
   void trim_block() noexcept;
   const void* element_at(size_t row, size_t col) const noexcept;
 
@@ -156,5 +159,10 @@ class BlockMatrix {
   size_t grid_cols_ = 0;
   size_t blocks_ = 0;
 };
+
+template <>
+const kernels::ValueKernels<int32_t>& BlockMatrix::value_kernels() const noexcept;
+template <>
+const kernels::ValueKernels<int64_t>& BlockMatrix::value_kernels() const noexcept;
 
 }  // namespace winnow::core

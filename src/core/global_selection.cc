@@ -1,6 +1,7 @@
 #include "winnow/core/global_selection.h"
 
 #include <algorithm>
+#include <optional>
 #include <variant>
 
 #include "base/status_macros.h"
@@ -40,10 +41,6 @@ std::vector<Place> places_of(std::vector<MatrixInfo> matrices, const DataNormCon
   return places;
 }
 
-Status out_of_memory() {
-  return {ErrorCode::kOutOfMemory, "scratch memory: expected more than there is"};
-}
-
 }  // namespace
 
 // One search over the keys of all matrices, of 32 or 64 bits, or none where the settings decide.
@@ -63,7 +60,7 @@ class GlobalSelection::Impl {
     const uint64_t drop = budget.selected;
     // One F64 matrix makes all keys 64 bits wide: scores of several types are compared as F64.
     if (!budget.needs_search()) {
-      search_.emplace<bool>(budget.keeps_all());
+      uniform_ = budget.keeps_all();
     } else if (wide) {
       search_.emplace<Search<int64_t>>(
           std::make_unique<core::ThresholdSearch<int64_t>>(table, blocks, drop, tasks));
@@ -74,11 +71,12 @@ class GlobalSelection::Impl {
   }
 
   bool ready() const noexcept {
-    return std::visit([](const auto& search) { return is_done(search); }, search_);
+    return uniform_ || std::visit([](const auto& search) { return is_done(search); }, search_);
   }
 
   Status visit(size_t index, const MatrixView& values, ParallelFor& threads) {
     WINNOW_RETURN_IF_ERROR(check(index, values));
+    if (uniform_) return {};
     const core::BlockMatrix matrix(values, config_, table_);
     std::visit([&](auto& search) { visit_with(search, index, matrix, threads); }, search_);
     return {};
@@ -86,6 +84,7 @@ class GlobalSelection::Impl {
 
   Status end_pass() {
     // Constant values lead every search to its end, so a contradiction means that they changed.
+    if (uniform_) return {};
     const bool consistent = std::visit([&](auto& search) { return end_pass_of(search); }, search_);
     if (consistent) return {};
     return {ErrorCode::kInputChanged, "expected the same values in every pass, found others"};
@@ -97,6 +96,10 @@ class GlobalSelection::Impl {
     WINNOW_RETURN_IF_ERROR(check_mask_size(mask.size(), values.numel()));
     const core::BlockMatrix matrix(values, config_, table_);
     const MaskTarget target{values, mask};
+    if (uniform_) {
+      core::MaskJob<int32_t> job({&matrix, 1}, {&target, 1}, table_, threads);
+      return job.run_uniform(*uniform_);
+    }
     return std::visit(
         [&](const auto& search) {
           return write_with(search, places_[index].first_task, matrix, target, threads);
@@ -109,7 +112,6 @@ class GlobalSelection::Impl {
   template <typename Key>
   using Search = std::unique_ptr<core::ThresholdSearch<Key>>;
 
-  static bool is_done(bool) noexcept { return true; }
   template <typename Key>
   static bool is_done(const Search<Key>& search) noexcept {
     return search->pass() == core::ThresholdSearch<Key>::Pass::kDone;
@@ -124,7 +126,6 @@ class GlobalSelection::Impl {
     return {};
   }
 
-  void visit_with(bool, size_t, const core::BlockMatrix&, ParallelFor&) {}
   template <typename Key>
   void visit_with(Search<Key>& search, size_t index, const core::BlockMatrix& matrix,
                   ParallelFor& threads) {
@@ -142,7 +143,6 @@ class GlobalSelection::Impl {
     });
   }
 
-  static bool end_pass_of(bool) { return true; }
   template <typename Key>
   static bool end_pass_of(Search<Key>& search) {
     if (search->pass() != core::ThresholdSearch<Key>::Pass::kSample) return search->end_pass();
@@ -150,11 +150,6 @@ class GlobalSelection::Impl {
     return true;
   }
 
-  MaskStats write_with(bool keep, size_t, const core::BlockMatrix& matrix, const MaskTarget& target,
-                       ParallelFor& threads) const {
-    // The type of keys does not matter: none is made.
-    return core::MaskJob<int32_t>({&matrix, 1}, {&target, 1}, table_, threads).run_uniform(keep);
-  }
   template <typename Key>
   MaskStats write_with(const Search<Key>& search, size_t first_task,
                        const core::BlockMatrix& matrix, const MaskTarget& target,
@@ -167,8 +162,8 @@ class GlobalSelection::Impl {
   std::vector<Place> places_;
   DataNormConfig config_;
   const kernels::KernelTable& table_;
-  // A search, or whether all are kept where there is nothing to search for.
-  std::variant<bool, Search<int32_t>, Search<int64_t>> search_;
+  std::optional<bool> uniform_;  // whether all values are kept, if there is nothing to search for
+  std::variant<Search<int32_t>, Search<int64_t>> search_;
 };
 
 GlobalSelection::GlobalSelection(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -177,7 +172,7 @@ GlobalSelection& GlobalSelection::operator=(GlobalSelection&&) noexcept = defaul
 GlobalSelection::~GlobalSelection() = default;
 
 Result<GlobalSelection> GlobalSelection::create(std::vector<MatrixInfo> matrices,
-                                                const DataNormConfig& config) {
+                                                const DataNormConfig& config) try {
   WINNOW_RETURN_IF_ERROR(validate(config));
   for (const MatrixInfo& matrix : matrices) {
     WINNOW_RETURN_IF_ERROR(check_prunable(matrix.dtype, "data"));
@@ -186,6 +181,8 @@ Result<GlobalSelection> GlobalSelection::create(std::vector<MatrixInfo> matrices
   const kernels::KernelTable& table = kernels::kernel_table(level);
   return GlobalSelection(
       std::make_unique<Impl>(places_of(std::move(matrices), config, table), config, table));
+} catch (const std::bad_alloc&) {
+  return core::out_of_memory();
 }
 
 bool GlobalSelection::ready() const noexcept { return impl_->ready(); }
@@ -193,16 +190,19 @@ bool GlobalSelection::ready() const noexcept { return impl_->ready(); }
 Status GlobalSelection::visit(size_t index, const MatrixView& values, ParallelFor& threads) try {
   return impl_->visit(index, values, threads);
 } catch (const std::bad_alloc&) {
-  return out_of_memory();
+  return core::out_of_memory();
 }
 
 Status GlobalSelection::end_pass() try { return impl_->end_pass(); } catch (const std::bad_alloc&) {
-  return out_of_memory();
+  return core::out_of_memory();
 }
 
 Result<MaskStats> GlobalSelection::write_mask(size_t index, const MatrixView& values,
-                                              std::span<uint8_t> mask, ParallelFor& threads) const {
+                                              std::span<uint8_t> mask, ParallelFor& threads) const
+    try {
   return impl_->write_mask(index, values, mask, threads);
+} catch (const std::bad_alloc&) {
+  return core::out_of_memory();
 }
 
 }  // namespace winnow

@@ -73,7 +73,7 @@ Result<MaskStats> compute_global_masks(std::span<const MaskTarget> targets,
   return wide ? write_masks<int64_t>(matrices, targets, config, table, threads)
               : write_masks<int32_t>(matrices, targets, config, table, threads);
 } catch (const std::bad_alloc&) {
-  return Status(ErrorCode::kOutOfMemory, "scratch memory: expected more than there is");
+  return core::out_of_memory();
 }
 
 }  // namespace winnow

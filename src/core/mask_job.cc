@@ -32,15 +32,6 @@ constexpr uint64_t kLinesAhead = 12;
 // How many flips ahead their mask bytes are fetched: enough to hide a read of main memory.
 constexpr size_t kFlipsAhead = 16;
 
-template <typename Key>
-const kernels::KeyKernels<Key>& kernels_of(const kernels::KernelTable& table) noexcept {
-  if constexpr (sizeof(Key) == 4) {
-    return table.keys32;
-  } else {
-    return table.keys64;
-  }
-}
-
 }  // namespace
 
 template <typename Key>
@@ -67,7 +58,7 @@ MaskJob<Key>::MaskJob(std::span<const BlockMatrix> matrices, std::span<const Mas
     : matrices_(matrices),
       targets_(targets),
       table_(table),
-      kernels_(kernels_of<Key>(table)),
+      kernels_(table.keys<Key>()),
       threads_(threads),
       tasks_(make_tasks(matrices)) {
   for (const BlockMatrix& matrix : matrices) {
@@ -97,10 +88,7 @@ MaskStats MaskJob<Key>::write_each_task(const Body& body) const {
     stats[t] = writer.stats();
   });
   MaskStats sum{.blocks = blocks_};
-  for (const MaskStats& task : stats) {
-    sum.selected_blocks += task.selected_blocks;
-    sum.dropped_values += task.dropped_values;
-  }
+  for (const MaskStats& task : stats) sum += task;  // writers do not count blocks
   return sum;
 }
 

@@ -60,4 +60,8 @@ void release_block(void* block, size_t bytes) noexcept {
   ::operator delete(block);
 }
 
+Status out_of_memory() {
+  return {ErrorCode::kOutOfMemory, "not enough memory for the scratch of a selection"};
+}
+
 }  // namespace winnow::core

@@ -12,7 +12,12 @@
 #include <type_traits>
 #include <utility>
 
+#include "winnow/base/status.h"
+
 namespace winnow::core {
+
+/// The error of a call that ran out of memory for its scratch.
+Status out_of_memory();
 
 inline constexpr size_t kMaxPooledBytes = size_t{32} << 20;
 

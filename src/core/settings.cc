@@ -56,16 +56,16 @@ int64_t block_values(int64_t rows, int64_t cols) noexcept {
 
 Result<DataNormConfig> data_norm_config(double sparsity_level, int64_t rows, int64_t cols,
                                         std::optional<int64_t> zeros_per_block, Norm norm) {
-  WINNOW_RETURN_IF_ERROR(check_sparsity_level(sparsity_level));
   WINNOW_RETURN_IF_ERROR(check_sparse_block_shape(rows, cols));
   DataNormConfig config{
       .sparsity_level = sparsity_level,
       .sparse_block_shape = {static_cast<uint64_t>(rows), static_cast<uint64_t>(cols)},
       .norm = norm};
   const int64_t all = block_values(rows, cols);
-  if (zeros_per_block.value_or(all) == all) return config;
-  WINNOW_RETURN_IF_ERROR(check_zeros_per_block(*zeros_per_block));
-  config.zeros_per_block = static_cast<uint64_t>(*zeros_per_block);
+  if (zeros_per_block.value_or(all) != all) {
+    WINNOW_RETURN_IF_ERROR(check_zeros_per_block(*zeros_per_block));
+    config.zeros_per_block = static_cast<uint64_t>(*zeros_per_block);
+  }
   WINNOW_RETURN_IF_ERROR(validate(config));
   return config;
 }

@@ -1,6 +1,7 @@
 // Masks of tensors of any layout: in place, or by pieces that the core takes for matrices.
 #include <algorithm>
 #include <new>
+#include <string>
 #include <vector>
 
 #include "base/status_macros.h"
@@ -96,9 +97,7 @@ class PieceByPiece {
     uint8_t* const bytes = whole_rows ? target : narrow_mask_.room(numel);
     WINNOW_ASSIGN_OR_RETURN(const MaskStats stats,
                             selection.write_mask(number, values, {bytes, numel}, threads_));
-    sum.blocks += stats.blocks;
-    sum.selected_blocks += stats.selected_blocks;
-    sum.dropped_values += stats.dropped_values;
+    sum += stats;
     // The rows of a piece that is narrower than the tensor stand apart in the mask.
     for (size_t r = 0; r < (whole_rows ? 0 : piece.rows); ++r) {
       std::copy_n(bytes + r * piece.cols, piece.cols, target + r * cols);
@@ -112,10 +111,6 @@ class PieceByPiece {
   core::ScratchVector<uint64_t> values_;
   core::ScratchVector<uint8_t> narrow_mask_;
 };
-
-Status out_of_memory() {
-  return {ErrorCode::kOutOfMemory, "scratch memory: expected more than there is"};
-}
 
 /// The targets as matrices in place; empty if one of them cannot be read there.
 std::vector<MaskTarget> targets_in_place(std::span<const StridedTarget> targets) {
@@ -141,11 +136,16 @@ Result<MaskStats> compute_mask(const StridedView& values, const DataNormConfig& 
   pieces.add(values, mask);
   return pieces.write();
 } catch (const std::bad_alloc&) {
-  return out_of_memory();
+  return core::out_of_memory();
 }
 
 Status compute_masks(std::span<const StridedTarget> targets,
                      std::span<const DataNormConfig> configs, ParallelFor& threads) try {
+  if (configs.size() != 1 && configs.size() != targets.size()) {
+    return {ErrorCode::kInvalidArgument, "configs: expected 1 or " +
+                                             std::to_string(targets.size()) + ", found " +
+                                             std::to_string(configs.size())};
+  }
   for (const DataNormConfig& config : configs) WINNOW_RETURN_IF_ERROR(validate(config));
   WINNOW_RETURN_IF_ERROR(check_targets(targets));
   for (size_t i = 0; i < targets.size(); ++i) {
@@ -155,7 +155,7 @@ Status compute_masks(std::span<const StridedTarget> targets,
   }
   return {};
 } catch (const std::bad_alloc&) {
-  return out_of_memory();
+  return core::out_of_memory();
 }
 
 Result<MaskStats> compute_global_masks(std::span<const StridedTarget> targets,
@@ -168,7 +168,7 @@ Result<MaskStats> compute_global_masks(std::span<const StridedTarget> targets,
   for (const StridedTarget& target : targets) pieces.add(target.values, bytes_of(target));
   return pieces.write();
 } catch (const std::bad_alloc&) {
-  return out_of_memory();
+  return core::out_of_memory();
 }
 
 }  // namespace winnow

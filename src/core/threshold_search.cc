@@ -119,16 +119,6 @@ ThresholdSearch<Key>::ThresholdSearch(const kernels::KernelTable& table, uint64_
   line_sizes_.room(plan_.lines);
 }
 
-template <>
-const kernels::KeyKernels<int32_t>& ThresholdSearch<int32_t>::kernels() const noexcept {
-  return table_.keys32;
-}
-
-template <>
-const kernels::KeyKernels<int64_t>& ThresholdSearch<int64_t>::kernels() const noexcept {
-  return table_.keys64;
-}
-
 template <typename Key>
 void ThresholdSearch<Key>::add_sample(std::span<const Key> line) {
   sample_.append(line);

@@ -111,7 +111,7 @@ class ThresholdSearch {
   };
   static constexpr size_t kBins = 2048;
 
-  const kernels::KeyKernels<Key>& kernels() const noexcept;
+  const kernels::KeyKernels<Key>& kernels() const noexcept { return table_.keys<Key>(); }
   double rank_variance(Key bound) const;
   Key first_guess(std::span<const Key> keys) const;
   void show_to_count(size_t task, const Key* keys, size_t words);

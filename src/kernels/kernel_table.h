@@ -139,6 +139,16 @@ inline constexpr size_t kMaxTile = 512;
 struct KernelTable {
   KeyKernels<int32_t> keys32;
   KeyKernels<int64_t> keys64;
+  /// The kernels that read keys of that type.
+  template <typename Key>
+  const KeyKernels<Key>& keys() const noexcept {
+    if constexpr (sizeof(Key) == 4) {
+      return keys32;
+    } else {
+      return keys64;
+    }
+  }
+
   // Indexed by norm: 0 is L1, 1 is L2.
   std::array<ValueKernels<int32_t>, 2> f32, f16, bf16;
   std::array<ValueKernels<int64_t>, 2> f64;

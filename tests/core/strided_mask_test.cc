@@ -232,6 +232,8 @@ TEST(StridedMask, WritesNothingWhereOneTargetIsRefused) {
                                         {view, {masks[1], {sizes, strides}}}};
   const DataNormConfig good{}, bad{.sparsity_level = NAN};
   EXPECT_FALSE(compute_masks(targets, std::vector{good, bad}, serial).ok());
+  const Status three = compute_masks(targets, std::vector(3, good), serial);
+  EXPECT_EQ(three.message(), "configs: expected 1 or 2, found 3");
   targets[1].values.dtype = DType::kI8;
   EXPECT_FALSE(compute_masks(targets, std::vector{good}, serial).ok());
   EXPECT_EQ(masks[0][0], 7);

@@ -32,7 +32,7 @@ struct MatrixInfo {
 
 /// The search for the threshold of one budget. Not thread-safe. Memory: about 150 bytes for every
 /// matrix and every 64 Ki blocks, plus the candidates for the threshold: at most one key (4 bytes,
-/// 8 with F64) for every 32 blocks.
+/// 8 with F64) for every 32 blocks. Every function may return kOutOfMemory.
 class GlobalSelection {
  public:
   /// Starts a search over `matrices`. Errors: kInvalidArgument for an invalid config or a dtype

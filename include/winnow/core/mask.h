@@ -25,6 +25,14 @@ struct MaskStats {
   uint64_t blocks = 0;           ///< blocks that cover the matrix
   uint64_t selected_blocks = 0;  ///< those with the lowest scores
   uint64_t dropped_values = 0;   ///< bytes of the mask that are 0
+
+  /// Adds what another mask dropped.
+  MaskStats& operator+=(const MaskStats& other) noexcept {
+    blocks += other.blocks;
+    selected_blocks += other.selected_blocks;
+    dropped_values += other.dropped_values;
+    return *this;
+  }
 };
 
 /// Writes the mask of `values` by the rule of `config` (see DataNormConfig).
@@ -69,8 +77,8 @@ Result<MaskStats> compute_mask(const StridedView& values, const DataNormConfig& 
 /// One mask for each target, each with a budget of its own.
 ///
 /// @param configs  one for all targets, or one for each.
-/// Errors: kInvalidArgument for a config, and those of check_targets, before any mask is written;
-/// kOutOfMemory, with the masks in any state.
+/// Errors: kInvalidArgument for the number of configs or for one of them, and those of
+/// check_targets, before any mask is written; kOutOfMemory, with the masks in any state.
 Status compute_masks(std::span<const StridedTarget> targets,
                      std::span<const DataNormConfig> configs, ParallelFor& threads);
 

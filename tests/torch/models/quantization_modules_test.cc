@@ -147,7 +147,7 @@ TEST(PostTrainingSparseQuantize, ConvertsClassesThatDeriveFromOursAlone) {
                 post_training_sparse_quantize(*model, kEightOfTen,
                                               {.select_embeddings = {{theirs}}});
               }),
-              HasSubstr("must be an embedding or embedding bags"));
+              HasSubstr("expected an embedding or embedding bag"));
 }
 
 /// Keeps the data that it saw.
@@ -223,10 +223,10 @@ TEST(PostTrainingSparseQuantize, RefusesSelectionsThatAreNoEmbeddingsOfTheModel)
   const auto message = [&](const Data& data) {
     return refusal<AssertionError>(*model, {.select_embeddings = {{model->users, data}}});
   };
-  EXPECT_THAT(message(model->rest->ptr(1)), HasSubstr("must be an embedding or embedding bags"));
-  EXPECT_THAT(message(torch::ones({2, 2})), HasSubstr("got a tensor"));
-  EXPECT_THAT(message(nn::Embedding(nullptr)), HasSubstr("must be an embedding"));
-  EXPECT_THAT(message(model.ptr()), HasSubstr("must be an embedding"));
+  EXPECT_THAT(message(model->rest->ptr(1)), HasSubstr("expected an embedding or embedding bag"));
+  EXPECT_THAT(message(torch::ones({2, 2})), HasSubstr("found a tensor"));
+  EXPECT_THAT(message(nn::Embedding(nullptr)), HasSubstr("expected an embedding"));
+  EXPECT_THAT(message(model.ptr()), HasSubstr("expected an embedding"));
   EXPECT_THAT(message(other), HasSubstr("must be part of input model"));
   nn::Embedding alone(3, 4);
   EXPECT_THAT(refusal<KeyError>(*alone, {.select_embeddings = {{alone}}}), HasSubstr("no name"));

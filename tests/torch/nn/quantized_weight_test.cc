@@ -189,13 +189,14 @@ TEST(QuantizedWeight, ChecksItsTensorsAndNamesTheOne) {
     return message_of<c10::ValueError>([&] { weight.check(); });
   };
   EXPECT_EQ(fault([](QuantizedWeight&) {}), "");
-  EXPECT_THAT(fault([](auto& w) { w.codes = at::Tensor(); }), HasSubstr("the codes"));
-  EXPECT_THAT(fault([](auto& w) { w.codes = w.codes.to(torch::kChar); }), HasSubstr("the codes"));
-  EXPECT_THAT(fault([](auto& w) { w.codes = w.codes.flatten(); }), HasSubstr("the codes"));
-  EXPECT_THAT(fault([](auto& w) { w.scales = torch::ones({2}); }), HasSubstr("the scales"));
-  EXPECT_THAT(fault([](auto& w) { w.scales = at::Tensor(); }), HasSubstr("the scales"));
+  EXPECT_THAT(fault([](auto& w) { w.codes = at::Tensor(); }), HasSubstr("codes: expected"));
+  EXPECT_THAT(fault([](auto& w) { w.codes = w.codes.to(torch::kChar); }),
+              HasSubstr("codes: expected"));
+  EXPECT_THAT(fault([](auto& w) { w.codes = w.codes.flatten(); }), HasSubstr("codes: expected"));
+  EXPECT_THAT(fault([](auto& w) { w.scales = torch::ones({2}); }), HasSubstr("scales: expected"));
+  EXPECT_THAT(fault([](auto& w) { w.scales = at::Tensor(); }), HasSubstr("scales: expected"));
   EXPECT_THAT(fault([](auto& w) { w.zero_points = torch::ones({3}, torch::kDouble); }),
-              HasSubstr("the zero points"));
+              HasSubstr("zero_points: expected"));
 }
 
 TEST(QuantizeRows, MakesNormalTensorsInInferenceModeAndWarnsOfNothing) {

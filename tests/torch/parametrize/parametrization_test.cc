@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include <sstream>
+#include <typeindex>
 
 #include "torch/sparsifiers.h"
 #include "winnow/torch/error.h"
@@ -200,6 +201,13 @@ TEST(Parametrization, SaveAndLoadLeaveTheMaskOut) {
   torch::load(other, file);
   EXPECT_TRUE(other->weight.equal(module->weight));
   EXPECT_TRUE(other->read("weight").equal(torch::tensor({0.0F, 0.0F, 3.0F})));
+}
+
+TEST(Parametrization, KeepsTheClassOfTheModule) {
+  Scaled module;
+  register_parametrization(*module, "weight", mask_of({1, 0, 1}));
+  const torch::nn::Module& parametrized = *module;
+  EXPECT_EQ(std::type_index(typeid(parametrized)), std::type_index(typeid(ScaledImpl)));
 }
 
 }  // namespace
