@@ -42,7 +42,9 @@ bool has_reference(const std::string& pattern, std::string_view name) {
 
 // The name with every character escaped matches that name alone.
 void check_escaped(std::string_view name) {
-  if (name.empty() || name.size() > Pattern::kMaxPattern / 2 || !winnow::code_points(name)) return;
+  if (name.empty() || name.size() > Pattern::kMaxPattern / 2 ||
+      !winnow::checkpoint::code_points(name))
+    return;
   std::string escaped;
   for (const char c : name) {
     if (static_cast<uint8_t>(c) < 0x80) escaped += '\\';
@@ -72,6 +74,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     require(matches == (fnmatch(text.c_str(), name.c_str(), 0) == 0));
   }
   const std::vector<winnow::TensorInfo> tensors(2, {name, winnow::DType::kF32, {1}, 0, 4});
-  require(winnow::nearest_names(*pattern, tensors, 1) == std::vector<std::string>{name});
+  require(winnow::nearest_names(*pattern, tensors, 1) ==
+          std::vector<std::string>{name});
   return 0;
 }

@@ -33,7 +33,7 @@ TEST(BlockMatrixDeathTest, AssertsPreconditions) {
   uint32_t indices[68];
   int32_t keys[68];
   EXPECT_DEATH(matrix_of(values, {8, 8}, {1, 2})
-                   .classify_values(0, 1, {0, 1, 2}, &keep, {indices, keys}, &kept),
+                   .classify_values<int32_t>(0, 1, {0, 1, 2}, &keep, {indices, keys}, &kept),
                "can_classify_values");
   uint8_t mask[64];
   const core::Run run{0, 2, 0, 0, 1, 4};
