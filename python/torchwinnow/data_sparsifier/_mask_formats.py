@@ -31,6 +31,9 @@ _DTYPES = {
     "I32": torch.int32,
     "I16": torch.int16,
     "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
@@ -93,10 +96,12 @@ def written(mask: Tensor, mask_format: str) -> dict[str, Any]:
 def read(name: str, entries: Mapping[str, Any]) -> Tensor:
     """The mask in any of the formats, dense, a copy.
 
-    KeyError 'mask' where there is none, TypeError where it is no tensor, RuntimeError naming a packed
-    one that does not fit together.
+    KeyError 'mask' if there is none, TypeError if it is not a tensor, RuntimeError naming a packed one
+    that does not fit together or stands beside another.
     """
-    if "mask_bits" in entries and "mask" not in entries:
+    if "mask_bits" in entries:
+        if "mask" in entries:  # which of the two is meant?
+            raise RuntimeError(f"Error loading {name}: it has both a packed mask and a 'mask'")
         return _unpacked(name, entries)
     mask = entries["mask"]
     if not isinstance(mask, Tensor):

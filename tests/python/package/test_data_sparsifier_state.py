@@ -186,6 +186,13 @@ def test_packed_masks_that_do_not_fit_together_change_nothing(damage):
     assert list(sparsifier.state) == ["x"]
 
 
+def test_a_packed_mask_beside_another_is_refused():
+    state = stepped().state_dict(mask_format="packed")
+    state["state"]["b"]["mask"] = torch.ones(4, 4, dtype=torch.int8)
+    with pytest.raises(RuntimeError, match="Error loading b: it has both a packed mask and a 'mask'"):
+        FirstRow().load_state_dict(state)
+
+
 def test_states_of_torch_ao_load():
     upstream = pytest.importorskip("torch.ao.pruning._experimental.data_sparsifier")
     theirs = upstream.DataNormSparsifier(tensors())
