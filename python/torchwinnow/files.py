@@ -293,7 +293,7 @@ def verify_file(
 ) -> VerifyReport:
     """Checks bit for bit that `pruned` is what prune_file makes of `original`.
 
-    The masks of `original` are computed anew, by another road than prune_file's.
+    The masks of `original` are computed again with the code that prune_file uses.
 
     Args:
         pruned, original: the two files.
