@@ -14,7 +14,7 @@ void bind_files(nanobind::module_& module);
 /// Values of schedules and checks of settings.
 void bind_rules(nanobind::module_& module);
 
-/// Which tensors are left alone where nobody says.
+/// Which tensors are left alone if nobody says.
 void bind_selection(nanobind::module_& module);
 
 }  // namespace winnow::python

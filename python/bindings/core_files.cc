@@ -209,7 +209,7 @@ nb::dict verify(const nb::bytes& pruned, const nb::bytes& original, const PruneS
 }  // namespace
 
 void bind_files(nb::module_& m) {
-  nb::class_<PruneSettings>(m, "Settings", "Which values fall, checked.")
+  nb::class_<PruneSettings>(m, "Settings", "What to prune, checked.")
       .def(nb::new_(&make_settings), nb::kw_only(), "sparsity_level"_a, "sparse_block_shape"_a,
            "zeros_per_block"_a.none(), "nm"_a.none(), "l2"_a, "global_scope"_a, "keep_nan"_a,
            "include"_a, "exclude"_a, "force"_a, "levels"_a)

@@ -26,7 +26,7 @@ namespace {
 
 using End = std::optional<int64_t>;
 
-/// `function`, raising where it returns an error.
+/// `function`, raising if it returns an error.
 template <typename... Arguments>
 auto raising(Status (*function)(Arguments...)) {
   return [function](Arguments... arguments) { raise_if_error(function(arguments...)); };

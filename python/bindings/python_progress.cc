@@ -5,7 +5,7 @@ namespace nb = nanobind;
 namespace winnow::python {
 namespace {
 
-// Waiting for the GIL costs 5 ms where another thread computes in Python.
+// Waiting for the GIL costs 5 ms if another thread computes in Python.
 constexpr auto kInterval = std::chrono::milliseconds(50);
 
 }  // namespace

@@ -8,10 +8,10 @@
 namespace winnow::python {
 
 /// Raises, by throwing nanobind::python_error, the exception that torchwinnow/errors.py makes of an
-/// error. Does nothing where `status` is ok. The GIL must be held.
+/// error. Does nothing if `status` is ok. The GIL must be held.
 void raise_if_error(const Status& status);
 
-/// The value; raises likewise where there is none.
+/// The value; raises likewise if there is none.
 template <typename T>
 T value_or_raise(Result<T> result) {
   raise_if_error(result.status());

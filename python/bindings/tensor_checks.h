@@ -24,7 +24,7 @@ void check(bool holds, const Parts&... parts) {
   throw std::invalid_argument(message.str());
 }
 
-/// Throws where `status` is an error, with its message: std::bad_alloc where memory ran out,
+/// Throws if `status` is an error, with its message: std::bad_alloc if memory ran out,
 /// std::invalid_argument otherwise.
 void check_ok(const Status& status);
 

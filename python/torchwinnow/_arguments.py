@@ -42,7 +42,7 @@ _COMMON_NAMES = frozenset({"Tensor", "Parameter", "Embedding", "EmbeddingBag", "
 
 
 def class_name(value: Any) -> str:
-    """The class of a value, with its module where the short name is that of one we take."""
+    """The class of a value, with its module if the short name is that of one we take."""
     kind = type(value)
     if kind.__name__ in _COMMON_NAMES:
         return f"{kind.__module__}.{kind.__qualname__}"

@@ -12,7 +12,7 @@ algorithm in this file.
     quantize_rows(weight, zero_policy) -> codes, scales, zero_points
     requantize_rows(weight, scales, zero_points) -> codes
 
-All of them accept tensors of any rank and strides. Where rows have one stride, CPU tensors are read
+All of them accept tensors of any rank and strides. If rows have one stride, CPU tensors are read
 and written in place; other layouts are read in pieces of some MiB. Tensors of another device are
 copied to the CPU, and what came out is copied back. The operators are not differentiable: they run
 as under `torch.no_grad()`, so a leaf that requires grad may be pruned, and they raise the version
@@ -39,7 +39,7 @@ _after_inplace = torch._C._after_ADInplaceOrView_keyset
 
 
 def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy, or the tensor itself where it is there. What has no plain memory is refused here."""
+    """A copy, or the tensor itself if it is there. What has no plain memory is refused here."""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
         kind = "quantized" if tensor.is_quantized else "nested" if tensor.is_nested else tensor.layout
         raise ValueError(f"expected a strided tensor, found a {kind} one")
@@ -293,9 +293,9 @@ def compute_masks_(
         masks: int8, contiguous, each of the shape and device of its data; 1 = kept, 0 = dropped. They
             share no memory with each other nor with any data. Their version counters are raised.
         data: float32, float64, float16 or bfloat16, of any rank and strides.
-        sparsity_levels: for each tensor the share of its blocks that fall.
+        sparsity_levels: for each tensor the share of its blocks that are pruned.
         sparse_block_shapes: for each tensor two numbers, rows and columns of a block.
-        zeros_per_block: for each tensor the values that fall in a block; -1: all of them.
+        zeros_per_block: for each tensor the values that are dropped in a pruned block; -1: all.
         norm: "L1" or "L2".
 
     Raises:
@@ -368,7 +368,7 @@ def quantize_rows(
     Args:
         weight: [rows, cols], of any floating dtype (rounded to float32) and any strides.
         zero_policy: "exact" gives 0 a code of its own; "upstream" computes as torch.ao does, where 0
-            may be off by half a step, or by more where it lies outside the row's range.
+            may be off by half a step, or by more if it lies outside the row's range.
 
     Returns:
         codes, uint8 [rows, cols]; scales, float32 [rows]; zero_points, float32 [rows]. The value of a

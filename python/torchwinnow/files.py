@@ -5,12 +5,12 @@
     verify_file("model-80.safetensors", "model.safetensors")
 
 These functions do what `winnow prune`, `inspect` and `verify` do, by the same C++, with the same
-defaults. Which values fall:
+defaults. Which values are dropped:
 
-    sparsity_level   share of the blocks that fall, 0 to 1 [0.5]
+    sparsity_level   share of the blocks that are pruned, 0 to 1 [0.5]
     sparse_block_shape
                      rows and columns of values that are scored, and selected, together [(1, 4)]
-    zeros_per_block  how many values fall in a selected block [None: all]
+    zeros_per_block  how many values are dropped in a selected block [None: all]
     norm             "L1" or "L2": score of a value, |x| or x * x; a block's is their mean ["L1"]
     nm               "N:M" or (N, M): keep the N largest of each M values along a row; sets
                      sparsity_level, sparse_block_shape and zeros_per_block itself and excludes them
@@ -18,7 +18,7 @@ defaults. Which values fall:
     nan              "error" or "keep": stop at a NaN, or rank NaN above all numbers ["error"]
     include          patterns: prune only what matches, within the default rule [all that it takes]
     exclude          patterns: never prune what matches; beats include and force
-    force            patterns: prune what matches even where the default rule leaves it alone
+    force            patterns: prune what matches even if the default rule leaves it alone
     levels           {pattern: sparsity_level}: other levels for what matches; the first match wins
 
 A pattern is a shell glob, or a regular expression after "re:"; it matches the whole name, or one that
@@ -30,7 +30,7 @@ their reports says why. Paths are str or os.PathLike.
 How it runs:
 
     threads          how many; never changes a byte of the result [None: all cores]
-    progress         a bar by tqdm: True, False, or [None] where standard error is a terminal
+    progress         a bar by tqdm: True, False, or [None] if standard error is a terminal
 
 The GIL is released. Ctrl-C raises KeyboardInterrupt within some 50 ms, with nothing left behind.
 Errors are listed in torchwinnow/errors.py.
@@ -63,10 +63,10 @@ class TensorReport:
     bytes: int  #: of data
     skipped: str | None  #: why it was copied as it is; None: it was pruned
     reason: str | None  #: the same in one word that does not change: "excluded", "vector", ...
-    sparsity_level: float  #: asked for; this and what follows is 0 where the tensor was skipped
+    sparsity_level: float  #: asked for; this and what follows is 0 if the tensor was skipped
     blocks: int
     selected_blocks: int
-    kept_rows: int  #: that would have fallen whole, and whose norms weight_norm divides by
+    kept_rows: int  #: that would have been dropped whole; weight_norm divides by their norms
     zeros_before: int  #: values that were 0
     zeros_after: int  #: values that are 0
     aliases: tuple[str, ...] = ()  #: its other names, such as those of weights tied to it
@@ -78,7 +78,7 @@ class PruneReport:
 
     src: str
     dst: str | None  #: None after a dry run
-    written: str | None  #: `dst`, or where that is a link, the file that it leads to; None likewise
+    written: str | None  #: `dst`, or if that is a link, the file that it leads to; None likewise
     dry_run: bool
     settings: dict[str, Any]  #: as the file's metadata record them
     tensors: list[TensorReport]  #: in the order of the data in the file
@@ -94,7 +94,7 @@ class PruneReport:
 
 @dataclass(frozen=True)
 class ValueStats:
-    """Figures of a tensor's values. Where all are NaN, min, max and mean_abs are 0."""
+    """Figures of a tensor's values. If all are NaN, min, max and mean_abs are 0."""
 
     zeros: int
     nans: int
@@ -114,7 +114,7 @@ class InspectedTensor:
     values: int  #: number of elements
     bytes: int  #: of data
     data_offsets: tuple[int, int]  #: first byte and the one behind the last, in the data
-    stats: ValueStats | None  #: where asked for, of F32, F64, F16 and BF16
+    stats: ValueStats | None  #: if asked for, of F32, F64, F16 and BF16
     aliases: tuple[str, ...] = ()  #: its other names, such as those of weights tied to it
 
 
@@ -150,7 +150,7 @@ class VerifyReport:
     tensors: int
     pruned_tensors: int
     left_alone: int  #: of the others, those that the default rule keeps out
-    kept_rows: int  #: of the pruned tensors: rows that would have fallen whole
+    kept_rows: int  #: of the pruned tensors: rows that would have been dropped whole
     values: int  #: of the pruned tensors
     dropped_values: int  #: all +0.0 in the pruned file
     bytes: int  #: of data, compared
@@ -188,8 +188,8 @@ def prune_file(
     Args:
         src: the file to prune.
         dst: where the result goes; may be left out of a dry run.
-        overwrite: replace `dst` where it exists; it may be `src` itself.
-        overwrite_blob: with `overwrite`, also where the file is named by its hash, as those are that
+        overwrite: replace `dst` if it exists; it may be `src` itself.
+        overwrite_blob: with `overwrite`, also if the file is named by its hash, as those are that
             the links in Hugging Face's cache lead to. Others share it, and get what is written.
         dry_run: read and compute everything, write nothing.
         sparsity_level, sparse_block_shape, zeros_per_block, norm, nm, scope, nan, include, exclude,
@@ -197,13 +197,13 @@ def prune_file(
         threads, progress: how it runs; see there too.
 
     Returns:
-        What happened to each tensor, and to the file. Warns where no tensor was pruned.
+        What happened to each tensor, and to the file. Warns if no tensor was pruned.
 
     Raises:
         TypeError, ValueError: for arguments without meaning, before any file is opened.
         UnknownTensorError (a KeyError): for a pattern that matches no tensor.
         ValueError: for a pattern of include or levels all of whose tensors the default rule leaves alone.
-        FileExistsError: where `dst` exists, or would replace a file that is named by its hash.
+        FileExistsError: if `dst` exists, or would replace a file that is named by its hash.
         OSError: FileNotFoundError, PermissionError and others, as the system says.
         WinnowError (a ValueError): for a malformed file, or a NaN.
         MemoryError, KeyboardInterrupt.
@@ -298,7 +298,7 @@ def verify_file(
     Args:
         pruned, original: the two files.
         sparsity_level, sparse_block_shape, zeros_per_block, norm, nm, scope, nan, include, exclude,
-            force, levels: as of prune_file. Where none is given, the settings that `pruned` records are used.
+            force, levels: as of prune_file. If none is given, the settings that `pruned` records are used.
         threads, progress: see the module's text (`help(torchwinnow.files)`).
 
     Returns:
@@ -306,8 +306,8 @@ def verify_file(
 
     Raises:
         VerificationError (a WinnowError): for the first difference, naming tensor, index and values.
-        ValueError: where `pruned` records no settings and none are given.
-        WinnowError (a ValueError): where it records settings of another default rule.
+        ValueError: if `pruned` records no settings and none are given.
+        WinnowError (a ValueError): if it records settings of another default rule.
         Otherwise as prune_file.
     """
     given = (sparsity_level, sparse_block_shape, zeros_per_block, norm, nm, scope, nan, levels)

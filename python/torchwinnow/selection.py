@@ -1,4 +1,4 @@
-"""Which tensors are left alone where nobody says which to prune. Torch is not imported for it.
+"""Which tensors are left alone if nobody says which to prune. Torch is not imported for it.
 
     for name, reason in left_alone(model).items():
         print(f"{name}: {reason}")
@@ -6,8 +6,8 @@
 
 The rule is that of `prune_file` and of `winnow prune`, by the same C++: docs/selection.md has it in full. It
 goes by names, dtypes, shapes and by what stands beside a tensor, never by values. There is one
-difference: a direction of weight_norm is pruned in files, where whole rows are kept if they would fall;
-held masks have no such guard, and so it is left alone here.
+difference: a direction of weight_norm is pruned in files, where a row that would be dropped whole is
+kept; held masks have no such guard, and so it is left alone here.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def left_alone(model_or_tensors: Tensors) -> dict[str, str]:
     Returns:
         Names, as `named_parameters` gives them, or the mapping's; and for each a line such as
         "fewer than 2 dimensions larger than 1". A tied parameter has all of its names, and is left
-        alone where one of them is. The parts that torch.compile, DDP and FSDP put into names
+        alone if one of them is. The parts that torch.compile, DDP and FSDP put into names
         ("_orig_mod.") are left out. Lazy parameters that have no shape yet are not judged.
 
     Raises:
@@ -77,7 +77,7 @@ def left_alone(model_or_tensors: Tensors) -> dict[str, str]:
 def default_filter(model: Tensors) -> Callable[[str, Tensor], bool]:
     """A filter that takes what the default selection prunes, for `filter` of the Lightning callbacks.
 
-    It is made of the model as it is now, and judges a tensor by its name or, where it asks for one by the
+    It is made of the model as it is now, and judges a tensor by its name or, if it asks for one by the
     name that a part of the model has for it, by itself. A tensor that the model did not have, or had
     without a shape, is judged by dtype, shape and name alone.
 

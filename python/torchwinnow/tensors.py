@@ -5,14 +5,14 @@
 
 A tensor of any shape is seen as a matrix: dimensions of size 1 are dropped; of the others the last
 is the columns, and the rest fold into rows. Of its blocks the share `sparsity_level` with the lowest
-mean scores falls, ties to the lowest index, NaN last. The result depends on nothing else: not on
+mean scores is pruned, ties to the lowest index, NaN last. The result depends on nothing else: not on
 threads (torch.set_num_threads for tensors, all cores for arrays), strides or the machine.
 
 Tensors whose rows have one stride are read in place; other layouts are read in pieces of about
 4 MiB. Tensors that are not on the CPU are copied there, and the result is copied back. Nothing is
 differentiated: the functions run as under `torch.no_grad()`, so that a leaf that requires grad may be
 pruned in place, and a backward pass that saved its old values fails instead of using the new. What was
-computed from such a leaf, a view of it too, is refused where gradients are recorded.
+computed from such a leaf, a view of it too, is refused while gradients are recorded.
 
 On Linux, memory that may not be written to is noticed before a write: a file mapped for reading that
 became a tensor by `from_numpy`, which elsewhere ends the process as any write of torch does.
@@ -64,10 +64,10 @@ def compute_mask(
     Args:
         tensor: float32, float64, float16 or bfloat16 (for arrays, that of ml_dtypes), of any shape
             and strides; not changed. Of a tensor on the meta device, the mask is there too.
-        sparsity_level: share of the blocks that fall; 0 and less: none, 1 and more: all. Below 0 and
-            above 1 with a warning.
+        sparsity_level: share of the blocks that are pruned; 0 and less: none, 1 and more: all.
+            Below 0 and above 1 with a warning.
         sparse_block_shape: rows and columns of a block, in elements.
-        zeros_per_block: how many values fall in a block that falls; None: all of them.
+        zeros_per_block: how many values are dropped in a pruned block; None: all of them.
         norm: "L1" or "L2": a value's score is |x| or x * x.
 
     Returns:
@@ -147,7 +147,7 @@ def _checked(
 
 def _home(tensor: Any) -> Any:
     """The module for such a tensor: _arrays, or _ops, which imports torch."""
-    if hasattr(tensor, "__array_interface__"):  # which torch's tensors have not
+    if hasattr(tensor, "__array_interface__"):  # which torch's tensors do not have
         from . import _arrays
 
         return _arrays

@@ -75,7 +75,7 @@ class BaseDataScheduler:
     Attributes:
         data_sparsifier: the sparsifier, of this package or torch.ao's
         schedule_param: the name of the value that is scheduled
-        base_param: name -> its value when this was constructed; None where it had none
+        base_param: name -> its value when this was constructed; None if it had none
         last_epoch: the epoch of the last step
         verbose: True prints a line for every value that is set; a function gets the lines
     """
@@ -94,10 +94,10 @@ class BaseDataScheduler:
             last_epoch: of the last step that was made before; at least -1, which is none
             verbose: see the attribute
 
-        Warns where a scheduler was made for this value of the sparsifier before: the base of this
+        Warns if a scheduler was made for this value of the sparsifier before: the base of this
         one is what is found now, and no longer what the data were added with.
 
-        TypeError where `data_sparsifier` is none, ValueError for a last_epoch below -1.
+        TypeError if `data_sparsifier` is not a sparsifier, ValueError for a last_epoch below -1.
         """
         if not isinstance(data_sparsifier, _SPARSIFIERS):
             raise TypeError(
@@ -125,10 +125,10 @@ class BaseDataScheduler:
     def step(self) -> None:
         """Goes to the next epoch: last_epoch grows by one and the values for it are set.
 
-        The sparsifier's enable_mask_update is turned on, also where it was turned off on purpose.
-        The first call after construction warns where the sparsifier has made no step since.
+        The sparsifier's enable_mask_update is turned on, also if it was turned off on purpose.
+        The first call after construction warns if the sparsifier has made no step since.
 
-        ValueError naming it where a name is returned that the sparsifier does not have, or a value
+        ValueError naming it if a name is returned that the sparsifier does not have, or a value
         that its configuration refuses: no value is set then, but the epoch has advanced. What
         get_schedule_param raises passes through alike. Names that were there at construction and
         are gone (remove_data) are skipped; one that is added again goes on in the schedule.
@@ -223,7 +223,7 @@ class BaseDataScheduler:
         self.__dict__.update(copy.deepcopy(fields))
 
     def _check_state(self, fields: Mapping[str, Any]) -> None:
-        """Raises where a state that is to be loaded makes no sense."""
+        """Raises if a state that is to be loaded makes no sense."""
 
     def __getstate__(self) -> dict[str, Any]:
         return dict(self.__dict__)

@@ -143,7 +143,7 @@ class FormulaDataScheduler(BaseDataScheduler, abc.ABC):
 
 
 class LambdaDataScheduler(FormulaDataScheduler):
-    """base * factor(t). The function is no part of the state: construct with it before loading."""
+    """base * factor(t). The function is not part of the state: construct with it before loading."""
 
     def __init__(
         self,

@@ -141,7 +141,7 @@ def put(container: nn.Module, name: str, weight: Tensor, mask: Tensor, make: Any
 def _rebind(container: nn.Module, name: str, weight: Tensor, mask: Tensor) -> bool:
     """Gives a masked name other data and another mask, and moves it to the end.
 
-    As remove and insert, at a tenth of their time. False, and nothing done, where something else
+    As remove and insert, at a tenth of their time. False, and nothing done, if something else
     than FakeSparsity masks it.
     """
     slot, lists = slot_of(name), masked_lists(container)

@@ -31,7 +31,7 @@ def weight_in(data: Any) -> Tensor | None:
 
 
 def is_computed(module: nn.Module) -> bool:
-    """Whether `weight` is no tensor of the module's own, but made anew from others."""
+    """Whether `weight` is not a tensor of the module's own, but computed from others."""
     return "weight" not in module._parameters and "weight" not in module._buffers
 
 
@@ -91,7 +91,7 @@ def check_tensor(weight: Tensor, prefix: str = "") -> None:
 
 
 def check_name(name: Any) -> None:
-    """TypeError for what is no string, KeyError for names that no container can hold."""
+    """TypeError for what is not a string, KeyError for names that no container can hold."""
     if not isinstance(name, str):
         raise TypeError(f"name: expected a string, found {type(name).__name__}")
     if name == "":

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @functools.lru_cache(maxsize=256)
 def product_dtype(mask: torch.dtype, data: torch.dtype) -> torch.dtype | None:
-    """Of a mask times data; None where torch does not multiply them."""
+    """Of a mask times data; None if torch does not multiply them."""
     try:
         return (torch.empty(1, dtype=mask) * torch.empty(1, dtype=data)).dtype
     except RuntimeError:  # NotImplementedError among them
@@ -79,7 +79,7 @@ def is_constant(data: Tensor) -> bool:
 
 
 class MasksBefore:
-    """What a state holds of some names before a step, to be put back where it fails."""
+    """What a state holds of some names before a step, to be put back if it fails."""
 
     def __init__(self, state: dict[str, dict[str, Any]]) -> None:
         self._state = state

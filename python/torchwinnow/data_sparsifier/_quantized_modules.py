@@ -19,7 +19,7 @@ _HOOKS = (
 
 
 def quantized_modules() -> types.ModuleType:
-    """torch.ao.nn.quantized. ImportError where this torch has none."""
+    """torch.ao.nn.quantized. ImportError if this torch has none."""
     try:
         import torch.ao.nn.quantized
     except ImportError as error:
@@ -35,7 +35,7 @@ def quantized_module(
 ) -> nn.Module:
     """A quantized module in the place of `float_module`, with its training flag and hooks.
 
-    Lookups have the dtype of the float weight. torch's modules give float32; where that is another
+    Lookups have the dtype of the float weight. torch's modules give float32; if that is another
     one, hooks convert, so that the class stays the one that programs ask for.
 
     Args:

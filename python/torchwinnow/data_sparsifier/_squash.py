@@ -22,7 +22,7 @@ _PIECE = 1 << 20  # values
 def write_masks(container: nn.Module, names: Sequence[str]) -> None:
     """Each original of `names`, which are masked, becomes its masked read, in place.
 
-    Names that share memory: a value is dropped where any of their masks drops it.
+    Names that share memory: a value is dropped if any of their masks drops it.
 
     ValueError naming data that have no values or cannot be written to, AssertionError and ValueError
     naming data that their mask does not fit, and what a parametrization of the user's own raises.
@@ -99,7 +99,7 @@ def _extent(tensor: Tensor) -> int:
 def shares_places(tensor: Tensor) -> bool:
     """Whether two elements of `tensor` are one place in memory, as in expanded views.
 
-    Allocates one byte a place where sizes and strides leave it open, which is rare.
+    Allocates one byte a place if sizes and strides leave it open, which is rare.
     """
     if tensor.numel() < 2:
         return False

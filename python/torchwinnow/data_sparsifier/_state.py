@@ -60,7 +60,7 @@ def _others(entries: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def container_state(container: nn.Module, clone: bool) -> dict[str, Tensor]:
-    """The container's tensors by name, detached, and copied where `clone` is set."""
+    """The container's tensors by name, detached, and copied if `clone` is set."""
     tensors = container.state_dict()
     return {key: value.clone() if clone else value for key, value in tensors.items()}
 
@@ -80,7 +80,7 @@ def _links(name: str, tensor: Tensor, mask: Tensor, group: Mapping[str, Any]) ->
 
 
 def _in_dtype_of(tensor: Tensor, mask: Tensor) -> Tensor:
-    """`mask`, converted where a read would take over its dtype: the data's may have been changed
+    """`mask`, converted if a read would take over its dtype: the data's may have been changed
     since they were added, as by model.half()."""
     if product_dtype(mask.dtype, tensor.dtype) is tensor.dtype or not tensor.is_floating_point():
         return mask
@@ -123,8 +123,8 @@ def read(
 ) -> Iterator[Entry]:
     """The entries of a state_dict but those in `skip`; all of them are copies.
 
-    KeyError naming a part that is missing, or 'mask'. RuntimeError "Error loading NAME" where the
-    parts do not fit together, AssertionError or ValueError where a mask does not fit its data.
+    KeyError naming a part that is missing, or 'mask'. RuntimeError "Error loading NAME" if the
+    parts do not fit together, AssertionError or ValueError if a mask does not fit its data.
     """
     for part in PARTS:
         if part not in parts:

@@ -56,9 +56,9 @@ class BaseDataSparsifier(abc.ABC):
         state: name -> {"mask": Tensor, ...}, a plain dict. A subclass may keep more there.
         data_groups: name -> configuration, a plain dict. Values may be changed.
         enable_mask_update: whether step computes. A scheduler's step turns it on again.
-        mask_format: of the masks in state_dict, where that is not told.
+        mask_format: of the masks in state_dict, if that is not told.
 
-    `isinstance` with the class of this name in torch.ao.pruning holds where torch has one.
+    `isinstance` with the class of this name in torch.ao.pruning holds if torch has one.
 
     Differs from torch.ao: docs/python.md lists it.
     """
@@ -102,18 +102,18 @@ class BaseDataSparsifier(abc.ABC):
         """
 
     def _check_data(self, name: str, weight: Tensor) -> None:
-        """Raises where this sparsifier cannot work on `weight`."""
+        """Raises if this sparsifier cannot work on `weight`."""
 
     def _check_config(self, config: Mapping[str, Any]) -> None:
-        """Raises where a value of a configuration, which need not be complete, makes no sense."""
+        """Raises if a value of a configuration, which need not be complete, makes no sense."""
 
     def _check_group(self, name: str, group: Mapping[str, Any]) -> None:
-        """Raises where the values of a whole configuration do not fit together."""
+        """Raises if the values of a whole configuration do not fit together."""
 
     # ---- adding
 
     def _extract_weight(self, data: Any) -> Tensor | None:
-        """The tensor that is meant by `data`, the very object; None where its type is unknown."""
+        """The tensor that is meant by `data`, the very object; None if its type is unknown."""
         return weight_in(data)
 
     def add_data(self, name: str, data: Any, reuse_mask: bool = True, **config: Any) -> Tensor:
@@ -139,7 +139,7 @@ class BaseDataSparsifier(abc.ABC):
             AssertionError: "specified data type ... not supported", an embedding whose weight is
                 computed (prune, weight_norm, a parametrization) too; a mask of another shape.
             KeyError: `name` is empty, holds a "." or is "parametrizations".
-            TypeError: `name` is no string, `mask` no tensor.
+            TypeError: `name` is not a string, or `mask` not a tensor.
             ValueError: a mask that would change the data's dtype, or is that of another name; a
                 right_inverse that gives other shapes; values of `config` that make no sense.
 
@@ -179,7 +179,7 @@ class BaseDataSparsifier(abc.ABC):
         return weight.view_as(weight) if is_fresh else mask * weight
 
     def _kept_mask(self, name: str, weight: Tensor) -> Tensor | None:
-        """The mask that is there. None for one on the meta device, where the data have values now."""
+        """The mask that is there. None for one on the meta device if the data have values now."""
         old = containers.stored_tensor(self._container, name)
         if weight.shape != old.shape:
             raise AssertionError(
@@ -211,7 +211,7 @@ class BaseDataSparsifier(abc.ABC):
     def get_mask(self, name: str) -> Tensor:
         """The live mask of `name`, also after squash_mask. Change it in place.
 
-        Allocates a mask of the data's dtype where it is the first one and no step was made yet.
+        Allocates a mask of the data's dtype if it is the first one and no step was made yet.
         ValueError "data with specified name does not exist".
         """
         self._check_known(name)
@@ -247,7 +247,7 @@ class BaseDataSparsifier(abc.ABC):
         Does nothing while enable_mask_update is false. What update_mask raises passes through, and
         all masks are as before; for that a copy of them is kept meanwhile.
 
-        ValueError "mask squashed", naming it, where an entry was squashed, and where a module has
+        ValueError "mask squashed", naming it, if an entry was squashed, and if a module has
         another weight than the one that was added, and for data on the meta device, which have no
         values. RuntimeError for a step inside a step.
         """
@@ -305,7 +305,7 @@ class BaseDataSparsifier(abc.ABC):
             names: one name or several. Unset: all.
 
         Dropped values that were negative are -0 then, and NaN and infinite ones NaN, as 0 times
-        them is. Where names share memory, a value is dropped if any of their masks drops it. Needs
+        them is. If names share memory, a value is dropped if any of their masks drops it. Needs
         4 MiB, and the reads of parametrizations of your own.
 
         Raises, and has changed nothing then:
@@ -324,7 +324,7 @@ class BaseDataSparsifier(abc.ABC):
             containers.unmask(self._container, name)
 
     def _masked_names(self, names: Iterable[str] | None) -> list[str]:
-        """`names` as a list; ValueError where one is not masked or stands twice."""
+        """`names` as a list; ValueError if one is not masked or stands twice."""
         names = self.data_groups if names is None else names
         names = [names] if isinstance(names, str) else list(names)
         seen = set()
@@ -343,7 +343,7 @@ class BaseDataSparsifier(abc.ABC):
         """A snapshot of masks, configurations and data, without defaults and subclass fields.
 
         Dicts: "state" (name -> "mask" and what update_mask keeps), "data_groups" and "_container".
-        Where no configuration holds classes or functions, `torch.load(weights_only=True)` reads it,
+        If no configuration holds classes or functions, `torch.load(weights_only=True)` reads it,
         without a warning. load_state_dict takes all three formats of masks.
 
         Args:
@@ -379,7 +379,7 @@ class BaseDataSparsifier(abc.ABC):
 
         Raises, and has changed nothing then:
             KeyError: a part or a mask is missing.
-            RuntimeError: "Error loading NAME" where the parts do not fit together.
+            RuntimeError: "Error loading NAME" if the parts do not fit together.
             TypeError, AssertionError, ValueError: a mask does not fit its data; what add_data
                 refuses, such as sparse or quantized data.
         """

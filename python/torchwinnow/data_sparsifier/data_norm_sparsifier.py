@@ -25,7 +25,7 @@ from .base_data_sparsifier import BaseDataSparsifier
 
 __all__ = ["DataNormSparsifier"]
 
-# Names that are no fields, but known.
+# Names that are not fields, but known.
 _OTHER_NAMES = ("mask", "parametrization")
 
 
@@ -40,14 +40,14 @@ class DataNormSparsifier(BaseDataSparsifier):
 
     Configuration of each name: `sparsity_level`, `sparse_block_shape` and `zeros_per_block`. Data
     that overrides the block's shape alone inherits zeros_per_block as a number; add_data refuses it
-    where it is more than the block has, naming both. None means the whole block. A level above 1 or
+    if it is more than the block has, naming both. None means the whole block. A level above 1 or
     below 0 is warned of once.
 
     A step computes all masks in one call of the C++ library and is all or nothing. A subclass that
     overrides update_mask is asked for each name instead.
 
-    Differs from torch.ao: any rank; levels at or below 0 drop nothing; ties fall by index; integer
-    data are refused when added; docs/python.md lists the rest.
+    Differs from torch.ao: any rank; levels at or below 0 drop nothing; ties go to the lower index;
+    integer data are refused when added; docs/python.md lists the rest.
     """
 
     norm: str = "L1"
@@ -168,8 +168,8 @@ class DataNormSparsifier(BaseDataSparsifier):
         if equal:
             warnings.warn(
                 "all values are equal in " + ", ".join(f"'{name}'" for name in equal) + ", so that "
-                "no block matters less than another and those of the lowest index fall: layers that "
-                "start at zero are to be trained first, or left out",
+                "no block matters less than another and those of the lowest index are dropped: layers "
+                "that start at zero are to be trained first, or left out",
                 stacklevel=4,
             )
 
@@ -237,7 +237,7 @@ def _write_masks(
     norm: str,
     budget: Settings | None = None,
 ) -> None:
-    """One call of the library. Masks become int8, the same objects; where it raises, none is changed."""
+    """One call of the library. Masks become int8, the same objects; if it raises, none is changed."""
     if not masks:
         return
     fresh = []

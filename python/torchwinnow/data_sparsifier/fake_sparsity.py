@@ -11,7 +11,7 @@ class FakeSparsity(nn.Module):
     """Reads of a tensor are `mask * tensor` under this parametrization.
 
     The mask is a buffer, the very object that was given: changing it in place changes later reads.
-    It is no part of a state_dict.
+    It is not part of a state_dict.
 
     Differs from torch.ao: a strict load does not ask for the mask either, so that a parametrized
     module loads its own state_dict.
@@ -24,7 +24,7 @@ class FakeSparsity(nn.Module):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`mask * x`. AssertionError where the shapes differ; nothing is broadcast."""
+        """`mask * x`. AssertionError if the shapes differ; nothing is broadcast."""
         check_shape(self.mask, x)
         return self.mask * x
 

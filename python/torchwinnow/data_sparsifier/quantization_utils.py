@@ -34,7 +34,7 @@ class _Target:
 
 
 def _is_embedding(module: nn.Module) -> bool:
-    """Derived classes are none: a replacement would lose their forward."""
+    """Whether the class is exactly torch's: a replacement of a derived one would lose its forward."""
     return type(module) in EMBEDDING_TYPES
 
 
@@ -85,7 +85,7 @@ def _selected(model: nn.Module, select_embeddings: list[nn.Module] | None) -> li
 
 
 def _unique_name(fqn: str, taken: set[str]) -> str:
-    """`fqn` with "_" for ".", and where that is taken the first free of _1, _2 ... behind it."""
+    """`fqn` with "_" for ".", and if that is taken the first free of _1, _2 ... behind it."""
     name = base = fqn.replace(".", "_")
     suffix = 0
     while name in taken:
@@ -164,16 +164,16 @@ def post_training_sparse_quantize(
     Args:
         model: changed in place; on the CPU
         data_sparsifier_class: made with `sparse_config`. It knows each embedding by its name in
-            the model with "_" for "."; where that is taken, with "_1", "_2" ... behind it.
-        sparsify_first: False: quantized first, and what is small once rounded falls; a row keeps
-            the scale of its dense values.
+            the model with "_" for "."; if that is taken, with "_1", "_2" ... behind it.
+        sparsify_first: False: quantized first, and the rounded values are pruned; a row keeps the
+            scale of its dense values.
         select_embeddings: which, in this order; None: all below the model.
         zero_policy: "exact": all that is pruned is exactly 0 in the tables and in lookups, in
             either order. "upstream": scales, zero points and codes are torch.ao's, bit for bit.
 
     Raises, and has changed nothing then:
-        AssertionError: select_embeddings is no list, or has something that is no embedding of the
-            model.
+        AssertionError: select_embeddings is not a list, or has an item that is not an embedding of
+            the model.
         KeyError: the model itself is an embedding.
         ValueError: a max_norm, a weight that is computed (torch.nn.utils.prune, weight_norm,
             spectral_norm), another zero_policy; what the sparsifier and quantize_rows refuse.
