@@ -89,7 +89,7 @@ class [[nodiscard]] Status {
   Status() noexcept = default;
 
   /// An error. `message` is one line without a newline at its end; `code` must not be kOk.
-  /// `system_error` is the errno of the call that failed, where there was one.
+  /// `system_error` is the errno of the call that failed, if there was one.
   Status(StatusCode code, std::string message, int system_error = 0)
       : error_(std::make_shared<const Error>(Error{code, std::move(message), system_error})) {
     assert(code != ErrorCode::kOk);

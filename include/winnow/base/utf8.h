@@ -7,7 +7,7 @@
 
 namespace winnow {
 
-/// A decoded code point; `length` is its bytes in the text, 0 where they are not UTF-8.
+/// A decoded code point; `length` is its bytes in the text, 0 if they are not UTF-8.
 struct CodePoint {
   uint32_t value = 0;
   uint32_t length = 0;
@@ -16,7 +16,7 @@ struct CodePoint {
 /// The code point that `text` begins with. Precondition: `text` is not empty.
 CodePoint decode_utf8(std::string_view text) noexcept;
 
-/// The offset of the first byte that is not UTF-8; text.size() where all of it is.
+/// The offset of the first byte that is not UTF-8; text.size() if all of it is.
 size_t find_invalid_utf8(std::string_view text) noexcept;
 
 }  // namespace winnow

@@ -45,8 +45,8 @@ struct TensorReport {
   double sparsity_level = 0;              ///< asked for; with a global scope the budget's level
   uint64_t blocks = 0;
   uint64_t selected_blocks = 0;
-  /// Rows (slices) that would have fallen whole and were kept, because their norm is divided by:
-  /// see PlanEntry::guard. Their blocks count as selected nevertheless.
+  /// Rows (slices) that would have been dropped whole and were kept, because their norm is
+  /// divided by: see PlanEntry::guard. Their blocks count as selected nevertheless.
   uint64_t kept_rows = 0;
   uint64_t zeros_before = 0;
   uint64_t zeros_after = 0;

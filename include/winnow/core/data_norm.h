@@ -1,4 +1,4 @@
-// Which values of a matrix fall: the settings of upstream's DataNormSparsifier, as plain data.
+// Which values are dropped: the settings of upstream's DataNormSparsifier, as plain data.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,7 @@ struct DataNormConfig {
   /// Differs from torch.ao: there a level between -1 and 0 selects from the end.
   double sparsity_level = 0.5;
   BlockShape sparse_block_shape = {};
-  /// How many values of a selected block fall, 0 to bh * bw; unset: all of them.
+  /// How many values of a selected block are dropped, 0 to bh * bw; unset: all of them.
   std::optional<uint64_t> zeros_per_block = std::nullopt;
   Norm norm = Norm::kL1;
 

@@ -41,8 +41,8 @@ struct MaskStats {
 /// @param mask    H * W bytes, contiguous; every byte is written.
 /// @param threads lends threads; what they do never changes the result.
 /// On error: kInvalidArgument (config, dtype, mask size) and kUnavailableLevel, with nothing
-/// written; kOutOfMemory, with the mask in any state. Cost: one read of the values, two where many
-/// of them are equal or blocks lose a part of theirs, and where the sample misled (6 masks of
+/// written; kOutOfMemory, with the mask in any state. Cost: one read of the values, two if many
+/// of them are equal or blocks lose a part of theirs, and if the sample misled (6 masks of
 /// 1,000). Scratch: at most 32 MiB for 64 million F32 values, about half a byte a value for larger
 /// ones.
 Result<MaskStats> compute_mask(const MatrixView& values, const DataNormConfig& config,
@@ -59,7 +59,7 @@ struct MaskTarget {
 };
 
 /// Spends one budget over several matrices: round_half_even(level * blocks of all of them) blocks
-/// are selected, by score across all of them. Where types differ, scores are compared as F64; every
+/// are selected, by score across all of them. If types differ, scores are compared as F64; every
 /// block counts once, whatever its size. Ties go to the earlier matrix, then to the lower index.
 /// Errors and cost as compute_mask; stats are the sums over all targets.
 Result<MaskStats> compute_global_masks(std::span<const MaskTarget> targets,

@@ -23,7 +23,7 @@ struct MatrixShape {
 /// Folds a tensor's shape into a matrix: dimensions of size 1 are dropped; of what is left the last
 /// is the columns and the others fold into rows. One dimension is one row, none is 1 x 1. The flat
 /// row-major order of the elements does not change.
-/// Errors: kShapeOverflow where the number of elements does not fit into 63 bits.
+/// Errors: kShapeOverflow if the number of elements does not fit into 63 bits.
 /// Differs from torch.ao: more than two dimensions (after dropping) are refused there.
 Result<MatrixShape> fold_shape(std::span<const uint64_t> shape);
 

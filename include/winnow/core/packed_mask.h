@@ -20,7 +20,7 @@ constexpr size_t packed_mask_bytes(size_t values) noexcept {
 Result<uint64_t> packed_mask_numel(std::span<const int64_t> shape, uint64_t bytes);
 
 /// Packs a mask: bit i % 8 (of value 1 << (i % 8)) of bits[i / 8] becomes mask[i]; the bits after
-/// the last are 0. False where some byte of the mask is neither 0 nor 1; `bits` is unspecified
+/// the last are 0. False if some byte of the mask is neither 0 nor 1; `bits` is unspecified
 /// then.
 /// @param bits packed_mask_bytes(mask.size()) bytes; shares no memory with `mask`
 bool pack_mask(std::span<const uint8_t> mask, std::span<uint8_t> bits) noexcept;

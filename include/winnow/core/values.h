@@ -28,7 +28,7 @@ std::optional<uint64_t> find_nan(const void* values, DType dtype, uint64_t count
 std::optional<uint64_t> find_mask_violation(const void* original, const void* pruned, DType dtype,
                                             std::span<const uint8_t> mask) noexcept;
 
-/// Figures of a tensor's values. Where all are NaN (or there are none) min, max and mean_abs are 0.
+/// Figures of a tensor's values. If all are NaN (or there are none) min, max and mean_abs are 0.
 struct ValueStats {
   uint64_t zeros = 0;
   uint64_t nans = 0;

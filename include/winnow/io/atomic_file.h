@@ -26,7 +26,7 @@ struct AtomicFileOptions {
   /// kNamedByHash. All who share such a file get the new content under the old hash.
   bool overwrite_blob = false;
 
-  /// How many bytes will be written, where known: a full disk then shows at `create`.
+  /// How many bytes will be written, if known: a full disk then shows at `create`.
   uint64_t size_hint = 0;
 };
 
@@ -35,7 +35,7 @@ struct AtomicFileOptions {
 /// cut included, the destination is whole-old or whole-new.
 ///
 /// The temporary file is locked while its writer lives. What a killed run left behind is removed by
-/// the next `create` for the same destination. Where the destination is a symbolic link to a file,
+/// the next `create` for the same destination. If the destination is a symbolic link to a file,
 /// that file is replaced and the link kept; other hard links keep the old content.
 ///
 /// Not thread-safe. Movable. Every failure leaves the destination untouched and no temporary file,
@@ -64,7 +64,7 @@ class AtomicFile {
   /// Adds `data` at the end. After an error the file is abandoned.
   Status append(std::span<const std::byte> data);
 
-  /// The file that `commit` puts in place: the path given to `create`, or where that is a symbolic
+  /// The file that `commit` puts in place: the path given to `create`, or if that is a symbolic
   /// link, the absolute path of the file that it leads to. Stays after a commit.
   const std::string& destination() const noexcept { return destination_; }
 

@@ -44,7 +44,7 @@ struct SafetensorsError {
   static constexpr StatusCode kBadDimension = {118, "BadDimension"};
   /// Negative, fractional, exponent or at least 2^64.
   static constexpr StatusCode kBadOffset = {119, "BadOffset"};
-  /// `data_offsets` has not exactly two numbers.
+  /// `data_offsets` does not have exactly two numbers.
   static constexpr StatusCode kOffsetCount = {120, "OffsetCount"};
   static constexpr StatusCode kOffsetOrder = {121, "OffsetOrder"};  ///< begin > end
   /// End - begin differs from shape times dtype.

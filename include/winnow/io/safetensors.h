@@ -71,18 +71,18 @@ class SafetensorsHeader {
   /// In the order of the header's text.
   std::span<const TensorInfo> tensors() const noexcept { return tensors_; }
 
-  /// The entries of `__metadata__` in their order; empty where there is none, or where it is null.
+  /// The entries of `__metadata__` in their order; empty if there is none, or if it is null.
   const Metadata& metadata() const noexcept { return metadata_; }
 
   /// The header as it stands in the file.
   std::string_view text() const noexcept { return text_; }
 
-  /// This header's text with `metadata` in the place of `__metadata__` (put first where there was
+  /// This header's text with `metadata` in the place of `__metadata__` (put first if there was
   /// none), every other byte kept, padded with spaces to a multiple of 8 bytes.
   ///
   /// The result parses again, to the same tensors and to `metadata`, unless it is over the limit of
   /// 100,000,000 bytes: of equal keys only the last is written, and bytes that are not UTF-8 become
-  /// U+FFFD. Where there is no `__metadata__` and `metadata` is empty, none is added. A null in the
+  /// U+FFFD. If there is no `__metadata__` and `metadata` is empty, none is added. A null in the
   /// place of `__metadata__` becomes an object.
   std::string text_with_metadata(const Metadata& metadata) const;
 
@@ -119,7 +119,7 @@ class SafetensorsFile {
   /// shorter. kIoError: the read failed. After an error the content of `out` is unspecified.
   Status read(const TensorInfo& tensor, uint64_t offset_in_tensor, std::span<std::byte> out) const;
 
-  /// kInputChanged where the file's size, times or identity differ from those at `open`. What was
+  /// kInputChanged if the file's size, times or identity differ from those at `open`. What was
   /// read is to be trusted only if this holds after the last read.
   Status check_unchanged() const { return file_.check_unchanged(); }
 

@@ -44,7 +44,7 @@ class SafetensorsWriter {
   Status append(std::span<const std::byte> data);
 
   /// Puts the file in place as AtomicFile::commit does. kInvalidArgument, and the file is
-  /// abandoned, where fewer than `data_bytes` were appended.
+  /// abandoned, if fewer than `data_bytes` were appended.
   Status commit();
 
   /// Removes what was written. Harmless after a commit or a second time.

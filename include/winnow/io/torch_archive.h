@@ -56,7 +56,7 @@ struct TorchOpenOptions {
 ///
 /// Every error of a file that is malformed or not supported has a code of its own (200 and up in
 /// io/error_codes.h). Messages start with the path and name the record, and the opcode and its
-/// offset where a pickle is at fault.
+/// offset if a pickle is at fault.
 class TorchArchive {
  public:
   /// Opens and checks `path`; symbolic links are followed. Reads the zip's directory, the headers
@@ -91,16 +91,16 @@ class TorchArchive {
   /// The record that holds storage `index`. Precondition: index < storages().size().
   const TorchRecord& storage_record(size_t index) const noexcept;
 
-  /// Whether what is read is verified by checksums; false only where the options allow it.
+  /// Whether what is read is verified by checksums; false only if the options allow it.
   bool has_checksums() const noexcept;
 
   /// The file as it was when opened.
   const FileIdentity& identity() const noexcept;
 
-  /// Fills `out` with the whole of storage `index`, in one pass, and verifies its CRC where
+  /// Fills `out` with the whole of storage `index`, in one pass, and verifies its CRC if
   /// has_checksums(). Allocates nothing.
   ///
-  /// kInvalidArgument: no such storage, or `out` has not exactly its bytes; nothing is read.
+  /// kInvalidArgument: no such storage, or `out` is not exactly as long; nothing is read.
   /// kZipCrc: the payload is not the one that was written. kInputChanged: the file got shorter.
   /// kIoError: the read failed. After an error the content of `out` is unspecified and not to be
   /// used.
@@ -124,12 +124,12 @@ class TorchArchive {
   ///
   /// kSparseIndex: an index is negative or not below its dimension. kSparseDuplicate: two entries
   /// have the same indices. kSparseOrder: the tensor says that it is coalesced, and the entries are
-  /// not in row-major order. Else as read_tensor. Takes O(nnz log nnz) and 8 bytes an entry where
+  /// not in row-major order. Else as read_tensor. Takes O(nnz log nnz) and 8 bytes an entry if
   /// the entries are not in order.
   Status read_sparse(const TorchSparseTensor& tensor, std::span<int64_t> indices,
                      std::span<std::byte> values) const;
 
-  /// kInputChanged where the file's size, times or identity differ from those at `open`. What was
+  /// kInputChanged if the file's size, times or identity differ from those at `open`. What was
   /// read is to be trusted only if this holds after the last read.
   Status check_unchanged() const;
 

@@ -23,8 +23,8 @@ namespace winnow {
 /// The pickle of a tree, as torch.save would write it: protocol 2, each shared node once. Equal
 /// trees over equal storages give equal bytes.
 ///
-/// Errors: those of TorchTree::check; kPickleTooLarge where it is over kMaxPickleBytes or would
-/// take the reader over its limit of nodes; kUnreferencedRecord where no tensor is a view of a
+/// Errors: those of TorchTree::check; kPickleTooLarge if it is over kMaxPickleBytes or would
+/// take the reader over its limit of nodes; kUnreferencedRecord if no tensor is a view of a
 /// storage.
 Result<std::string> torch_pickle(const TorchTree& tree, std::span<const TorchStorage> storages);
 
@@ -55,7 +55,7 @@ class TorchArchiveWriter {
   Status append_storage(std::span<const std::byte> payload);
 
   /// Writes the directory and puts the file in place as AtomicFile::commit does. kInvalidArgument,
-  /// and the file is abandoned, where payloads are missing.
+  /// and the file is abandoned, if payloads are missing.
   Status commit();
 
   /// Removes what was written. Harmless after a commit or a second time.

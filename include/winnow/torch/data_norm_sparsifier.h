@@ -27,7 +27,8 @@ struct DataNormSparsifierOptions {
   double sparsity_level = 0.5;
   /// Rows and columns of a block, each at least 1; {1, kWholeDimension} are whole rows.
   std::array<int64_t, 2> sparse_block_shape = {1, 4};
-  /// How many values fall in a selected block; unset: all of sparse_block_shape, as it stands here.
+  /// How many values are dropped in a selected block; unset: all of sparse_block_shape, as it
+  /// stands here.
   std::optional<int64_t> zeros_per_block = std::nullopt;
   Norm norm = Norm::kL1;
   Scope scope = Scope::kTensor;
@@ -42,7 +43,7 @@ struct DataNormSparsifierOptions {
 ///
 /// Configuration of each name: `sparsity_level` (number), `sparse_block_shape` (two integers) and
 /// `zeros_per_block` (integer, or None for the whole block). Data that overrides the block shape
-/// alone inherits zeros_per_block as a number, as upstream does; add_data and step refuse it where
+/// alone inherits zeros_per_block as a number, as upstream does; add_data and step refuse it if
 /// it is more than the block has, naming both.
 ///
 /// The first step gives a mask its memory, one byte a value (the same tensor object); later steps
@@ -50,7 +51,8 @@ struct DataNormSparsifierOptions {
 /// written. With Scope::kGlobal all names must have the same settings.
 ///
 /// Differs from torch.ao: any rank, and the mask has the data's shape; levels at or below 0 drop
-/// nothing; ties fall by index; a step is all or nothing; integer data are refused when added.
+/// nothing; ties go to the lower index; a step is all or nothing; integer data are refused when
+/// added.
 /// Thread-safety: that of BaseDataSparsifier. A step runs on the threads of at::parallel_for.
 class DataNormSparsifier : public BaseDataSparsifier {
  public:
@@ -63,7 +65,7 @@ class DataNormSparsifier : public BaseDataSparsifier {
   /// A deep copy: its data are tensors of its own, tied to no caller.
   std::unique_ptr<DataNormSparsifier> clone() const;
 
-  /// What the constructor got.
+  /// The norm and the scope that the constructor was given.
   Norm norm() const noexcept { return norm_; }
   Scope scope() const noexcept { return scope_; }
 

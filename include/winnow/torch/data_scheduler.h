@@ -64,18 +64,18 @@ class BaseDataScheduler {
   BaseDataScheduler& operator=(const BaseDataScheduler&) = delete;
 
   /// Goes to the next epoch: last_epoch grows by one, the values that get_schedule_param returns
-  /// are set, and the sparsifier's enable_mask_update is turned on (also where it was turned off on
-  /// purpose, as upstream does). The first call after construction warns where the sparsifier has
+  /// are set, and the sparsifier's enable_mask_update is turned on (also if it was turned off on
+  /// purpose, as upstream does). The first call after construction warns if the sparsifier has
   /// made no step since: sparsifier first, then scheduler.
   ///
-  /// c10::ValueError naming it where a name is returned that the sparsifier does not have, or a
+  /// c10::ValueError naming it if a name is returned that the sparsifier does not have, or a
   /// value that its configuration refuses: no value is set then, but the epoch has advanced. What
   /// get_schedule_param throws passes through alike.
   void step();
 
   /// The value of every name as of the last step.
   const ScheduleValues& get_last_param() const noexcept { return last_param_; }
-  /// The value of every name when this was constructed; None where it had none.
+  /// The value of every name when this was constructed; None if it had none.
   const ScheduleValues& base_param() const noexcept { return base_param_; }
   /// The name of the value that is scheduled, and the epoch of the last step.
   const std::string& schedule_param() const noexcept { return schedule_param_; }
@@ -83,7 +83,7 @@ class BaseDataScheduler {
   /// How often step was called, the first by start() included.
   int64_t step_count() const noexcept { return step_count_; }
 
-  /// The epoch from which on the values stay as they are; none where that is not known. A run
+  /// The epoch from which on the values stay as they are; none if that is not known. A run
   /// should not end before it.
   virtual std::optional<int64_t> final_epoch() const { return std::nullopt; }
 
@@ -99,7 +99,7 @@ class BaseDataScheduler {
   BaseDataScheduler(BaseDataSparsifier& sparsifier, const DataSchedulerOptions& options);
 
   /// The first step, which sets the values of epoch last_epoch + 1. The last line of the
-  /// constructor of every concrete schedule; step() without it is a c10::Error. Warns where another
+  /// constructor of every concrete schedule; step() without it is a c10::Error. Warns if another
   /// scheduler has driven the same value of this sparsifier before: its last values are then the
   /// base of this one, often 0, and a schedule from 0 to 0 prunes nothing. Differs from
   /// torch.ao: there the base's constructor does it, which in C++ cannot call get_schedule_param of

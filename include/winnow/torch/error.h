@@ -11,13 +11,13 @@
 
 namespace winnow {
 
-/// Thrown where torch.ao raises AssertionError: for an unsupported type of data, shape or norm.
+/// Thrown instead of torch.ao's AssertionError: for an unsupported type of data, shape or norm.
 class C10_EXPORT AssertionError : public c10::Error {
  public:
   using Error::Error;
 };
 
-/// Thrown where torch.ao raises KeyError: for a name that is invalid, taken or missing.
+/// Thrown instead of torch.ao's KeyError: for a name that is invalid, taken or missing.
 class C10_EXPORT KeyError : public c10::Error {
  public:
   using Error::Error;

@@ -75,11 +75,11 @@ class Parametrizable {
  public:
   virtual ~Parametrizable() = default;
 
-  /// The parameter or buffer `name` as forward is to see it: through its chain where it has one.
-  /// KeyError where the module has no such tensor.
+  /// The parameter or buffer `name` as forward is to see it: through its chain if it has one.
+  /// KeyError if the module has no such tensor.
   at::Tensor read(const std::string& name) const;
 
-  /// The chain of `name`, or null where it has none.
+  /// The chain of `name`, or null if it has none.
   std::shared_ptr<ParametrizationList> parametrizations(std::string_view name) const noexcept;
 
   /// The names that have a chain, in the order of registration.
@@ -90,8 +90,8 @@ class Parametrizable {
   Parametrizable(const Parametrizable&) = default;
   Parametrizable& operator=(const Parametrizable&) = default;
 
-  /// Tells that `name` got its first link, or lost its chain: the place to change what was derived
-  /// from it. Must not throw.
+  /// Tells that `name` received its first link, or lost its chain: the place to change what was
+  /// derived from it. Must not throw.
   virtual void parametrization_changed(const std::string& name) { (void)name; }
 
   // What ParametrizableModule::clone is made of. The first clones the chains onto `to`, which has
@@ -142,9 +142,9 @@ class ParametrizableModule : public torch::nn::Cloneable<Derived>, public Parame
 /// object, so an optimizer that holds it goes on working.
 ///
 /// The link is evaluated once, without gradient, to check it. Errors: c10::TypeError, naming the
-/// replacement, where the module is not Parametrizable; KeyError where it has no such parameter or
-/// buffer; c10::ValueError where the link changes the dtype or the shape. What the link itself
-/// throws passes through. (LibTorch cannot unregister a buffer: where one is parametrized,
+/// replacement, if the module is not Parametrizable; KeyError if it has no such parameter or
+/// buffer; c10::ValueError if the link changes the dtype or the shape. What the link itself
+/// throws passes through. (LibTorch cannot unregister a buffer: if one is parametrized,
 /// undefined buffers of the module lose their names.)
 void register_parametrization(torch::nn::Module& module, const std::string& tensor_name,
                               std::shared_ptr<Parametrization> link);
@@ -159,7 +159,7 @@ bool is_parametrized(const torch::nn::Module& module, std::string_view tensor_na
 /// `leave_parametrized` the values as last read are written into its memory, which views and
 /// whatever else shares it see; else it keeps its own.
 ///
-/// c10::ValueError "does not have a parametrization on NAME" where there is none; for an original
+/// c10::ValueError "does not have a parametrization on NAME" if there is none; for an original
 /// whose values share a place, as those of expanded views do: nothing is changed then. Differs from
 /// torch: there the tensor gets another storage.
 void remove_parametrizations(torch::nn::Module& module, const std::string& tensor_name,

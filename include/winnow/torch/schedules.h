@@ -68,7 +68,7 @@ struct LambdaDataSchedulerOptions {
   std::function<void(const std::string& line)> verbose = nullptr;
 };
 
-/// base * factor(t). The function is no part of the state: construct with it before loading.
+/// base * factor(t). The function is not part of the state: construct with it before loading.
 class LambdaDataScheduler final : public FormulaDataScheduler {
  public:
   /// Refers to the sparsifier, and sets the values of epoch last_epoch + 1 at once; so do the
