@@ -61,7 +61,7 @@ json tensor_json(const TensorInfo& tensor) {
           {"bytes", tensor.bytes()}};
 }
 
-// The same with the tensor's other names, where it has any.
+// The same with the tensor's other names, if it has any.
 json tensor_json(const TensorInfo& tensor, const std::vector<std::string>& aliases) {
   json object = tensor_json(tensor);
   if (!aliases.empty()) object["aliases"] = aliases;
@@ -123,7 +123,7 @@ void add_facts(json& object, const RunFacts& facts) {
 }
 
 // The peak of this program alone. getrusage's figure outlives exec: it can be that of a large
-// parent which forked, so it only serves where there is no /proc.
+// parent which forked, so it only serves if there is no /proc.
 uint64_t peak_memory_bytes() {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {

@@ -60,7 +60,7 @@ std::string aliases_text(const PruneResult& result) {
   return text;
 }
 
-// The output as it was typed, and where that is a link, what was really written.
+// The output as it was typed, and if that is a link, what was really written.
 std::string result_text(const PruneJob& job, const PruneResult& result) {
   if (job.dry_run) return "none: a dry run writes nothing";
   if (result.written == job.output) return shown(job.output);
@@ -129,7 +129,7 @@ Result<PruneJob> job_from(const Arguments& arguments) {
                   .overwrite_blob = arguments.overwrite_blob};
 }
 
-// The library's message, and what the tool offers where it offers something.
+// The library's message, and what the tool offers, if anything.
 Status with_hint(const Status& status) {
   const char* hint =
       status.code() == ErrorCode::kNanValue    ? " (--nan keep ranks NaN last)"

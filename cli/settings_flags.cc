@@ -63,7 +63,7 @@ std::optional<std::pair<uint64_t, uint64_t>> pair_from(std::string_view text, ch
   return std::pair(*first, *second);
 }
 
-// True for `yes`, false for `no` and where the flag is not given.
+// True for `yes`, false for `no` and if the flag is not given.
 Result<bool> choice(std::string_view flag, const std::optional<std::string>& text,
                     std::string_view no, std::string_view yes) {
   if (!text || *text == no) return false;

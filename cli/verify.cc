@@ -33,7 +33,7 @@ std::string summary(const VerifyJob& job, const VerifyResult& result, const RunF
   return text;
 }
 
-// The library's message; where the recorded settings are at fault, how to do without them. Flags
+// The library's message; if the recorded settings are at fault, how to do without them. Flags
 // mean today's rule: they do not help with a file of another one.
 Status with_hint(const Status& status, bool flags_given) {
   if (status.code() == ErrorCode::kOtherRule) {

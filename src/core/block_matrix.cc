@@ -36,7 +36,7 @@ BlockMatrix::BlockMatrix(const MatrixView& values, const DataNormConfig& config,
   whole_ = !config.zeros_per_block || (size && *size == zeros_);
   if (values.numel() == 0) return;
   trim_block();
-  // Where no block is clipped at the right edge, rows of blocks follow each other without a seam.
+  // If no block is clipped at the right edge, rows of blocks follow each other without a seam.
   if (block_.rows == 1 && cols_ % block_.cols == 0 && values.row_stride == cols_) {
     cols_ *= rows_;
     rows_ = 1;
@@ -47,7 +47,7 @@ BlockMatrix::BlockMatrix(const MatrixView& values, const DataNormConfig& config,
 }
 
 // Cuts sides down to those of the matrix, so that blocks as long as a row are not clipped blocks.
-// Positions outside count where they come before a NaN: those to the right of several rows stay.
+// Positions outside count if they come before a NaN: those to the right of several rows stay.
 void BlockMatrix::trim_block() noexcept {
   block_.rows = std::min<uint64_t>(block_.rows, rows_);
   const bool outside_comes_last = block_.rows == 1 || block_.cols <= cols_;

@@ -43,7 +43,7 @@ class BlockMatrix {
   /// Width of a block before it is clipped at the edge.
   uint64_t block_cols() const noexcept { return block_.cols; }
 
-  /// True where a selected block loses all its values.
+  /// True if a selected block loses all its values.
   bool drops_whole_blocks() const noexcept { return whole_; }
   uint64_t zeros_per_block() const noexcept { return zeros_; }
 
@@ -54,7 +54,7 @@ class BlockMatrix {
   /// Where the elements of a run stand, for the kernels.
   kernels::BlockRun elements(const Run& run) const noexcept;
 
-  /// How many of the `most` blocks from `first` on to take at once: whole rows of blocks where
+  /// How many of the `most` blocks from `first` on to take at once: whole rows of blocks if
   /// several fit, else up to the end of the row. The mask's rows are then written in long pieces.
   size_t piece_from(size_t first, size_t most) const noexcept {
     const size_t in_row = grid_cols_ - first % grid_cols_;
@@ -118,7 +118,7 @@ class BlockMatrix {
            kernels::can_classify_values(block_.cols);
   }
 
-  /// True where the keys of this matrix alone would have the type Key.
+  /// True if the keys of this matrix alone would have the type Key.
   template <typename Key>
   bool has_keys_of() const noexcept {
     return (values_.dtype == DType::kF64) == (sizeof(Key) == 8);
@@ -155,7 +155,7 @@ class BlockMatrix {
   bool whole_;
   uint64_t zeros_;
   const kernels::KernelTable* table_;
-  size_t rows_, cols_;  // of the matrix as it is walked: flattened where blocks do not notice
+  size_t rows_, cols_;  // of the matrix as it is walked: flattened if blocks do not notice
   size_t grid_cols_ = 0;
   size_t blocks_ = 0;
 };

@@ -17,7 +17,7 @@ struct Budget {
         selected(blocks_to_drop(config.sparsity_level, all)),
         drops_values(config.zeros_per_block != uint64_t{0}) {}
 
-  /// False where all blocks fare alike, which keeps_all() then says.
+  /// False if all blocks fare alike, which keeps_all() then says.
   bool needs_search() const noexcept { return drops_values && selected > 0 && selected < blocks; }
   bool keeps_all() const noexcept { return !drops_values || selected == 0; }
 };

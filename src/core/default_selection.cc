@@ -26,8 +26,8 @@ enum class Beside : uint8_t {
   kRows,      // its rows (slices along one dimension) are as many as the tensor's values
 };
 
-// A tensor falls under a row where its name ends with `name`, at the beginning of a part ("a.b" has
-// two) or, after '*', anywhere; where it has these sizes; and where, if the row lists any, one of
+// A row applies to a tensor if its name ends with `name`, at the beginning of a part ("a.b" has
+// two) or, after '*', anywhere; if it has these sizes; and, if the row lists any, if one of
 // `siblings` is there: `name` at the end of the tensor's name exchanged for it. The first row wins.
 struct Row {
   std::string_view name;

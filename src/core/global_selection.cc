@@ -43,7 +43,7 @@ std::vector<Place> places_of(std::vector<MatrixInfo> matrices, const DataNormCon
 
 }  // namespace
 
-// One search over the keys of all matrices, of 32 or 64 bits, or none where the settings decide.
+// One search over the keys of all matrices, of 32 or 64 bits, or none if the settings decide.
 class GlobalSelection::Impl {
  public:
   Impl(std::vector<Place> places, const DataNormConfig& config, const kernels::KernelTable& table)

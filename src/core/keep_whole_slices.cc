@@ -6,7 +6,7 @@
 namespace winnow {
 namespace {
 
-// The values as integers of their size, whose bits but the sign are 0 where the value is.
+// The values as integers of their size, whose bits but the sign are 0 if the value is.
 template <typename Bits>
 class Slices {
  public:

@@ -9,7 +9,7 @@ template <typename Key>
 const uint64_t* KeepBits<Key>::next(const Key* keys, size_t count) {
   const size_t words = (count + kernels::kKeysPerWord - 1) / kernels::kKeysPerWord;
   const size_t tied = kernels_.compare(keys, words, threshold_, keep_, ties_);
-  // Without their ties the keep bits are right where all ties of the chunk are dropped.
+  // Without their ties the keep bits are right if all ties of the chunk are dropped.
   if (tied <= ties_left_) {
     ties_left_ -= tied;
     return keep_;

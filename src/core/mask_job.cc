@@ -118,7 +118,7 @@ MaskStats MaskJob<Key>::run_uniform(bool keep) {
   });
 }
 
-// Keys are read as rarely as they allow: all at once where they are few, else in one pass, else in
+// Keys are read as rarely as they allow: all at once if they are few, else in one pass, else in
 // passes that count and a last one that writes.
 template <typename Key>
 MaskStats MaskJob<Key>::run(uint64_t drop) {
@@ -194,7 +194,7 @@ bool MaskJob<Key>::classify(ThresholdSearch<Key>& search) {
   std::vector<TaskResult> results(tasks_.size());
   stats_ = write_each_task(
       [&](size_t t, MaskWriter& writer) { classify_task(tasks_[t], bracket, writer, results[t]); });
-  // Where this fails, the masks are wrong as they stand; the caller writes all of them again.
+  // If this fails, the masks are wrong as they stand; the caller writes all of them again.
   if (collected_.load() > collect_limit_) return false;
   uint64_t not_above_lo = 0;
   std::vector<const Candidates<Key>*> candidates;

@@ -77,7 +77,7 @@ class MaskJob {
   bool streaming_ = false;
   uint64_t collect_limit_ = 0;
   mutable std::atomic<uint64_t> collected_{0};  // candidates of all tasks
-  ScratchVector<Key> stored_;                   // all keys in order, where stores_keys()
+  ScratchVector<Key> stored_;                   // all keys in order, if stores_keys()
   std::vector<size_t> stored_offset_;           // of each task in stored_
   MaskStats stats_;
 };

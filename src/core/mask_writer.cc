@@ -16,7 +16,7 @@ constexpr size_t kMaxRunBlocks = 1024;
 
 bool bit_at(const uint64_t* bits, size_t i) noexcept { return bits[i / 64] >> (i % 64) & 1; }
 
-// The `count` bits from `first_bit` on, so that they begin at bit 0: in place where they already
+// The `count` bits from `first_bit` on, so that they begin at bit 0: in place if they already
 // do, else in `out`.
 const uint64_t* align_bits(const uint64_t* bits, size_t first_bit, size_t count,
                            uint64_t* out) noexcept {

@@ -14,7 +14,7 @@ namespace winnow::core {
 /// Writes parts of one matrix's mask. Each thread needs a writer of its own.
 class MaskWriter {
  public:
-  /// `streaming`: write around the caches, right where the mask is larger than they are.
+  /// `streaming`: write around the caches, right if the mask is larger than they are.
   MaskWriter(const kernels::KernelTable& table, bool streaming);
 
   /// Writes the mask bytes of blocks [first, first + count); bit i of `keep` is block first + i.

@@ -40,7 +40,7 @@ class NamedShapes {
   explicit NamedShapes(std::span<const TensorFacts> tensors);
 
   /// The tensor whose name is `name` with `other` in the place of `end`, or nullptr. `other` begins
-  /// with '*' where `end` does. Precondition of a match: ends_as(name, end).
+  /// with '*' if `end` does. Precondition of a match: ends_as(name, end).
   const TensorFacts* sibling(std::string_view name, std::string_view end,
                              std::string_view other) const;
 

@@ -31,7 +31,7 @@ struct Row {
   }
 };
 
-/// The least and the greatest value of a row; both NaN where it holds one.
+/// The least and the greatest value of a row; both NaN if it holds one.
 struct Range {
   float lo, hi;
 };
@@ -67,7 +67,7 @@ struct RowParameters {
   float scale, zero_point;
 };
 
-// Where a row has (almost) one value: upstream's bound.
+// If a row has (almost) one value: upstream's bound.
 float usable(float scale) noexcept {
   return scale <= std::numeric_limits<float>::epsilon() ? 1.0F : scale;
 }

@@ -44,7 +44,7 @@ class RankFinder {
   }
 
   // A bound in [low, high] below which about `rank` keys lie: at most `tolerance` off, or as near
-  // as equal keys allow. `low` is returned where even that has too many below it.
+  // as equal keys allow. `low` is returned if even that has too many below it.
   Key bound_near(double rank, Key low, Key high, double tolerance) const noexcept {
     while (low < high) {
       const Key middle = low + (high - low) / 2 + 1;
@@ -139,7 +139,7 @@ void ThresholdSearch<Key>::end_sample() {
   bracket_.lo = no_low ? -1 : ranks.bound_near_start(rank - width, middle, width / 16);
   bracket_.hi =
       no_high ? kernels::kPadKey<Key> : ranks.bound_near_start(rank + width, middle, width / 16);
-  // Above lo, so that the pass that classifies keeps no key at lo. Where both ends meet there is no
+  // Above lo, so that the pass that classifies keeps no key at lo. If both ends meet there is no
   // such pass.
   bracket_.threshold =
       std::clamp<Key>(middle, std::min<Key>(bracket_.lo + 1, bracket_.hi), bracket_.hi);

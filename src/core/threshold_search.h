@@ -3,7 +3,7 @@
 // A sample brackets the answer; one pass counts what lies below, on and inside the bracket and
 // collects what is inside; the answer is then an exact order statistic of the few collected. Counts
 // of integers add up exactly, so pieces, threads and matrices combine in any order.
-// Where a sample misleads, or too many keys lie inside, passes that only make histograms narrow the
+// If a sample misleads, or too many keys lie inside, passes that only make histograms narrow the
 // bracket until it cannot fail: at most 8 passes in all, the sample included. More than that means
 // that the keys changed between two passes, which end_pass() then reports.
 #pragma once
@@ -45,12 +45,12 @@ struct SamplePlan {
   uint64_t lines = 0;
   uint64_t stratum = 1;  ///< keys; the last one may be longer or shorter
 
-  /// Right for `total` keys; every key is sampled where they are few.
+  /// Right for `total` keys; every key is sampled if they are few.
   static SamplePlan of(uint64_t total);
   uint64_t line_begin(uint64_t line) const noexcept;
   uint64_t line_end(uint64_t line) const noexcept;
 
-  /// The first line that begins at or after key `begin`; `lines` where none does.
+  /// The first line that begins at or after key `begin`; `lines` if none does.
   uint64_t first_line_from(uint64_t begin) const noexcept;
 };
 
@@ -76,23 +76,23 @@ class ThresholdSearch {
   /// The bracket that the sample gave.
   const kernels::Bracket<Key>& bracket() const noexcept { return bracket_; }
 
-  /// True where an end of the bracket is a value that many keys share.
+  /// True if an end of the bracket is a value that many keys share.
   bool ends_are_heavy() const noexcept { return heavy_ends_; }
 
   /// Takes the result of a pass that classified all keys by bracket() while it wrote masks:
   /// how many are not above the lower end, and the candidates of each task. False, changing
-  /// nothing, where the answer is not among them.
+  /// nothing, if the answer is not among them.
   bool resolve_inside(uint64_t not_above_lo, std::span<const Candidates<Key>* const> candidates);
 
   /// Instead of all passes: takes all keys at once, those of task t from task_begin[t] on. Right
-  /// where they are few.
+  /// if they are few.
   void resolve_among(std::span<const Key> keys, std::span<const size_t> task_begin);
 
   /// kCount and kHistogram: shows keys of a task, padded to whole words, `count` of them real.
   /// Thread-safe for distinct tasks.
   void show(size_t task, const Key* keys, size_t count);
 
-  /// Ends a kCount or kHistogram pass. False where its keys contradict those of an earlier pass.
+  /// Ends a kCount or kHistogram pass. False if its keys contradict those of an earlier pass.
   [[nodiscard]] bool end_pass();
 
   /// kDone: the answer.

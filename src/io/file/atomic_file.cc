@@ -27,7 +27,7 @@ constexpr uint32_t kPrivateMode = 0600;
 constexpr uint32_t kSetIdBits = 06000;
 
 struct Destination {
-  std::string path;  // of the file itself, where the caller's path is a symbolic link to it
+  std::string path;  // of the file itself, if the caller's path is a symbolic link to it
   FileInfo info;     // kMissing or kRegular
 };
 
@@ -89,7 +89,7 @@ Result<Destination> check_destination(Env& env, const std::string& path,
   return destination;
 }
 
-// Locks the file that `temp` names; null where someone else holds it, or took it away in between.
+// Locks the file that `temp` names; null if someone else holds it, or took it away in between.
 Result<std::unique_ptr<FileLock>> lock_named(Env& env, const std::string& temp) {
   std::unique_ptr<FileLock> none;
   WINNOW_ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, env.try_lock(temp));
@@ -99,14 +99,14 @@ Result<std::unique_ptr<FileLock>> lock_named(Env& env, const std::string& temp) 
   return same ? std::move(lock) : std::move(none);
 }
 
-// Removes what a killed writer left. kBusy where the writer lives.
+// Removes what a killed writer left. kBusy if the writer lives.
 Status remove_leftover(Env& env, const std::string& temp) {
   WINNOW_ASSIGN_OR_RETURN(const std::unique_ptr<FileLock> lock, lock_named(env, temp));
   if (lock == nullptr) return {ErrorCode::kBusy, "another process or thread is writing this file"};
   return env.remove(temp);
 }
 
-// Locks the file that was just created. False where someone took it for a leftover in between.
+// Locks the file that was just created. False if someone took it for a leftover in between.
 Result<bool> lock_own(Env& env, const std::string& temp, Claim& claim) {
   WINNOW_ASSIGN_OR_RETURN(claim.lock, lock_named(env, temp));
   if (claim.lock == nullptr) return false;
@@ -139,7 +139,7 @@ Result<Claim> claim_temp(Env& env, const std::string& temp, uint32_t mode) {
   return Status(ErrorCode::kBusy, "other processes or threads are writing this file");
 }
 
-// Gives `file` the owner of the file it replaces; false where only a part of that was permitted.
+// Gives `file` the owner of the file it replaces; false if only a part of that was permitted.
 Result<bool> keep_owner(WritableFile& file, const FileInfo& old) {
   WINNOW_ASSIGN_OR_RETURN(const bool all, file.set_owner(old.owner, old.group));
   if (all) return true;

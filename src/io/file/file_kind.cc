@@ -18,7 +18,7 @@ struct FileKind {
   std::string_view advice;
 };
 
-// What was found out; nothing where `what` is empty.
+// What was found out; nothing if `what` is empty.
 struct Found {
   std::string what;
   std::string_view advice = {};

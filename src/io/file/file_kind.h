@@ -21,7 +21,7 @@ bool is_safetensors(std::string_view front) noexcept;
 /// right: "this is a Git LFS pointer, no safetensors file; ...". Empty if nothing is known of it.
 std::string file_kind_message(std::span<const std::byte> front, std::string_view expected);
 
-/// `status`, an error of reading a safetensors file. Where that may be since the file is of another
+/// `status`, an error of reading a safetensors file. If that may be since the file is of another
 /// kind, and its front tells which, the message says that instead; the code stays.
 Status with_file_kind(const Status& status, std::span<const std::byte> front);
 

@@ -32,7 +32,7 @@ namespace {
 // Without O_NONBLOCK a FIFO would block the open; O_NOCTTY: a terminal must not become ours.
 constexpr int kSafeOpen = O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
-// Where a program was started with a standard stream closed (2>&-, a daemon), the system would give
+// If a program was started with a standard stream closed (2>&-, a daemon), the system would give
 // its number to the next file, and what anyone writes to that stream would go into the file.
 int keep_off_standard_streams(UniqueFd& fd) {
   if (fd.get() > STDERR_FILENO) return 0;

@@ -83,7 +83,7 @@ Status PosixWritableFile::reserve(uint64_t bytes) {
   if (bytes > uint64_t{std::numeric_limits<off_t>::max()}) {
     return errno_status("reserve space for", path_, EFBIG);
   }
-  // Not posix_fallocate: where the file system cannot reserve, that writes to every block.
+  // Not posix_fallocate: if the file system cannot reserve, that writes to every block.
   const int error = call_uninterrupted(
       [&] { return ::fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)); });
   if (error == EOPNOTSUPP || error == ENOSYS) return {};

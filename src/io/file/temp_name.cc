@@ -24,7 +24,7 @@ std::string hex(uint64_t value) {
   return out;
 }
 
-// `name` itself, or where that is too long its beginning and its hash.
+// `name` itself, or if that is too long its beginning and its hash.
 std::string shortened(const std::string& name) {
   const size_t room = kMaxFileName - 1 - kSuffix.size();
   if (name.size() <= room) return name;

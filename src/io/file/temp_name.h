@@ -5,7 +5,7 @@
 
 namespace winnow::io {
 
-/// The directory of `path`, "." where it names none.
+/// The directory of `path`, "." if it names none.
 std::string directory_of(const std::string& path);
 
 /// `path` without its directory.

@@ -86,7 +86,7 @@ class PickleMachine {
   PickleValue pop();
   Status pop_to_mark(std::vector<PickleValue>& items);
   Status push_node(Result<TorchNode> node);
-  Status push_once(const TorchNodeData& data, TorchNode& node);  // 0 where there is none yet
+  Status push_once(const TorchNodeData& data, TorchNode& node);  // 0 if there is none yet
 
   // Opcodes.
   Status push_int(int64_t value);
@@ -122,7 +122,7 @@ class PickleMachine {
   Status check_hooks(PickleValue value) const;
   Status read_sizes(Items items, StatusCode code, std::vector<uint64_t>& out) const;
 
-  // Looks at a value; null or nothing where it is of another kind.
+  // Looks at a value; null or nothing if it is of another kind.
   const TorchNodeData* data_of(PickleValue value, TorchKind kind) const;
   std::optional<int64_t> int_of(PickleValue value) const;
   std::optional<bool> bool_of(PickleValue value) const;
@@ -140,8 +140,8 @@ class PickleMachine {
   TorchTreeAccess::Table& table_;
   std::vector<PickleValue> stack_;
   std::vector<size_t> marks_;
-  std::vector<PickleValue> memo_;               // kNoTorchNode where none was written
-  std::array<TorchNode, 256> small_ints_ = {};  // 0 where there is none yet: node 0 is the None
+  std::vector<PickleValue> memo_;               // kNoTorchNode if none was written
+  std::array<TorchNode, 256> small_ints_ = {};  // 0 if there is none yet: node 0 is the None
   std::array<TorchNode, 2> bools_ = {};         // likewise
   uint64_t units_ = 0;
   std::vector<TorchStorage> storages_;

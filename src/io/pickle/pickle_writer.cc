@@ -292,7 +292,7 @@ class PickleWriter {
   const Table& table_;
   std::span<const TorchStorage> storages_;
   std::vector<uint32_t> uses_;
-  std::vector<uint32_t> memo_;  // 1 + the memo of a node; 0 where it has none
+  std::vector<uint32_t> memo_;  // 1 + the memo of a node; 0 if it has none
   std::map<std::string, uint32_t> known_;
   uint32_t memos_ = 0;
   std::string out_;

@@ -51,7 +51,7 @@ std::optional<size_t> find_repeated(size_t count, const TextOf& text_of) {
   return std::nullopt;
 }
 
-// Bits of a tensor of that shape; nothing where the product of the dimensions other than 0 does not
+// Bits of a tensor of that shape; nothing if the product of the dimensions other than 0 does not
 // fit, so that no product of some dimensions wraps behind a 0 either.
 std::optional<uint64_t> bits_of(const TensorInfo& tensor) {
   std::optional<uint64_t> bits = dtype_bits(tensor.dtype);

@@ -15,7 +15,7 @@ namespace winnow::io {
 
 inline constexpr size_t kLengthBytes = 8;
 
-/// The header's length out of the file's first bytes (at least 8 of them, where it has as many),
+/// The header's length out of the file's first bytes (at least 8 of them, if it has as many),
 /// checked against the size of the whole file and the limit.
 Result<uint64_t> header_length(std::span<const std::byte> first_bytes, uint64_t file_bytes);
 

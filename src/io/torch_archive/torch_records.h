@@ -29,7 +29,7 @@ struct TorchRecords {
 /// kLegacyArchive, kNotZip: what the file starts with is not an archive.
 Result<TorchRecords> read_torch_records(const InputFile& file, const TorchOpenOptions& options);
 
-/// Fills `out`, which is as long as the record, and verifies the CRC where there is one: kZipCrc.
+/// Fills `out`, which is as long as the record, and verifies the CRC if there is one: kZipCrc.
 Status read_record(const InputFile& file, const TorchRecord& record, bool has_checksum,
                    std::span<std::byte> out);
 

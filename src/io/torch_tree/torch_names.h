@@ -10,10 +10,10 @@
 
 namespace winnow::io {
 
-/// torch's name of a type, for example "bfloat16"; empty where torch has none.
+/// torch's name of a type, for example "bfloat16"; empty if torch has none.
 std::string_view torch_dtype_name(DType dtype) noexcept;
 
-/// The storage class for a type, for example "BFloat16Storage"; empty where tensors of that type
+/// The storage class for a type, for example "BFloat16Storage"; empty if tensors of that type
 /// are views of an untyped storage, or torch has none.
 std::string_view storage_class_name(DType dtype) noexcept;
 

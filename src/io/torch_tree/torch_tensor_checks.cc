@@ -38,7 +38,7 @@ Status check_shape(std::span<const uint64_t> shape) {
   return {};
 }
 
-// The index of the last element in memory, which no other exceeds; nothing where it does not fit.
+// The index of the last element in memory, which no other exceeds; nothing if it does not fit.
 std::optional<uint64_t> last_index(const TorchTensor& tensor) {
   std::optional<uint64_t> last = tensor.offset;
   for (size_t i = 0; i < tensor.shape.size() && last; ++i) {
@@ -211,7 +211,7 @@ Status check_sparse(const TorchSparseTensor& tensor, std::span<const TorchStorag
   if (is_expanded(tensor.indices, storages) || is_expanded(tensor.values, storages)) {
     return sparse_error(tensor, "more indices or values than their storage has elements");
   }
-  // torch writes neither, and makes a tensor of them that is no leaf or forgets it.
+  // torch writes neither, and makes a tensor of them that is not a leaf, or forgets it.
   for (const TorchTensor* part : {&tensor.indices, &tensor.values}) {
     if (part->is_parameter || part->requires_grad) {
       return sparse_error(tensor, "indices or values that are a Parameter or require gradients");

@@ -9,14 +9,14 @@
 
 namespace winnow::io {
 
-/// kTensorRank, kTensorShape, kTensorStride, kTensorBounds, kStorageDtype; kInvalidArgument where
+/// kTensorRank, kTensorShape, kTensorStride, kTensorBounds, kStorageDtype; kInvalidArgument if
 /// `storages` has no such storage.
 Status check_tensor(const TorchTensor& tensor, std::span<const TorchStorage> storages);
 
 /// The same for indices and values, and kSparseShape.
 Status check_sparse(const TorchSparseTensor& tensor, std::span<const TorchStorage> storages);
 
-/// kStorageDtype where torch has no such storage, kTensorShape where its bytes exceed 63 bits.
+/// kStorageDtype if torch has no such storage, kTensorShape if its bytes exceed 63 bits.
 Status check_storage(const TorchStorage& storage);
 
 /// For messages: "[2, 3]".

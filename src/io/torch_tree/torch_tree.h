@@ -15,7 +15,7 @@ namespace io {
 /// No node: a Dict without attributes, a tree without a root.
 inline constexpr TorchNode kNoTorchNode = UINT32_MAX;
 
-/// While a pickle is read, tuples may hold what is no node: storages and names. Such references
+/// While a pickle is read, tuples may hold what is not a node: storages and names. Such references
 /// have this bit. The walk refuses those that are reachable.
 inline constexpr TorchNode kForeignBit = uint32_t{1} << 31;
 
@@ -58,7 +58,8 @@ class TorchTreeAccess {
 };
 
 /// Checks all that is reachable from the root as TorchTree::check says, and kPickleValue for what
-/// is no node. `order`, empty before, gets the reachable nodes, children before parents, each once.
+/// is not a node. `order`, empty before, gets the reachable nodes, children before parents, each
+/// once.
 Status walk_tree(const TorchTreeAccess::Table& table, std::span<const TorchStorage> storages,
                  std::vector<TorchNode>& order);
 

@@ -23,7 +23,7 @@ Status mismatch(std::string_view what, uint64_t zip64, uint64_t plain) {
           concat("the zip64 end record has ", zip64, " as the ", what, ", the end record ", plain)};
 }
 
-// The end record's numbers, full ones where a zip64 record has to say more.
+// The end record's numbers, full ones if a zip64 record has to say more.
 struct PlainEnd {
   uint16_t records = 0;
   uint32_t directory_bytes = 0;
@@ -69,7 +69,7 @@ Status compare(const PlainEnd& plain, const ZipEnd& end) {
   return {};
 }
 
-// Reads the locator in front of the end record, and what it points to. False where there is none.
+// Reads the locator in front of the end record, and what it points to. False if there is none.
 Result<bool> read_end64(const InputFile& file, ZipEnd& end) {
   if (file.size() < kEndBytes + kLocatorBytes + kEnd64Bytes) return false;
   const uint64_t at = file.size() - kEndBytes - kLocatorBytes - kEnd64Bytes;

@@ -168,7 +168,7 @@ class RecordCheck {
                                                 : compare_deferred(record, local, extra);
   }
 
-  // Its sizes have 64 bits where the header has a zip64 field.
+  // Its sizes have 64 bits if the header has a zip64 field.
   Status check_descriptor(const ZipRecord& record, const ZipExtra& extra) {
     std::array<std::byte, kDescriptor64Bytes> bytes{};
     const size_t size = extra.has_zip64 ? kDescriptor64Bytes : kDescriptorBytes;
