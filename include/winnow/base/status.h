@@ -25,6 +25,7 @@ struct StatusCode {
   uint16_t number = 0;
   std::string_view name;  ///< the code's identifier without the `k`: "HeaderSyntax"
 
+  /// By number, which no two codes share.
   friend constexpr bool operator==(const StatusCode& a, const StatusCode& b) noexcept {
     return a.number == b.number;
   }
@@ -32,6 +33,7 @@ struct StatusCode {
 
 /// The codes that are not of a file format. The range of the number decides the tool's exit code.
 struct ErrorCode {
+  /// Success; no error has it.
   static constexpr StatusCode kOk = {0, "Ok"};
 
   // 1 to 19: the caller asked for something that has no meaning (the tool exits with 2).
@@ -51,6 +53,7 @@ struct ErrorCode {
   static constexpr StatusCode kLeftAlone = {7, "LeftAlone"};
 
   // 20 to 39: a check that was asked for did not hold (exit 1).
+  /// A file is not what it is said to be: the message names the first difference.
   static constexpr StatusCode kCheckFailed = {20, "CheckFailed"};
 
   // 40 to 59: the operating system refused (exit 4).
@@ -64,6 +67,7 @@ struct ErrorCode {
   static constexpr StatusCode kBusy = {43, "Busy"};
   /// A directory, FIFO, device or dangling link where a file is needed.
   static constexpr StatusCode kUnsupportedFile = {44, "UnsupportedFile"};
+  /// Memory ran out.
   static constexpr StatusCode kOutOfMemory = {45, "OutOfMemory"};
   /// The caller asked a long call to stop.
   static constexpr StatusCode kInterrupted = {46, "Interrupted"};
@@ -95,7 +99,9 @@ class [[nodiscard]] Status {
     assert(code != ErrorCode::kOk);
   }
 
+  /// Whether this is success.
   bool ok() const noexcept { return error_ == nullptr; }
+  /// The code; kOk for success.
   StatusCode code() const noexcept { return ok() ? ErrorCode::kOk : error_->code; }
 
   /// The message; empty when ok. Valid as long as this object or a copy of it.
@@ -127,6 +133,7 @@ class [[nodiscard]] Result {
     assert(!ok() && !std::get<Status>(state_).ok());
   }
 
+  /// Whether there is a value.
   bool ok() const noexcept { return std::holds_alternative<T>(state_); }
 
   /// The error; Status() when ok.
@@ -136,6 +143,7 @@ class [[nodiscard]] Result {
   T& value() & { return *get(); }
   const T& value() const& { return *get(); }
   T&& value() && { return std::move(*get()); }
+  /// The same by other syntax.
   T& operator*() & { return *get(); }
   const T& operator*() const& { return *get(); }
   T* operator->() { return get(); }

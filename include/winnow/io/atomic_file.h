@@ -17,6 +17,7 @@
 
 namespace winnow {
 
+/// What may be replaced, and how much is to come.
 struct AtomicFileOptions {
   /// Whether an existing destination is replaced; without it, it is kAlreadyExists.
   bool overwrite = false;
@@ -55,7 +56,10 @@ class AtomicFile {
   /// nothing. Gives the errors of `create` except kBusy and a full disk.
   static Status check(Env& env, const std::string& path, const AtomicFileOptions& options = {});
 
+  /// Takes over the file and its claim; `other` is as abandoned then.
   AtomicFile(AtomicFile&& other) noexcept;
+
+  /// The same. Abandons what this object had not committed.
   AtomicFile& operator=(AtomicFile&& other) noexcept;
 
   /// Abandons what was not committed.

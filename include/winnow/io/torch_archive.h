@@ -28,7 +28,9 @@ namespace winnow {
 
 class InputFile;
 
+/// The longest pickle ("data.pkl") that is read or written.
 inline constexpr size_t kMaxPickleBytes = 64 << 20;
+/// The most records of an archive that is read or written.
 inline constexpr size_t kMaxTorchRecords = 1'000'000;
 
 /// The most memory that opening an archive takes, the result included, whatever the file. Measured
@@ -43,6 +45,7 @@ struct TorchRecord {
   uint32_t crc32 = 0;  ///< as the zip's directory has it
 };
 
+/// What a caller may accept that is refused by default.
 struct TorchOpenOptions {
   /// Whether an archive without checksums is read: one that torch.save wrote after
   /// torch.serialization.set_crc32_options(False). Without it, that is kNoChecksums. All else is
@@ -76,12 +79,14 @@ class TorchArchive {
   static Result<TorchArchive> open(std::unique_ptr<RandomAccessFile> file, const std::string& name,
                                    const TorchOpenOptions& options = {});
 
+  /// `other` may only be destroyed or assigned to afterwards; so with the assignment.
   TorchArchive(TorchArchive&& other) noexcept;
   TorchArchive& operator=(TorchArchive&& other) noexcept;
   ~TorchArchive();
 
   /// The saved object. `tree().check(storages())` holds.
   const TorchTree& tree() const noexcept;
+  /// The value at its root.
   TorchValue root() const noexcept { return tree().root(); }
 
   /// The storages in the order of their numbers in the file. The tensors of the tree refer to them

@@ -43,7 +43,10 @@ class TorchArchiveWriter {
                                            std::span<const TorchStorage> storages,
                                            AtomicFileOptions options = {});
 
+  /// `other` may only be abandoned, destroyed or assigned to afterwards.
   TorchArchiveWriter(TorchArchiveWriter&& other) noexcept;
+
+  /// The same. Abandons what this object had not committed.
   TorchArchiveWriter& operator=(TorchArchiveWriter&& other) noexcept;
   ~TorchArchiveWriter();
 

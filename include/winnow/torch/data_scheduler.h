@@ -77,8 +77,9 @@ class BaseDataScheduler {
   const ScheduleValues& get_last_param() const noexcept { return last_param_; }
   /// The value of every name when this was constructed; None if it had none.
   const ScheduleValues& base_param() const noexcept { return base_param_; }
-  /// The name of the value that is scheduled, and the epoch of the last step.
+  /// The name of the configuration's value that is scheduled.
   const std::string& schedule_param() const noexcept { return schedule_param_; }
+  /// The epoch of the last step: the options' last_epoch + 1 once constructed.
   int64_t last_epoch() const noexcept { return last_epoch_; }
   /// How often step was called, the first by start() included.
   int64_t step_count() const noexcept { return step_count_; }
@@ -87,15 +88,19 @@ class BaseDataScheduler {
   /// should not end before it.
   virtual std::optional<int64_t> final_epoch() const { return std::nullopt; }
 
-  /// A copy of all counters and values. Loading checks nothing and leaves the sparsifier as it is:
-  /// load the sparsifier first, then its scheduler.
+  /// A copy of all counters and values.
   DataSchedulerState state_dict() const;
+
+  /// Takes over such a copy. Checks nothing but the fields of a subclass, and leaves the
+  /// sparsifier as it is: load the sparsifier first, then its scheduler.
   void load_state_dict(const DataSchedulerState& state);
 
   /// The class name, the sparsifier's text and base_param, as upstream prints it.
   std::string text() const;
 
  protected:
+  /// Refers to the sparsifier and takes base_param from it. c10::ValueError for a last_epoch below
+  /// -1.
   BaseDataScheduler(BaseDataSparsifier& sparsifier, const DataSchedulerOptions& options);
 
   /// The first step, which sets the values of epoch last_epoch + 1. The last line of the
@@ -114,6 +119,7 @@ class BaseDataScheduler {
 
   /// True only while step calls get_schedule_param.
   bool called_within_step() const noexcept { return called_within_step_; }
+  /// The sparsifier; c10::Error once it was destroyed.
   BaseDataSparsifier& sparsifier() const;
 
   /// The fields of a subclass for state_dict, and back.
@@ -137,6 +143,7 @@ class BaseDataScheduler {
   bool called_within_step_ = false;
 };
 
+/// Writes text().
 std::ostream& operator<<(std::ostream& stream, const BaseDataScheduler& scheduler);
 
 }  // namespace winnow

@@ -46,15 +46,19 @@ class Parametrization : public torch::nn::Module {
 /// `original` (a parameter or a buffer, as the tensor was) and the links' own, named 0, 1, ...
 class ParametrizationList : public torch::nn::Module {
  public:
+  /// A chain without links. Registers `original` as a parameter or a buffer, with the requires_grad
+  /// that it has.
   ParametrizationList(at::Tensor original, bool original_is_parameter);
 
   /// The tensor as it was handed over: the same object.
   const at::Tensor& original() const noexcept { return original_; }
+  /// Whether it is a parameter; else a buffer.
   bool original_is_parameter() const noexcept { return original_is_parameter_; }
 
   /// The original through every link, in order.
   at::Tensor read() const;
 
+  /// The links, in the order in which a read applies them.
   size_t size() const noexcept { return links_.size(); }
   const std::shared_ptr<Parametrization>& operator[](size_t i) const { return links_[i]; }
   auto begin() const noexcept { return links_.begin(); }
@@ -126,6 +130,7 @@ class ParametrizableModule : public torch::nn::Cloneable<Derived>, public Parame
  public:
   using torch::nn::Cloneable<Derived>::Cloneable;
 
+  /// A deep copy, on `device` if that is given; its chains hold clones of the links.
   std::shared_ptr<torch::nn::Module> clone(
       const std::optional<at::Device>& device = std::nullopt) const override;
 

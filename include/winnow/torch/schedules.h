@@ -58,6 +58,7 @@ class FormulaDataScheduler : public BaseDataScheduler {
   ScheduleValues get_schedule_param() final;
 };
 
+/// Of a LambdaDataScheduler; DataSchedulerOptions has the fields without a comment.
 struct LambdaDataSchedulerOptions {
   std::string schedule_param = "sparsity_level";
   /// The factor at an epoch. Required.
@@ -75,6 +76,7 @@ class LambdaDataScheduler final : public FormulaDataScheduler {
   /// others.
   LambdaDataScheduler(BaseDataSparsifier& sparsifier, const LambdaDataSchedulerOptions& options);
 
+  /// end_step; none if that is kNoEnd.
   std::optional<int64_t> final_epoch() const override;
 
  protected:
@@ -86,6 +88,7 @@ class LambdaDataScheduler final : public FormulaDataScheduler {
   LambdaDataSchedulerOptions options_;
 };
 
+/// Of a StepDataScheduler; the same holds.
 struct StepDataSchedulerOptions {
   std::string schedule_param = "sparsity_level";
   double gamma = 0.1;         ///< the factor of each stair; finite, at least 0
@@ -102,6 +105,7 @@ class StepDataScheduler final : public FormulaDataScheduler {
   /// @param sparsifier must live as long
   StepDataScheduler(BaseDataSparsifier& sparsifier, const StepDataSchedulerOptions& options = {});
 
+  /// The epoch of the last stair; none if end_step is kNoEnd.
   std::optional<int64_t> final_epoch() const override;
 
  protected:
@@ -113,6 +117,7 @@ class StepDataScheduler final : public FormulaDataScheduler {
   StepDataSchedulerOptions options_;
 };
 
+/// Of a CubicDataScheduler; the same holds.
 struct CubicDataSchedulerOptions {
   std::string schedule_param = "sparsity_level";
   double initial_value = 0;  ///< of all data; finite
@@ -135,6 +140,7 @@ class CubicDataScheduler : public FormulaDataScheduler {
   /// @param sparsifier must live as long
   CubicDataScheduler(BaseDataSparsifier& sparsifier, const CubicDataSchedulerOptions& options = {});
 
+  /// end_step; none if that is kNoEnd.
   std::optional<int64_t> final_epoch() const override;
 
  protected:
