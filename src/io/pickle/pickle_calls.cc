@@ -20,6 +20,7 @@ struct KnownName {
   PickleSymbol symbol;
 };
 
+// All that torch.save calls for plain data, besides the types. Whatever else is named is refused.
 constexpr KnownName kKnownNames[] = {
     {"collections", "OrderedDict", PickleSymbol::kOrderedDict},
     {"torch._utils", "_rebuild_tensor_v2", PickleSymbol::kRebuildTensorV2},
@@ -85,6 +86,7 @@ Status PickleMachine::resolve(std::string_view module, std::string_view name, Pi
     out = symbol_value(known.symbol);
     return {};
   }
+  // The types are in a table of their own (torch_names.h).
   if (module == "torch") {
     if (const auto dtype = dtype_from_storage_class(name)) {
       out = symbol_value(PickleSymbol::kStorageClass, *dtype);
@@ -95,6 +97,7 @@ Status PickleMachine::resolve(std::string_view module, std::string_view name, Pi
           out, add_node({.kind = TorchKind::kDtype, .bits = static_cast<int64_t>(*dtype)}));
       return {};
     }
+    // Else the message would call a type of torch's an unknown name.
     if (is_unsupported_type(name)) {
       return {TorchArchiveError::kStorageDtype,
               concat("torch.", escape_name(name), " is not supported")};
@@ -188,6 +191,7 @@ Status PickleMachine::make_tensor(Items args, bool is_v3, PickleValue& out) {
   TorchTensor tensor;
   tensor.storage = storage_of(args[0]);
   const TorchStorage& storage = storages_[tensor.storage];
+  // v2 has the type of its storage's class; v3 brings its own, for a storage of plain bytes.
   if (storage.untyped != is_v3) {
     return {TorchArchiveError::kStorageDtype, concat(name, " on a storage of the other kind")};
   }
@@ -195,6 +199,7 @@ Status PickleMachine::make_tensor(Items args, bool is_v3, PickleValue& out) {
   tensor.requires_grad = *requires_grad;
   if (*offset < 0) return {TorchArchiveError::kTensorStride, concat("an offset of ", *offset)};
   tensor.offset = static_cast<uint64_t>(*offset);
+  // Before the sizes are copied: the tuple may have millions.
   if (shape->items.size() > kMaxTorchRank) {
     return {TorchArchiveError::kTensorRank, concat(shape->items.size(), " dimensions")};
   }
@@ -214,6 +219,7 @@ Status PickleMachine::make_parameter(PickleValue data, bool requires_grad, Pickl
   if (source == nullptr || table_.tensor_at(data).is_parameter) {
     return {PickleError::kPickleCall, "a Parameter of what is no Tensor"};
   }
+  // A Parameter is another object than its tensor, in Python too. Counted before it is copied.
   WINNOW_RETURN_IF_ERROR(spend_tensor(table_.tensor_at(data)));
   TorchTensor tensor = table_.tensor_at(data);
   tensor.is_parameter = true;
@@ -251,6 +257,7 @@ Status PickleMachine::make_sparse(Items args, PickleValue& out) {
   const Items items = parts->items;
   if (items.size() != 3 && items.size() != 4) return error();
   const TorchNodeData* shape = data_of(items[2], TorchKind::kSize);
+  // Older torch did not say; the entries may then be in any order.
   const auto is_coalesced = items.size() == 4 ? bool_of(items[3]) : std::optional(false);
   if (data_of(items[0], TorchKind::kTensor) == nullptr ||
       data_of(items[1], TorchKind::kTensor) == nullptr || shape == nullptr || !is_coalesced) {
@@ -295,6 +302,7 @@ Status PickleMachine::make_size(Items args, PickleValue& out) {
 Status PickleMachine::make_set(Items args, PickleValue& out) {
   const TorchNodeData* items = args.size() == 1 ? data_of(args[0], TorchKind::kList) : nullptr;
   if (items == nullptr) return call_error("set", "(list)");
+  // Lists hold nothing foreign (see append), so neither does the set.
   WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kSet, .items = items->items}));
   return {};
 }
@@ -313,6 +321,7 @@ Status PickleMachine::find_storage(Items id, PickleValue& out) {
   if (!number || !numel || *numel < 0) {
     return {PickleError::kStorageId, "the storage's number or its elements are no number"};
   }
+  // Of an untyped storage, numel counts bytes.
   const bool untyped = symbol_of(id[1]) == PickleSymbol::kUntypedStorage;
   const TorchStorage storage = {untyped ? DType::kU8 : dtype_of(id[1]),
                                 static_cast<uint64_t>(*numel), untyped};

@@ -10,6 +10,7 @@
 namespace winnow::io {
 namespace {
 
+// What one pickle may cost while it is read (docs/torch_archive.md).
 constexpr size_t kMaxNodes = size_t{1} << 21;
 constexpr size_t kMaxStack = size_t{1} << 21;
 constexpr uint64_t kMaxUnits = kMaxTorchNodes;
@@ -29,6 +30,7 @@ PickleMachine::PickleMachine(std::span<const std::byte> pickle)
     : pickle_(pickle), table_(TorchTreeAccess::table(tree_)) {}
 
 Status PickleMachine::run() {
+  // torch.save's default. Later protocols have opcodes that are not on the list.
   if (pickle_.size() < 2 || pickle_[0] != std::byte{0x80} || pickle_[1] != std::byte{2}) {
     return {PickleError::kPickleProtocol, "the pickle does not start as protocol 2 does"};
   }
@@ -44,6 +46,7 @@ Status PickleMachine::run() {
     if (!done.ok()) return done.with_context(shown_opcode(opcode, opcode_at));
   }
   if (at_ == pickle_.size()) return {};
+  // No reader looks at what is behind STOP, so it could be anything.
   return {PickleError::kPickleTrailing,
           concat("there are ", pickle_.size() - at_, " bytes behind STOP at byte ", at_ - 1)};
 }
@@ -52,6 +55,7 @@ Result<PickleContent> PickleMachine::finish() {
   table_.root = stack_.back();
   std::vector<TorchNode> order;
   WINNOW_RETURN_IF_ERROR(walk_tree(table_, storages_, order));
+  // The arguments of calls are in the table too: only what the root reaches is kept.
   compact_tree(table_, order);
   PickleContent out;
   number_storages(out);
@@ -72,6 +76,7 @@ void PickleMachine::number_storages(PickleContent& out) {
   each_storage([&is_used](uint32_t storage) { is_used[storage] = true; });
   std::vector<uint32_t> place(storages_.size());
   for (const auto& [number, storage] : storage_by_number_) {
+    // Named by the program, but by no tensor that is left.
     if (!is_used[storage]) continue;
     place[storage] = static_cast<uint32_t>(out.storages.size());
     out.storages.push_back(storages_[storage]);
@@ -81,6 +86,7 @@ void PickleMachine::number_storages(PickleContent& out) {
 }
 
 Status PickleMachine::take(size_t bytes, std::span<const std::byte>& out) {
+  // Before anything is allocated: a length in a file is only a claim.
   const size_t left = pickle_.size() - at_;
   if (bytes > left) {
     return {PickleError::kPickleTruncated,
@@ -110,6 +116,7 @@ Status PickleMachine::take_line(std::string_view& out) {
   return {};
 }
 
+// Values below the last mark are not for opcodes above it.
 size_t PickleMachine::available() const {
   return stack_.size() - (marks_.empty() ? 0 : marks_.back());
 }
@@ -126,6 +133,7 @@ Status PickleMachine::push(PickleValue value) {
   return {};
 }
 
+// Precondition: need(1) held.
 PickleValue PickleMachine::pop() {
   const PickleValue value = stack_.back();
   stack_.pop_back();
@@ -144,6 +152,7 @@ Status PickleMachine::push_node(Result<TorchNode> node) {
   return node.ok() ? push(*node) : node.status();
 }
 
+// Shapes and strides repeat a few small numbers: one node serves all equal ones.
 Status PickleMachine::push_once(const TorchNodeData& data, TorchNode& node) {
   if (node == 0) {
     WINNOW_ASSIGN_OR_RETURN(node, add_node(data));
@@ -162,6 +171,7 @@ Status PickleMachine::spend(uint64_t units) {
   return units_ <= kMaxUnits ? Status() : too_large("units of four bytes", kMaxUnits);
 }
 
+// The opcodes are spread over four functions; the last one refuses what none of them knows.
 Status PickleMachine::step(Opcode opcode) {
   switch (opcode) {
     case Opcode::kProto:
@@ -200,7 +210,7 @@ Status PickleMachine::step_number(Opcode opcode) {
   uint64_t number = 0;
   switch (opcode) {
     case Opcode::kNone:
-      return push(0);
+      return push(0);  // the None that every tree begins with
     case Opcode::kNewTrue:
     case Opcode::kNewFalse: {
       const bool value = opcode == Opcode::kNewTrue;
@@ -214,7 +224,7 @@ Status PickleMachine::step_number(Opcode opcode) {
       return push_int(static_cast<int64_t>(number));
     case Opcode::kBinInt:
       WINNOW_RETURN_IF_ERROR(take_number(4, number));
-      return push_int(static_cast<int32_t>(number));
+      return push_int(static_cast<int32_t>(number));  // signed, unlike the shorter ones
     case Opcode::kLong1:
       return push_long();
     case Opcode::kBinFloat:
@@ -255,7 +265,7 @@ Status PickleMachine::step_container(Opcode opcode) {
     case Opcode::kAppends:
     case Opcode::kSetItems:
       WINNOW_RETURN_IF_ERROR(pop_to_mark(items));
-      WINNOW_RETURN_IF_ERROR(need(1));
+      WINNOW_RETURN_IF_ERROR(need(1));  // the container, below the mark
       return opcode == Opcode::kAppends ? append(items) : set_items(items);
     default:
       return {PickleError::kPickleOpcode, "plain data do not need it"};

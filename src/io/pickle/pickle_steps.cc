@@ -13,6 +13,7 @@
 namespace winnow::io {
 namespace {
 
+// Memos are places in a vector, so a limit on their numbers is one on memory.
 constexpr size_t kMaxMemo = size_t{1} << 22;
 constexpr size_t kMaxIntBytes = 8;
 
@@ -26,10 +27,12 @@ Status PickleMachine::get(uint64_t index) {
 // Picklers number memos from 0 on, one for each value.
 Status PickleMachine::put(uint64_t index) {
   WINNOW_RETURN_IF_ERROR(need(1));
+  // Each memo costs an opcode at least, so that a number over the pickle's length is made up.
   if (index >= std::min(kMaxMemo, pickle_.size())) {
     return {PickleError::kPickleMemo, concat("memo ", index, " is out of range")};
   }
   if (index >= memo_.size()) memo_.resize(index + 1, kNoTorchNode);
+  // No pickler does this; if allowed, one number would stand for two values.
   if (memo_[index] != kNoTorchNode) {
     return {PickleError::kPickleMemo, concat("memo ", index, " is written twice")};
   }
@@ -54,6 +57,7 @@ Status PickleMachine::push_long() {
   }
   WINNOW_RETURN_IF_ERROR(take_number(bytes, value));
   const unsigned unused = 64 - 8 * static_cast<unsigned>(bytes);
+  // The shifts below fill the missing bytes with the sign. By 64 bits they would be undefined.
   if (bytes == 0) return push_int(0);
   return push_int(static_cast<int64_t>(value << unused) >> unused);
 }
@@ -99,6 +103,7 @@ Status PickleMachine::push_global() {
   WINNOW_RETURN_IF_ERROR(take_line(module));
   WINNOW_RETURN_IF_ERROR(take_line(name));
   PickleValue value = 0;
+  // Python would import the module here. To us a name is a symbol or an error.
   WINNOW_RETURN_IF_ERROR(resolve(module, name, value));
   return push(value);
 }
@@ -107,9 +112,11 @@ Status PickleMachine::append(Items items) {
   if (data_of(stack_.back(), TorchKind::kList) == nullptr) {
     return {PickleError::kPickleTarget, "an item for what is no list"};
   }
+  // Storages and names are for the arguments of calls, which are tuples.
   if (std::ranges::any_of(items, is_foreign)) {
     return {PickleError::kPickleValue, "a storage or a name in a list"};
   }
+  // The list's node was counted when it had no items.
   WINNOW_RETURN_IF_ERROR(spend(items.size()));
   std::vector<TorchNode>& list = table_.nodes[stack_.back()].items;
   list.insert(list.end(), items.begin(), items.end());
@@ -120,6 +127,7 @@ Status PickleMachine::set_items(Items items) {
   if (data_of(stack_.back(), TorchKind::kDict) == nullptr) {
     return {PickleError::kPickleTarget, "an entry for what is no dict"};
   }
+  // walk_tree looks at the keys, once for each dict of the result.
   if (items.size() % 2 != 0) return {PickleError::kPickleStack, "a key without a value"};
   if (std::ranges::any_of(items, is_foreign)) {
     return {PickleError::kPickleValue, "a storage or a name in a dict"};
@@ -136,6 +144,7 @@ Status PickleMachine::build() {
   const PickleValue state = pop(), target = stack_.back();
   const TorchNodeData* dict = data_of(target, TorchKind::kDict);
   const TorchNodeData* attributes = data_of(state, TorchKind::kDict);
+  // Python would merge a second state into the first. torch.save writes one.
   if (dict == nullptr || !dict->ordered || dict->attributes != kNoTorchNode) {
     return {PickleError::kPickleTarget, "a state for what takes none"};
   }
@@ -153,6 +162,7 @@ Status PickleMachine::reduce(bool is_new_object) {
   if (args == nullptr) return {PickleError::kPickleCall, "the arguments are no tuple"};
   if (!is_symbol(callee)) return {PickleError::kPickleCall, "what is called is no name"};
   const PickleSymbol symbol = symbol_of(callee);
+  // A copy: the call adds nodes, which moves those that are there.
   const std::vector<PickleValue> items = args->items;
   PickleValue result = 0;
   WINNOW_RETURN_IF_ERROR(is_new_object ? call_new(symbol, items, result)
@@ -165,6 +175,7 @@ Status PickleMachine::load_storage() {
   const TorchNodeData* id = data_of(pop(), TorchKind::kTuple);
   if (id == nullptr) return {PickleError::kStorageId, "the persistent id is no tuple"};
   PickleValue result = 0;
+  // No copy of the items here: storages are not nodes, so nothing moves.
   WINNOW_RETURN_IF_ERROR(find_storage(id->items, result));
   return push(result);
 }

@@ -26,6 +26,7 @@ class PickleWriter {
   PickleWriter(const Table& table, std::span<const TorchStorage> storages,
                std::span<const TorchNode> order)
       : table_(table), storages_(storages), uses_(table.nodes.size()), memo_(table.nodes.size()) {
+    // `order` has each node once, so this counts the places where one stands.
     for (const TorchNode node : order) {
       for (const TorchNode item : table.nodes[node].items) ++uses_[item];
       if (table.nodes[node].attributes != kNoTorchNode) ++uses_[table.nodes[node].attributes];
@@ -82,6 +83,7 @@ class PickleWriter {
   }
 
   void text(std::string_view value) {
+    // A text whose length has more than 32 bits makes a pickle that is refused as too large.
     op(Opcode::kBinUnicode).number(value.size(), 4).out_ += value;
   }
 
@@ -105,7 +107,7 @@ class PickleWriter {
 
   // As many bytes as two's complement needs.
   void long_integer(int64_t value) {
-    size_t bytes = 5;
+    size_t bytes = 5;  // integer() has taken the shorter ones
     while (bytes < 8 && value >> (8 * bytes - 1) != value >> 63) ++bytes;
     op(Opcode::kLong1)
         .byte(static_cast<uint8_t>(bytes))
@@ -113,6 +115,7 @@ class PickleWriter {
   }
 
   void real(int64_t bits) {
+    // The highest byte first: only floats are written so.
     op(Opcode::kBinFloat);
     for (size_t i = 8; i-- > 0;) byte(static_cast<uint8_t>(static_cast<uint64_t>(bits) >> (8 * i)));
   }
@@ -144,7 +147,9 @@ class PickleWriter {
     } else {
       global("torch", storage_class_name(storage.dtype));
     }
+    // The N of the record data/N.
     text(std::to_string(index));
+    // Where torch.load puts the storage unless map_location says otherwise.
     shared_text("cpu");
     integer(static_cast<int64_t>(storage.numel));
     op(Opcode::kTuple).op(Opcode::kBinPersId);
@@ -159,7 +164,7 @@ class PickleWriter {
     numbers(tensor.shape);
     numbers(tensor.strides);
     boolean(requires_grad);
-    empty_ordered_dict();
+    empty_ordered_dict();  // hooks: none
     if (untyped) global("torch", torch_dtype_name(tensor.dtype));
     op(Opcode::kTuple).op(Opcode::kReduce);
   }
@@ -167,14 +172,16 @@ class PickleWriter {
   void tensor(const TorchTensor& tensor) {
     if (!tensor.is_parameter) return plain_tensor(tensor, tensor.requires_grad);
     global("torch._utils", "_rebuild_parameter");
+    // Only the Parameter around it requires gradients, as with `parameter.data` in Python.
     plain_tensor(tensor, false);
     boolean(tensor.requires_grad);
-    empty_ordered_dict();
+    empty_ordered_dict();  // hooks: none
     op(Opcode::kTuple3).op(Opcode::kReduce);
   }
 
   void sparse(const TorchSparseTensor& tensor) {
     global("torch._utils", "_rebuild_sparse_tensor");
+    // The layout is made by a call, but there is only one of it: kept like a name.
     once("layout", [&] {
       global("torch.serialization", "_get_layout");
       text("torch.sparse_coo");
@@ -227,6 +234,7 @@ class PickleWriter {
     }
     items(data, Opcode::kSetItems);
     if (data.attributes == kNoTorchNode) return;
+    // `_metadata`, in a module's state_dict.
     write(data.attributes);
     op(Opcode::kBuild);
   }
@@ -286,14 +294,15 @@ class PickleWriter {
     if (write_atom(data)) return;
     if (memo_[node] != 0) return get(memo_[node] - 1);
     value(node, data);
+    // Behind the value: nothing inside can refer to it, since a checked tree has no cycles.
     if (uses_[node] > 1) memo_[node] = put() + 1;
   }
 
   const Table& table_;
   std::span<const TorchStorage> storages_;
   std::vector<uint32_t> uses_;
-  std::vector<uint32_t> memo_;  // 1 + the memo of a node; 0 if it has none
-  std::map<std::string, uint32_t> known_;
+  std::vector<uint32_t> memo_;             // 1 + the memo of a node; 0 if it has none
+  std::map<std::string, uint32_t> known_;  // memos; the key of a name holds newlines, no other does
   uint32_t memos_ = 0;
   std::string out_;
 };

@@ -47,6 +47,7 @@ class Rows {
   uint64_t at() const { return at_; }
 
   void next() {
+    // Counts like an odometer. The last dimension is the row itself.
     for (size_t d = tensor_.shape.size() - 1; d-- > 0;) {
       at_ += tensor_.strides[d];
       if (++index_[d] < tensor_.shape[d]) return;
@@ -120,6 +121,7 @@ Status TorchArchive::State::load_pickle() {
 // Each storage has its record, and each payload its storage. Both are in the order of their
 // numbers.
 Status TorchArchive::State::match_storages() {
+  // Taken out, so that their memory is free when the archive is open.
   const std::vector<io::PayloadRecord> payloads = std::exchange(records.payloads, {});
   storage_records.reserve(content.storages.size());
   for (size_t i = 0; i < content.storages.size(); ++i) {
@@ -208,7 +210,9 @@ Status TorchArchive::read_tensor(const TorchTensor& tensor, std::span<std::byte>
   }
   if (out.empty()) return {};
   const TorchStorage& storage = storages()[tensor.storage];
+  // No second copy in memory.
   if (tensor.fills(storage)) return read_storage(tensor.storage, out);
+  // All of it, since the CRC is that of the whole record.
   std::vector<std::byte> payload(storage.bytes());
   WINNOW_RETURN_IF_ERROR(read_storage(tensor.storage, payload));
   gather(tensor, payload, out);

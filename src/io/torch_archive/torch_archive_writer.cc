@@ -80,7 +80,7 @@ Status check_readable(std::string_view pickle, std::span<const TorchStorage> sto
 
 // Storages that pass check_storages, and a pickle of the tree over them.
 Result<std::string> make_pickle(const TorchTree& tree, std::span<const TorchStorage> storages) {
-  constexpr size_t kOtherRecords = 6;
+  constexpr size_t kOtherRecords = 6;  // data.pkl, three in front, two behind
   if (storages.size() > kMaxTorchRecords - kOtherRecords) {
     return Status(ZipError::kZipRecordCount, concat(storages.size(), " storages"));
   }
@@ -141,6 +141,7 @@ Result<TorchArchiveWriter> TorchArchiveWriter::create(Env& env, const std::strin
                                                       std::span<const TorchStorage> storages,
                                                       AtomicFileOptions options) {
   const std::string name = escape_path(path);
+  // Before the file is claimed: what cannot be written leaves no trace.
   Result<std::string> pickle = make_pickle(tree, storages);
   if (!pickle.ok()) return pickle.status().with_context(name);
   options.size_hint = io::zip_bytes(plan(pickle->size(), storages));

@@ -17,6 +17,7 @@
 namespace winnow::io {
 namespace {
 
+// The longest that torch writes is serialization_id, of 40 digits.
 constexpr size_t kMaxSmallBytes = 64;
 
 // A chunk stays in the second-level cache between the read and its CRC.
@@ -94,6 +95,7 @@ Status check_small(const InputFile& file, const SmallRecord& small, const TorchR
 Status check_torch_script(std::span<const ZipRecord> records) {
   for (const ZipRecord& record : records) {
     const std::string_view name = record.name;
+    // The prefix is not checked yet; whatever stands before the first slash is left out.
     const std::string_view inner = name.substr(std::min(name.find('/'), name.size() - 1) + 1);
     if (inner != "constants.pkl" && !inner.starts_with("code/")) continue;
     return {TorchArchiveError::kTorchScript,
@@ -213,6 +215,7 @@ Status read_chunks(const InputFile& file, const TorchRecord& record, bool has_ch
 Result<TorchRecords> read_torch_records(const InputFile& file, const TorchOpenOptions& options) {
   WINNOW_RETURN_IF_ERROR(check_front(file));
   WINNOW_ASSIGN_OR_RETURN(ZipDirectory directory, read_zip_directory(file, kMaxTorchRecords));
+  // First: TorchScript's code is compressed, which would be the less helpful error.
   WINNOW_RETURN_IF_ERROR(check_torch_script(directory.records));
   WINNOW_RETURN_IF_ERROR(check_zip_records(file, directory));
   TorchRecords out;

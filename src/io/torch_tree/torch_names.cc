@@ -50,8 +50,9 @@ bool is_unsupported_type(std::string_view name) noexcept {
 }
 
 std::optional<uint64_t> parse_storage_number(std::string_view text) {
-  constexpr size_t kMaxDigits = 18;
+  constexpr size_t kMaxDigits = 18;  // which 63 bits hold
   if (text.empty() || text.size() > kMaxDigits) return std::nullopt;
+  // One text for each number: data/07 would be another record than data/7.
   if (text.size() > 1 && text[0] == '0') return std::nullopt;
   uint64_t number = 0;
   for (const char c : text) {

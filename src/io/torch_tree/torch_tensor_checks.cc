@@ -145,6 +145,7 @@ Status check_unordered(const Entries& entries, uint64_t nnz) {
   return twice == order.end() ? Status() : duplicate(twice[0], twice[1]);
 }
 
+// Takes memory only if some entry is out of order.
 Status check_order(const TorchSparseTensor& tensor, const Entries& entries) {
   for (uint64_t i = 1; i < tensor.nnz(); ++i) {
     const auto order = entries.compare(i - 1, i);
@@ -226,6 +227,7 @@ Status check_sparse(const TorchSparseTensor& tensor, std::span<const TorchStorag
 bool TorchTensor::fills(const TorchStorage& whole) const noexcept {
   uint64_t expected = 1;
   for (size_t d = shape.size(); d-- > 0;) {
+    // The stride of a dimension of 1 is never taken.
     if (shape[d] != 1 && strides[d] != expected) return false;
     expected *= shape[d];
   }

@@ -18,6 +18,7 @@ namespace {
 }  // namespace
 
 TorchStorage TorchStorage::for_dtype(DType dtype, uint64_t numel) {
+  // Newer types have no storage class: torch saves their bytes.
   if (!io::storage_class_name(dtype).empty()) return {dtype, numel, false};
   return {DType::kU8, numel * (dtype_bits(dtype) / 8), true};
 }
