@@ -155,7 +155,7 @@ bool HeaderHandler::start_object(size_t) {
       state_ = State::kFields;
       return true;
     case State::kMetadata:
-      header_.metadata_begin = *consumed_ - 1;
+      header_.metadata_begin = *consumed_ - 1;  // the brace itself is consumed
       state_ = State::kMetadataValue;
       return true;
     case State::kDimension:

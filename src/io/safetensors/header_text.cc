@@ -130,6 +130,7 @@ Result<size_t> scan_tokens(std::string_view text) {
       return token_too_long(token_begin);
     }
   }
+  // Braces alone must not make the caller reserve more than the text has room for.
   return std::min(objects, text.size() / kShortestEntry);
 }
 

@@ -48,6 +48,7 @@ bool parse_central(std::span<const std::byte> bytes, CentralHeader& out) {
   return true;
 }
 
+// Whoever extracts the archive must not write outside of its folder.
 Status check_name(std::string_view name) {
   const auto error = [&name](std::string_view what) {
     return Status(ZipError::kZipName,
@@ -96,11 +97,13 @@ Status resolve_zip64(const CentralHeader& header, const ZipExtra& extra, ZipReco
   ZipFields fields(extra.zip64);
   if (big_sizes) {
     record.bytes = fields.u64();
+    // is_stored compares the numbers of 32 bits, which are both full here.
     if (fields.u64() != record.bytes) {
       return {ZipError::kZip64Mismatch, "its zip64 field has two sizes, and it has to be stored"};
     }
   }
   if (big_offset) record.header_offset = fields.u64();
+  // For the comparison with the record's own header, where torch repeats the field.
   std::ranges::copy(extra.zip64, record.zip64.begin());
   record.zip64_bytes = static_cast<uint8_t>(extra.zip64.size());
   return {};
@@ -143,6 +146,7 @@ Status check_names(std::span<const ZipRecord> records) {
   std::vector<std::string_view> names;
   names.reserve(records.size());
   for (const ZipRecord& record : records) names.push_back(record.name);
+  // Not a hash table, which names can be made to collide in.
   std::ranges::sort(names);
   const auto twice = std::ranges::adjacent_find(names);
   if (twice == names.end()) return {};
@@ -173,6 +177,7 @@ Status parse_extra(std::span<const std::byte> bytes, bool is_local, ZipExtra& ex
       return {ZipError::kZipExtra, concat("it has the extra field ", id, seen ? " twice" : "")};
     }
     seen = true;
+    // What the padding holds means nothing.
     if (!is_padding) extra.zip64 = bytes.first(size);
     bytes = bytes.subspan(size);
   }
@@ -185,6 +190,7 @@ Result<ZipDirectory> read_zip_directory(const InputFile& file, uint64_t max_reco
   WINNOW_RETURN_IF_ERROR(file.read(end.directory_offset, bytes));
   ZipDirectory out;
   out.offset = end.directory_offset;
+  // The count is a claim; the directory's bytes are there.
   out.records.reserve(std::min<uint64_t>(end.records, bytes.size() / kCentralBytes));
   std::span<const std::byte> rest = bytes;
   while (!rest.empty()) {
@@ -195,6 +201,7 @@ Result<ZipDirectory> read_zip_directory(const InputFile& file, uint64_t max_reco
     return check_count(end.records, std::to_string(out.records.size()));
   }
   WINNOW_RETURN_IF_ERROR(check_names(out.records));
+  // check_zip_records goes through the file from its front.
   std::ranges::sort(out.records, std::ranges::less(), &ZipRecord::header_offset);
   return out;
 }

@@ -38,12 +38,14 @@ Status parse_end(std::span<const std::byte> bytes, PlainEnd& end) {
   end.records = fields.u16();
   end.directory_bytes = fields.u32();
   end.directory_offset = fields.u32();
+  // Behind a comment the record would have to be searched for, and could be found twice.
   if (fields.u16() != 0) return end_error("it has a comment");
   return disks == 0 && records_on_disk == end.records ? Status() : disks_error();
 }
 
 Status parse_end64(std::span<const std::byte> bytes, ZipEnd& end) {
   ZipFields fields(bytes);
+  // Its size counts neither the signature nor itself: 12 bytes.
   if (fields.u32() != kEnd64Signature || fields.u64() != kEnd64Bytes - 12) {
     return {ZipError::kZip64Mismatch, "no zip64 end record where its locator points to"};
   }
@@ -57,6 +59,7 @@ Status parse_end64(std::span<const std::byte> bytes, ZipEnd& end) {
 }
 
 Status compare(const PlainEnd& plain, const ZipEnd& end) {
+  // A full number says that the zip64 record has the real one.
   if (plain.records != kFull16 && plain.records != end.records) {
     return mismatch("number of records", end.records, plain.records);
   }
@@ -72,22 +75,24 @@ Status compare(const PlainEnd& plain, const ZipEnd& end) {
 // Reads the locator in front of the end record, and what it points to. False if there is none.
 Result<bool> read_end64(const InputFile& file, ZipEnd& end) {
   if (file.size() < kEndBytes + kLocatorBytes + kEnd64Bytes) return false;
+  // torch writes the three records without anything between them.
   const uint64_t at = file.size() - kEndBytes - kLocatorBytes - kEnd64Bytes;
   std::array<std::byte, kEnd64Bytes + kLocatorBytes> bytes{};
   WINNOW_RETURN_IF_ERROR(file.read(at, bytes));
   ZipFields locator{std::span(bytes).subspan(kEnd64Bytes)};
   if (locator.u32() != kLocatorSignature) return false;
-  if (locator.u32() != 0) return disks_error();
+  if (locator.u32() != 0) return disks_error();  // the disk that the record is on
   if (const uint64_t found = locator.u64(); found != at) {
     return Status(ZipError::kZip64Mismatch,
                   concat("the zip64 end record is said to be at ", found, ", its place is ", at));
   }
-  if (locator.u32() != 1) return disks_error();
+  if (locator.u32() != 1) return disks_error();  // how many there are
   WINNOW_RETURN_IF_ERROR(parse_end64(std::span(bytes).first(kEnd64Bytes), end));
   return true;
 }
 
 Status check_directory(const ZipEnd& end, uint64_t directory_end, uint64_t max_records) {
+  // By differences: sums of numbers from a file may wrap.
   if (end.directory_offset > directory_end ||
       directory_end - end.directory_offset != end.directory_bytes) {
     return {ZipError::kZipDirectory,

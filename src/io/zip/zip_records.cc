@@ -129,6 +129,7 @@ class RecordCheck {
   }
 
   Status check_place(const ZipRecord& record) const {
+    // Records come in the order of their offsets: each begins where the one before ended.
     const std::string place =
         concat("it starts at ", record.header_offset, ", and the record before ends at ", cursor_);
     if (record.header_offset >= limit_) return past_end();
@@ -157,6 +158,7 @@ class RecordCheck {
   Status compare_header(const ZipRecord& record, const LocalHeader& local, ZipExtra& extra) const {
     const std::span<const std::byte> bytes = buffer_;
     const auto name = bytes.subspan(kLocalBytes, local.name_bytes);
+    // A reader that walks from record to record sees this name, others the directory's.
     if (!equal(name, std::as_bytes(std::span(record.name)))) return mismatch("name");
     if (local.flags != record.flags) return mismatch("set of flags");
     if (local.method != kMethodStored) return mismatch("method");
@@ -182,7 +184,7 @@ class RecordCheck {
   const InputFile& file_;
   uint64_t limit_;
   uint64_t cursor_ = 0;
-  std::vector<std::byte> buffer_;
+  std::vector<std::byte> buffer_;  // one for all records, of which there may be a million
 };
 
 }  // namespace

@@ -16,6 +16,7 @@ constexpr uint16_t kDate = 1 << 5 | 1;  // the first of January of 1980, the for
 constexpr size_t kSizesFieldBytes = 16;
 constexpr size_t kOffsetFieldBytes = 8;
 
+// The greatest number of 32 bits is a mark, so it cannot be written as a value either.
 bool is_full(uint64_t number) { return number >= kFull32; }
 uint32_t or_full(uint64_t number) {
   return is_full(number) ? kFull32 : static_cast<uint32_t>(number);
@@ -37,6 +38,7 @@ size_t padding_bytes(uint64_t offset, size_t name_bytes, uint64_t bytes) {
 }
 
 std::string local_header(const std::string& name, uint64_t offset, uint64_t bytes, uint32_t crc) {
+  // 0: a record's own header does not hold its offset.
   const size_t zip64 = zip64_bytes(bytes, 0);
   const size_t padding = padding_bytes(offset, name.size(), bytes);
   ZipText out;
@@ -78,6 +80,7 @@ uint64_t mix(uint64_t hash, uint64_t value) {
 
 }  // namespace
 
+// Adds up what local_header, append_central and end_records write.
 uint64_t zip_bytes(std::span<const PlannedRecord> records) {
   uint64_t offset = 0, directory = 0;
   for (const PlannedRecord& record : records) {
@@ -90,6 +93,7 @@ uint64_t zip_bytes(std::span<const PlannedRecord> records) {
 }
 
 Status ZipWriter::add(const std::string& name, std::span<const std::byte> payload) {
+  // The CRC comes first, since the header in front of the payload holds it.
   const Entry entry = {name, file_.size(), payload.size(), crc32(0, payload)};
   const std::string header = local_header(name, entry.offset, entry.bytes, entry.crc32);
   WINNOW_RETURN_IF_ERROR(file_.append(std::as_bytes(std::span(header))));
