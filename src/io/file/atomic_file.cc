@@ -21,9 +21,11 @@
 namespace winnow {
 namespace {
 
+// An attempt is lost only if another writer came or went meanwhile.
 constexpr int kClaimAttempts = 16;
 constexpr uint32_t kNewFileMode = 0666;
 constexpr uint32_t kPrivateMode = 0600;
+// setuid and setgid: under another owner they would lend that one's rights.
 constexpr uint32_t kSetIdBits = 06000;
 
 struct Destination {
@@ -55,6 +57,7 @@ Result<Destination> follow_link(Env& env, const std::string& path) {
   if (target.kind == FileKind::kMissing) {
     return unsupported("a symbolic link that leads nowhere");
   }
+  // A rename to the link's own name would replace the link.
   WINNOW_ASSIGN_OR_RETURN(std::string resolved, env.resolve(path));
   return Destination{std::move(resolved), target};
 }
@@ -95,6 +98,7 @@ Result<std::unique_ptr<FileLock>> lock_named(Env& env, const std::string& temp) 
   WINNOW_ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, env.try_lock(temp));
   if (lock == nullptr) return none;
   WINNOW_ASSIGN_OR_RETURN(const FileInfo named, env.link_info(temp));
+  // The lock is on the file that was opened; the name may belong to another one by now.
   const bool same = named.kind == FileKind::kRegular && named.identity.same_file(lock->file());
   return same ? std::move(lock) : std::move(none);
 }
@@ -126,7 +130,9 @@ Result<Claim> try_claim(Env& env, const std::string& temp, uint32_t mode) {
   claim.file = std::move(file).value();
   const Result<bool> locked = lock_own(env, temp, claim);
   if (locked.ok() && *locked) return claim;
+  // Another writer took it for a leftover, and the name may be that one's now.
   if (locked.ok()) return Claim();
+  // Locking itself failed: the file that this attempt made must not stay.
   (void)env.remove(temp);
   return locked.status();
 }
@@ -143,6 +149,7 @@ Result<Claim> claim_temp(Env& env, const std::string& temp, uint32_t mode) {
 Result<bool> keep_owner(WritableFile& file, const FileInfo& old) {
   WINNOW_ASSIGN_OR_RETURN(const bool all, file.set_owner(old.owner, old.group));
   if (all) return true;
+  // Only root gives files away, but owners may choose among their own groups.
   WINNOW_ASSIGN_OR_RETURN(const bool group, file.set_owner(kKeepOwner, old.group));
   (void)group;
   return false;
@@ -172,6 +179,7 @@ struct AtomicFile::State {
 
 // All that can fail before the destination is touched.
 Status AtomicFile::State::make_durable() {
+  // Looked at again, since much time may have passed since `create`.
   WINNOW_ASSIGN_OR_RETURN(const FileInfo now, env.link_info(destination.path));
   WINNOW_RETURN_IF_ERROR(check_kind(now.kind));
   if (now.kind == FileKind::kRegular) destination.info = now;
@@ -201,12 +209,13 @@ Result<AtomicFile> AtomicFile::create(Env& env, const std::string& path,
   AtomicFile out(std::make_unique<State>(
       State{env, name, std::move(*destination), temp, if_exists, std::move(*claim)}));
   const Status reserved = out.state_->claim.file->reserve(options.size_hint);
-  if (!reserved.ok()) return reserved.with_context(name);
+  if (!reserved.ok()) return reserved.with_context(name);  // `out` removes the temporary file
   return out;
 }
 
 Status AtomicFile::check(Env& env, const std::string& path, const AtomicFileOptions& options) {
   const Result<Destination> destination = check_destination(env, path, options);
+  // What has to be writable is the directory: the file is made and renamed there.
   return (destination.ok() ? env.check_writable(io::directory_of(destination->path))
                            : destination.status())
       .with_context(escape_path(path));
@@ -217,6 +226,7 @@ AtomicFile::AtomicFile(std::unique_ptr<State> state)
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept = default;
 
 AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
+  // Not defaulted: the temporary file of what is replaced has to go.
   if (this == &other) return *this;
   abandon();
   state_ = std::move(other.state_);

@@ -8,6 +8,7 @@
 namespace winnow {
 namespace {
 
+// Apart, so that no name is cut to save only a few bytes.
 constexpr size_t kLongestShown = 160;
 constexpr size_t kShownOfLonger = 128;
 

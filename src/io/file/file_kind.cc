@@ -111,6 +111,7 @@ Found find_kind(std::string_view front) {
 bool is_safetensors(std::string_view front) noexcept {
   constexpr size_t kLengthBytes = 8;
   const size_t begin = front.find_first_not_of(" \t\r\n", kLengthBytes);
+  // The upper half of the length is 0, since no header has 2^32 bytes.
   return begin != front.npos && front[begin] == '{' &&
          front.substr(4, 4) == std::string_view("\0\0\0\0", 4);
 }
@@ -122,12 +123,14 @@ std::string file_kind_message(std::span<const std::byte> bytes, std::string_view
                   "finished may, and is no ", expected);
   }
   const Found found = find_kind({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  // Of the kind that was expected, but broken: the reader's own message says more.
   if (found.what.empty() || found.what.ends_with(expected)) return {};
   return concat("this is ", found.what, ", no ", expected, found.advice.empty() ? "" : "; ",
                 found.advice);
 }
 
 Status with_file_kind(const Status& status, std::span<const std::byte> front) {
+  // With a later fault, the header is a JSON object, and so the file of no other kind.
   if (status.code().number < SafetensorsError::kFileTooShort.number ||
       status.code().number > SafetensorsError::kHeaderNotObject.number) {
     return status;

@@ -25,6 +25,7 @@ std::string_view take_name(std::string_view& path) noexcept {
   return name;
 }
 
+// Such as "SHA256E-s31390--HASH.png": the kind of hash, the size, the hash.
 bool is_annex_key(std::string_view name) noexcept {
   const size_t dashes = name.find("--");
   const size_t size = name.find("-s");
@@ -42,8 +43,10 @@ bool is_hash_name(std::string_view path) noexcept {
   constexpr std::string_view kOllama = "sha256-";
   constexpr size_t kFolderDigits = 2;
   const std::string_view name = take_name(path);
+  // Hugging Face's cache and git-lfs; git-annex.
   if (is_hex(name, kSha1) || is_hex(name, kSha256) || is_annex_key(name)) return true;
   if (name.starts_with(kOllama)) return is_hex(name.substr(kOllama.size()), kSha256);
+  // DVC: the first digits of the MD5 name the folder.
   return is_hex(name, kMd5 - kFolderDigits) && is_hex(take_name(path), kFolderDigits);
 }
 

@@ -40,6 +40,7 @@ Status InputFile::check_unchanged() const {
 }
 
 Status InputFile::named(const Status& status) const {
+  // The messages of these two name the file themselves.
   const bool is_own =
       status.code() == ErrorCode::kIoError || status.code() == ErrorCode::kInputChanged;
   return is_own ? status : status.with_context(name_);

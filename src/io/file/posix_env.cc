@@ -61,7 +61,7 @@ std::string_view kind_name(FileKind kind) noexcept {
 
 Result<FileInfo> examined(int result, const struct ::stat& status, const std::string& path) {
   if (result == 0) return file_info(status);
-  if (errno == ENOENT) return FileInfo{};
+  if (errno == ENOENT) return FileInfo{};  // kMissing: an answer, not an error
   return errno_status("examine", path, errno);
 }
 
@@ -87,6 +87,7 @@ class PosixEnv final : public Env {
   }
 
   Status check_writable(const std::string& path) override {
+    // By the rights that open(2) goes by; access(2) would ask for those of the real user.
     if (::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0) return {};
     return errno_status("write to", path, errno);
   }
@@ -102,6 +103,7 @@ class PosixEnv final : public Env {
   }
 
   Status sync_directory(const std::string& path) override {
+    // A rename is durable only when its directory is.
     WINNOW_ASSIGN_OR_RETURN(const UniqueFd fd, open_path(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC,
                                                          0, "open the directory"));
     const int error = call_uninterrupted([&] { return ::fsync(fd.get()); });
@@ -130,6 +132,7 @@ Result<std::unique_ptr<RandomAccessFile>> PosixEnv::open_for_read(const std::str
 
 Result<std::unique_ptr<WritableFile>> PosixEnv::create_exclusive(const std::string& path,
                                                                  uint32_t mode) {
+  // O_EXCL also refuses a symbolic link, even one that leads nowhere.
   WINNOW_ASSIGN_OR_RETURN(UniqueFd fd,
                           open_path(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode, "create"));
   return std::unique_ptr<WritableFile>(new PosixWritableFile(std::move(fd), path));
@@ -154,6 +157,7 @@ Result<std::unique_ptr<FileLock>> PosixEnv::try_lock(const std::string& path) {
 Status PosixEnv::rename(const std::string& from, const std::string& to, IfExists if_exists) {
   const unsigned flags = if_exists == IfExists::kFail ? RENAME_NOREPLACE : 0;
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0) return {};
+  // The file system does not know the flag, or the kernel not the call.
   const bool unsupported = errno == EINVAL || errno == ENOSYS;
   if (!unsupported) return errno_status("create", to, errno);
   if (if_exists == IfExists::kFail) return rename_by_link(from, to);
@@ -169,6 +173,7 @@ Env& Env::posix() {
 }
 
 void ignore_write_signals() noexcept {
+  // A write fails with EFBIG or EPIPE then, instead of ending the process.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
 }

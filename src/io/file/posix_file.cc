@@ -48,6 +48,7 @@ std::string attribute_names(const std::string& path) {
   const ssize_t size = ::listxattr(path.c_str(), nullptr, 0);
   if (size <= 0) return {};
   std::string names(static_cast<size_t>(size), '\0');
+  // Fails if the list grew in between. Nothing is copied then.
   const ssize_t got = ::listxattr(path.c_str(), names.data(), names.size());
   names.resize(got < 0 ? 0 : static_cast<size_t>(got));
   return names;
@@ -58,6 +59,7 @@ std::string attribute_names(const std::string& path) {
 FileInfo file_info(const struct ::stat& status) noexcept {
   FileInfo info;
   info.kind = file_kind(status.st_mode);
+  // To the nanosecond: files are often written twice within a second.
   info.identity = {status.st_dev, status.st_ino, static_cast<uint64_t>(status.st_size),
                    nanoseconds(status.st_mtim), nanoseconds(status.st_ctim)};
   info.mode = status.st_mode & 07777;
@@ -98,6 +100,7 @@ Status PosixWritableFile::append(std::span<const std::byte> data) {
   });
   written_ += wrote.bytes;
   if (wrote.error != 0) return errno_status("write", path_, wrote.error);
+  // write(2) that moves nothing sets no errno.
   return wrote.bytes == data.size() ? Status() : errno_status("write", path_, EIO);
 }
 

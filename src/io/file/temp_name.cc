@@ -28,6 +28,7 @@ std::string hex(uint64_t value) {
 std::string shortened(const std::string& name) {
   const size_t room = kMaxFileName - 1 - kSuffix.size();
   if (name.size() <= room) return name;
+  // 17: the tilde and the digits of the hash.
   return name.substr(0, room - 17) + "~" + hex(stable_hash(name));
 }
 
