@@ -15,6 +15,7 @@ void add_tensors(const torch::nn::Module& module, const std::string& prefix, Ten
     out.insert(prefix + item.key(), item.value());
   }
   for (const auto& child : module.named_children()) {
+    // Children that torch::save leaves out stay out here too.
     if (child.value()->is_serializable()) {
       add_tensors(*child.value(), prefix + child.key() + ".", out);
     }

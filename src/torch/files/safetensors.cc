@@ -81,6 +81,7 @@ TensorInfo describe(const std::string& name, const at::Tensor& tensor) {
   check_savable(name, tensor);
   const auto bytes = checked_mul(tensor.numel(), tensor.element_size());
   TORCH_CHECK_VALUE(bytes, "cannot save '", escape_name(name), "': it is too large");
+  // The end is the size until lay_out gives offsets.
   return {name, *dtype_of(tensor.scalar_type()), file_shape(name, tensor), 0, *bytes};
 }
 

@@ -26,6 +26,7 @@ c10::IValue load_torch_file(const std::string& path, const LoadTorchFileOptions&
   const TorchArchive archive = value_of(TorchArchive::open(
       Env::posix(), path, {.allow_missing_checksums = options.allow_missing_checksums}));
   c10::IValue value = value_of_tree(archive, path);
+  // A file that is written at the same time could give old and new values.
   check_ok(archive.check_unchanged());
   return value;
 }

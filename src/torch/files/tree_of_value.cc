@@ -109,7 +109,7 @@ class TreeMaker {
 
   ValueTree made_;
   Place place_;
-  std::unordered_map<const at::TensorImpl*, TorchNode> nodes_;
+  std::unordered_map<const at::TensorImpl*, TorchNode> nodes_;  // the value keeps them alive
 };
 
 }  // namespace

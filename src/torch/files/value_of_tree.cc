@@ -117,6 +117,7 @@ class ValueMaker {
     const at::Tensor values = view(sparse.values).contiguous();
     const std::span<const int64_t> index_values{indices.const_data_ptr<int64_t>(),
                                                 static_cast<size_t>(indices.numel())};
+    // Not every torch checks them: an index out of bounds would become a write out of bounds.
     check_ok(sparse.check_indices(index_values).with_context(escape_path(path_)));
     return at::sparse_coo_tensor(indices, values, signed_sizes(sparse.shape)).coalesce();
   }

@@ -77,10 +77,12 @@ AnyModule make_replacement(const Module& module, const SwapMapping& mapping) {
   if (entry == mapping.end()) return AnyModule();
   TORCH_CHECK_VALUE(entry->second != nullptr, "the mapping has an empty function for a ",
                     module.name());
+  // Before the mapping's function runs, since it may throw.
   const auto device = single_device(module);
   AnyModule replacement = entry->second(module);
   TORCH_CHECK_VALUE(!replacement.is_empty(), "the replacement of a ", module.name(), " is empty");
   if (device) replacement.ptr()->to(*device);
+  // New modules of LibTorch are in training mode.
   replacement.ptr()->train(module.is_training());
   return replacement;
 }

@@ -75,6 +75,7 @@ void check_zeros_in_block(const std::string& name, const NamedValues& group) {
 
 NamedValues defaults_of(const DataNormSparsifierOptions& options) {
   const auto [rows, cols] = options.sparse_block_shape;
+  // A number, so that data with a block of their own inherit it, as they do upstream.
   const int64_t zeros = options.zeros_per_block.value_or(block_values(rows, cols));
   check_ok(data_norm_config(options.sparsity_level, rows, cols, zeros, options.norm).status());
   return {{kLevel, options.sparsity_level}, {kBlock, {rows, cols}}, {kZeros, zeros}};
@@ -117,6 +118,7 @@ DataNormSparsifier::DataNormSparsifier(const DataNormSparsifierOptions& options)
 DataNormSparsifier::DataNormSparsifier(const DataList& data_list,
                                        const DataNormSparsifierOptions& options)
     : DataNormSparsifier(options) {
+  // Not in the base's constructor, where check_data would be the base's.
   for (const auto& [name, data] : data_list) add_data(name, data);
 }
 
@@ -144,6 +146,7 @@ void DataNormSparsifier::update_mask(const std::string& name, const at::Tensor& 
 }
 
 void DataNormSparsifier::update_masks() {
+  // Every setting is checked before the first mask is written.
   std::optional<DataNormConfig> first;
   for (const std::string& name : names()) {
     const at::Tensor data = get_data(name), mask = raw_mask(name);
@@ -183,6 +186,7 @@ NamedValues DataNormSparsifier::fields() const {
 }
 
 void DataNormSparsifier::set_fields(const NamedValues& fields) {
+  // Both are read before either is set: a text that is no norm or scope changes nothing.
   const Norm norm = fields.contains("norm") ? norm_of(fields.get<std::string>("norm")) : Norm::kL1;
   const Scope scope = fields.contains("scope")
                           ? value_of(scope_from_name(fields.get<std::string>("scope")))

@@ -99,6 +99,7 @@ at::Tensor BaseDataSparsifier::Impl::own_mask(const DataEntry& entry) const {
 }
 
 at::Tensor BaseDataSparsifier::Impl::read(const DataEntry& entry) const {
+  // own_mask may give the mask its memory meanwhile.
   const std::shared_lock reading(mask_mutex);
   return entry.read();
 }
@@ -263,6 +264,7 @@ void BaseDataSparsifier::step() {
   TORCH_CHECK(!impl_->stepping, class_name(typeid(*this)),
               ": step was called from within step, by update_mask perhaps");
   const FlagGuard within_step(impl_->stepping);
+  // Also while masks are kept: a scheduler asks whether step was called.
   ++impl_->step_count;
   if (!impl_->enable_mask_update) return;
   for (const auto& [name, entry] : impl_->entries) {
@@ -344,6 +346,7 @@ const NamedValues& BaseDataSparsifier::data_group(const std::string& name) const
 void BaseDataSparsifier::set_config(const std::string& name, const std::string& key,
                                     c10::IValue value) {
   NamedValues& group = impl_->entry(name).group;
+  // The chain was made with them, and would not notice.
   TORCH_CHECK_VALUE(key != "mask" && key != "parametrization", "'", key, "' of '", name,
                     "' can only be given to add_data");
   impl_->check_config({{key, value}});

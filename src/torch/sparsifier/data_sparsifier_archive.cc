@@ -32,6 +32,7 @@ void write_values(OutputArchive& archive, const std::string& key, const NamedVal
     elements.push_back(entry.value);
   }
   archive.write(key + "_names", names);
+  // A tuple: the elements of a c10 list have one type.
   archive.write(key, c10::ivalue::Tuple::create(std::move(elements)));
 }
 
@@ -101,6 +102,7 @@ void read_container(InputArchive& archive, torch::OrderedDict<std::string, at::T
 }  // namespace
 
 void BaseDataSparsifier::save(OutputArchive& archive) const {
+  // No clones of the data: the archive needs them only until it is written.
   const DataSparsifierState state =
       impl_->state_dict(/*clone=*/false, /*mask_format=*/std::nullopt);
   archive.write("format", std::string(kArchiveFormat));
@@ -130,6 +132,7 @@ void BaseDataSparsifier::load(InputArchive& archive) {
   const std::string written = read_value(archive, "made_by").toStringRef();
   TORCH_CHECK(written == class_name(typeid(*this)), "a file of a ", written, ", not of a ",
               class_name(typeid(*this)));
+  // Read to the end before setstate: a damaged file changes nothing.
   DataSparsifierSnapshot snapshot;
   const std::vector<std::string> names = read_names(archive, "names");
   for (size_t i = 0; i < names.size(); ++i) {

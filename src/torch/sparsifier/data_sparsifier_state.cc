@@ -149,6 +149,7 @@ BaseDataSparsifier::Impl::Impl(const Impl& other)
     copy.group = from.group.deep_copy();
     copy.state = from.state.deep_copy();
     copy.as_parameter = from.as_parameter;
+    // The owner is left out: no module has the copy as its weight.
     copy.place = from.place;
     if (from.is_masked()) {
       auto link = make_link(copy.group, copy.mask);
@@ -194,6 +195,7 @@ DataSparsifierState BaseDataSparsifier::Impl::state_dict(
   DataSparsifierState dict;
   for (const auto& [name, entry] : entries) {
     NamedValues values = mask_values(entry.mask, mask_format);
+    // A value of the user's with such a name would replace the mask.
     check_no_mask_names(name, entry.state);
     values.update(entry.state.deep_copy());
     dict.state.insert(name, std::move(values));

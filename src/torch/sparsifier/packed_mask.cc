@@ -21,7 +21,7 @@ constexpr const char* kDtype = "mask_dtype";
 /// At one byte a value, 1 where it is kept; undefined where a value is neither 0 nor 1.
 at::Tensor byte_mask(const at::Tensor& mask) {
   const at::Tensor dense = mask.to(at::kCPU).contiguous();
-  if (dense.element_size() == 1) return dense;
+  if (dense.element_size() == 1) return dense;  // pack_mask itself refuses bytes other than 0 and 1
   const at::Tensor kept = dense.ne(0);
   return dense.eq(1).equal(kept) ? kept : at::Tensor();
 }
@@ -102,6 +102,7 @@ bool can_unpack_into(const std::string& name, const NamedValues& values, const a
               ": it has both a packed mask and a 'mask'");
   const PackedForm form = checked_form(name, values, mask.numel());
   const auto bits = values.get<at::Tensor>(kBits);
+  // unpack_into writes the bytes 0 and 1, so they have to be the values as they stand in memory.
   return bits.is_cpu() && bits.is_contiguous() && has_mask_bytes(mask) && mask.is_cpu() &&
          mask.is_contiguous() && mask.element_size() == 1 && !mask.is_neg() &&
          mask.scalar_type() == form.type && mask.sizes() == at::IntArrayRef(form.sizes);

@@ -139,6 +139,7 @@ const c10::IValue& NamedValues::at(std::string_view name) const {
 template <>
 double NamedValues::get<double>(std::string_view name) const {
   const c10::IValue& value = at(name);
+  // As in Python, where 1 does for 1.0.
   if (value.isInt()) return static_cast<double>(value.toInt());
   if (!value.isDouble()) refuse_type(name, "a number", value);
   return value.toDouble();
