@@ -57,6 +57,7 @@ CLI::Option* add_texts(CLI::App& app, const char* names, std::vector<std::string
     values = results;
     return true;
   };
+  // One value for each flag: `--include a b` must not take b, which may be the file, as a pattern.
   return app.add_option(names, store, description)
       ->type_name(type)
       ->take_all()

@@ -10,6 +10,7 @@ namespace winnow::cli {
 
 Status print(std::string_view text) {
   const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  // A full disk or a closed pipe shows when the buffer is written.
   if (written && std::fflush(stdout) == 0) return Status();
   return Status(ErrorCode::kIoError, std::string("standard output: ") + std::strerror(errno));
 }
@@ -17,6 +18,7 @@ Status print(std::string_view text) {
 std::string shown(std::string_view typed) { return escape_path(typed); }
 
 void complain(std::string_view message) {
+  // One write for the whole line, so that other processes do not write into it.
   const std::string line = "winnow: " + std::string(message) + "\n";
   std::fwrite(line.data(), 1, line.size(), stderr);
 }

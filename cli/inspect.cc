@@ -26,6 +26,7 @@ double sparsity(const InspectedTensor& entry) {
 }
 
 void sort_tensors(std::vector<InspectedTensor>& tensors, const std::string& order) {
+  // Stable: equal ones stay in the file's order.
   const auto sort = [&](auto less) { std::stable_sort(tensors.begin(), tensors.end(), less); };
   if (order == "size") {
     sort([](const auto& a, const auto& b) { return a.tensor.bytes() > b.tensor.bytes(); });

@@ -6,6 +6,7 @@
 namespace winnow::cli {
 namespace {
 
+// All that a signal handler may write to.
 volatile std::sig_atomic_t caught_signal = 0;
 
 void remember(int signal) { caught_signal = signal; }
@@ -15,8 +16,10 @@ void remember(int signal) { caught_signal = signal; }
 void watch_for_interrupts() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction action {};
+    // Signals that nohup, or a shell in the background, has switched off stay off.
     if (sigaction(signal, nullptr, &action) != 0 || action.sa_handler == SIG_IGN) continue;
     action.sa_handler = remember;
+    // RESETHAND: a second Ctrl-C ends the program at once. RESTART: reads and writes go on.
     action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
     sigaction(signal, &action, nullptr);
   }

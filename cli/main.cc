@@ -49,6 +49,7 @@ int run(int argc, const char* const* argv) {
   const Status status = *arguments ? run_guarded(**arguments) : print(text);
   if (status.ok()) return kExitOk;
   complain(status.message());
+  // Does not return if a signal was caught: a stopped run prints no JSON.
   if (status.code() == ErrorCode::kInterrupted) end_by_signal();
   if (*arguments && (*arguments)->run.json) (void)print(error_json(status));
   return exit_code(status.code());

@@ -12,6 +12,7 @@
 namespace winnow::cli {
 namespace {
 
+// Often enough to look alive, too seldom to cost time.
 constexpr auto kRedraw = std::chrono::milliseconds(100);
 constexpr size_t kWidth = 30;
 

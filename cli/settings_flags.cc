@@ -15,6 +15,7 @@ namespace winnow::cli {
 namespace {
 
 constexpr uint64_t kMaxThreads = 1024;
+// The product of two sides fits into 64 bits.
 constexpr uint64_t kMaxBlockSide = uint64_t{1} << 31;
 
 Status usage(std::string_view flag, std::string_view expected, std::string_view found) {
@@ -47,6 +48,7 @@ std::optional<double> decimal(std::string_view text) {
 
 Result<double> level_from(std::string_view flag, std::string_view text) {
   const std::optional<double> level = decimal(text);
+  // Put so that a NaN is refused.
   if (!level || !(*level >= 0 && *level <= 1)) return usage(flag, "a number from 0 to 1", text);
   return *level;
 }
@@ -121,6 +123,7 @@ Result<DataNormConfig> config_from(const SettingsFlags& flags) {
 Result<std::vector<LevelRule>> levels_from(const std::vector<std::string>& texts) {
   std::vector<LevelRule> rules;
   for (const std::string& text : texts) {
+    // The last one: patterns may hold it, levels do not.
     const size_t at = text.rfind('=');
     if (at == std::string::npos) return usage("--level", "PAT=LEVEL", text);
     WINNOW_ASSIGN_OR_RETURN(const double level, level_from("--level", text.substr(at + 1)));

@@ -20,6 +20,7 @@ std::string formatted(const char* format, double value) {
 std::string bytes_text(double bytes) {
   constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
   size_t unit = 0;
+  // From 999.5 on, three digits would show 1000. The formats below keep three digits likewise.
   for (; bytes >= 999.5 && unit + 1 < std::size(kUnits); ++unit) bytes /= 1000;
   const char* format = unit == 0 || bytes >= 99.95 ? "%.0f " : bytes >= 9.995 ? "%.1f " : "%.2f ";
   return formatted(format, bytes) + kUnits[unit];

@@ -51,6 +51,7 @@ Status with_hint(const Status& status, bool flags_given) {
 
 Status run_verify(const Arguments& arguments) {
   VerifyJob job{.pruned = arguments.file, .original = arguments.against, .settings = std::nullopt};
+  // Without flags, the library takes the settings that the file records.
   if (arguments.settings.any()) {
     WINNOW_ASSIGN_OR_RETURN(job.settings, settings_from(arguments.settings));
   }
