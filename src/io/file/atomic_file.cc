@@ -151,7 +151,7 @@ Result<bool> keep_owner(WritableFile& file, const FileInfo& old) {
   if (all) return true;
   // Only root gives files away, but owners may choose among their own groups.
   WINNOW_ASSIGN_OR_RETURN(const bool group, file.set_owner(kKeepOwner, old.group));
-  (void)group;
+  (void)group;  // either way it has another owner
   return false;
 }
 

@@ -42,6 +42,7 @@ std::string directory_of(const std::string& path) {
 
 std::string file_name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
+// In the same directory, since a rename does not leave its file system.
 std::string temp_path_for(const std::string& path) {
   const std::string name = file_name_of(path);
   std::string out = path.substr(0, path.size() - name.size());

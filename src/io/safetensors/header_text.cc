@@ -72,7 +72,7 @@ std::string valid_utf8(std::string_view text) {
   return out;
 }
 
-// For each entry whether it is the last one with its key.
+// For each entry whether it is the last one with its key: the one that Python's json keeps.
 std::vector<bool> last_of_its_key(const Metadata& metadata) {
   std::vector<bool> last(metadata.size());
   std::unordered_set<std::string> seen;
@@ -160,6 +160,7 @@ void append_json_metadata(std::string& out, const Metadata& metadata) {
   out.append(metadata.empty() ? "{}" : "}");
 }
 
+// With the 8 bytes of its length, the header then ends at a multiple of 8, for readers that map it.
 void pad_header(std::string& text) { text.append((8 - text.size() % 8) % 8, ' '); }
 
 }  // namespace winnow::io

@@ -51,6 +51,7 @@ Result<SafetensorsWriter> SafetensorsWriter::create(Env& env, const std::string&
                                                     const std::string& header_text,
                                                     uint64_t data_bytes,
                                                     AtomicFileOptions options) {
+  // No file is begun that the reader would refuse.
   const Status valid = SafetensorsHeader::parse(header_text, data_bytes).status();
   if (!valid.ok()) return valid.with_context(escape_path(path));
   options.size_hint = io::kLengthBytes + header_text.size() + data_bytes;

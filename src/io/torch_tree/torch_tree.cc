@@ -33,7 +33,8 @@ struct Step {
   size_t next_child = 0;
 };
 
-// Depth first, children before parents, on a stack of its own.
+// Depth first, children before parents, on a stack of its own: how deep a file goes is only known
+// when it is walked.
 class Walk {
  public:
   Walk(const Table& table, std::span<const TorchStorage> storages, std::vector<TorchNode>& order)
@@ -315,6 +316,7 @@ void compact_tree(Table& table, std::span<const TorchNode> order) {
   std::vector<TorchNode> place(table.nodes.size());
   for (const TorchNode node : order) {
     TorchNodeData& data = table.nodes[node];
+    // Children come first in `order`, so they have their places already.
     for (TorchNode& item : data.items) item = place[item];
     if (data.attributes != kNoTorchNode) data.attributes = place[data.attributes];
     const auto index = static_cast<size_t>(data.bits);
