@@ -86,7 +86,7 @@ std::string dtype_table(const Inspection& inspection) {
   return table.text();
 }
 
-// What the metadata say, and of aliases what that means.
+// The metadata; entries that are aliases are put in words.
 std::string metadata_text(const Inspection& inspection) {
   std::set<std::string_view> aliases;
   std::string alias_lines;

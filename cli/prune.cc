@@ -67,7 +67,7 @@ std::string result_text(const PruneJob& job, const PruneResult& result) {
   return shown(job.output) + ", a link to " + shown(result.written);
 }
 
-// What stands in brackets behind the number of tensors that are kept: where to look, and how many
+// The text in brackets behind the number of tensors that are kept: where to look, and how many
 // of them nobody asked to keep.
 std::string kept_note(const PruneTotals& totals, bool verbose) {
   std::string note =

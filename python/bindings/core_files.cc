@@ -105,7 +105,7 @@ nb::dict inspected_dict(const InspectedTensor& entry) {
   return result;
 }
 
-/// What a call on `threads` threads returns. The library throws nothing on purpose; memory for
+/// The result of a call on `threads` threads. The library throws nothing on purpose; memory for
 /// small things can still run out, and the system can refuse threads.
 template <typename Call>
 auto guarded(size_t threads, const Call& call) -> decltype(call(std::declval<ParallelFor&>())) {

@@ -54,7 +54,7 @@ Block = tuple[int, int]
 
 @dataclass(frozen=True)
 class TensorReport:
-    """What happened to one tensor."""
+    """The report on one tensor."""
 
     name: str
     dtype: str  #: as safetensors names it: "F32", "BF16", ...
@@ -74,7 +74,7 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What prune_file did. Seconds are those of each stage, by its name, and "total"."""
+    """The report of prune_file. Seconds are those of each stage, by its name, and "total"."""
 
     src: str
     dst: str | None  #: None after a dry run
@@ -129,7 +129,7 @@ class DTypeTotal:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a file holds."""
+    """The contents of a file, without the values."""
 
     path: str
     file_bytes: int
@@ -142,7 +142,7 @@ class Inspection:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What verify_file checked and found right."""
+    """The checks that verify_file made, all of which held."""
 
     pruned: str
     original: str
@@ -190,7 +190,7 @@ def prune_file(
         dst: where the result goes; may be left out of a dry run.
         overwrite: replace `dst` if it exists; it may be `src` itself.
         overwrite_blob: with `overwrite`, also if the file is named by its hash, as those are that
-            the links in Hugging Face's cache lead to. Others share it, and get what is written.
+            the links in Hugging Face's cache lead to. Others share it, and get the new content.
         dry_run: read and compute everything, write nothing.
         sparsity_level, sparse_block_shape, zeros_per_block, norm, nm, scope, nan, include, exclude,
             force, levels: which values are dropped; see the module's text (`help(torchwinnow.files)`).

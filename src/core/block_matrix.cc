@@ -115,7 +115,7 @@ void BlockMatrix::drop_in_blocks(const Run& run, const uint64_t* keep, uint8_t* 
   }
 }
 
-// What the kernels compute for vectors, once more for single values: MaskWriter's plain rule has to
+// The score that the kernels compute for vectors, for single values: MaskWriter's plain rule has to
 // see the same keys.
 int64_t BlockMatrix::value_key(size_t row, size_t col) const noexcept {
   const size_t index = row * values_.row_stride + col;

@@ -11,7 +11,7 @@ namespace {
 
 using enum LeftAlone;
 
-// What a row asks of a tensor's own sizes.
+// The sizes of a tensor that a row applies to.
 enum class Sizes : uint8_t {
   kAny,
   kMatrix,   // two or more dimensions larger than 1
@@ -19,7 +19,7 @@ enum class Sizes : uint8_t {
   kPairs,    // [2, n]
 };
 
-// What a row asks of the tensors beside it, of which one is enough.
+// The tensors beside it that a row asks for, of which one is enough.
 enum class Beside : uint8_t {
   kAnything,  // it exists
   kCodes,     // it holds integers, packed values or small floats
@@ -105,7 +105,7 @@ constexpr Row kTable[] = {
     {"alibi", kPositions},
     {"alibi_slopes", kPositions},
 
-    // What a normalization has measured; the vectors of spectral_norm's power iteration.
+    // Statistics that a normalization has measured; the vectors of spectral_norm's power iteration.
     {"running_mean", kStatistics},
     {"running_var", kStatistics},
     {"norm_mean", kStatistics},  // RADIO: of its pixels

@@ -40,7 +40,7 @@ class MaskJob {
   MaskStats run_uniform(bool keep);
 
  private:
-  // What one task did in the pass that classifies by a bracket.
+  // The result of one task in the pass that classifies by a bracket.
   struct TaskResult {
     Candidates<Key> candidates;
     uint64_t not_above_lo = 0;

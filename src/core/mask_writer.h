@@ -27,7 +27,7 @@ class MaskWriter {
   /// Makes streamed bytes visible to other threads; called once after the last write.
   void finish();
 
-  /// What was dropped so far; `blocks` is not counted.
+  /// How much was dropped so far; `blocks` is not counted.
   const MaskStats& stats() const noexcept { return stats_; }
 
  private:

@@ -51,7 +51,7 @@ std::string_view left_alone_code(LeftAlone reason) noexcept;
 /// Returns true if a user may force such a tensor to be pruned; false for kDType and kEmpty.
 bool can_be_forced(LeftAlone reason) noexcept;
 
-/// What the rule needs to know of a tensor. Name and shape are borrowed from the caller.
+/// A tensor as the rule sees it. Name and shape are borrowed from the caller.
 struct TensorFacts {
   std::string_view name;
   DType dtype = DType::kF32;

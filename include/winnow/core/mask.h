@@ -20,7 +20,7 @@
 
 namespace winnow {
 
-/// What a mask dropped.
+/// How much a mask dropped.
 struct MaskStats {
   uint64_t blocks = 0;           ///< blocks that cover the matrix
   uint64_t selected_blocks = 0;  ///< those with the lowest scores

@@ -24,7 +24,8 @@ Status check_sparsity_level(double level);
 /// Refuses what is not within [0, 1].
 Status check_share(double level);
 
-/// What a finite level outside [0, 1] does, and what was probably meant: a line for a warning.
+/// A line for a warning: the effect of a finite level outside [0, 1], and the level that was
+/// probably meant.
 /// Empty for all other levels.
 std::string sparsity_level_hint(double level);
 

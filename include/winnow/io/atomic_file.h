@@ -17,7 +17,7 @@
 
 namespace winnow {
 
-/// What may be replaced, and how much is to come.
+/// The files that may be replaced, and how much is to come.
 struct AtomicFileOptions {
   /// Whether an existing destination is replaced; without it, it is kAlreadyExists.
   bool overwrite = false;
@@ -52,7 +52,7 @@ class AtomicFile {
   static Result<AtomicFile> create(Env& env, const std::string& path,
                                    const AtomicFileOptions& options = {});
 
-  /// What `create` would say, for a dry run: looks at the destination and its directory and claims
+  /// The answer of `create`, for a dry run: looks at the destination and its directory and claims
   /// nothing. Gives the errors of `create` except kBusy and a full disk.
   static Status check(Env& env, const std::string& path, const AtomicFileOptions& options = {});
 

@@ -30,7 +30,7 @@ struct FileIdentity {
   bool operator==(const FileIdentity&) const = default;
 };
 
-/// What a path refers to. kOther is a FIFO, socket or device.
+/// The kind of file that a path refers to. kOther is a FIFO, socket or device.
 enum class FileKind : uint8_t { kMissing, kRegular, kDirectory, kSymlink, kOther };
 
 /// The attributes of a path. Only `kind` is meaningful if it is kMissing.

@@ -45,7 +45,7 @@ struct TorchRecord {
   uint32_t crc32 = 0;  ///< as the zip's directory has it
 };
 
-/// What a caller may accept that is refused by default.
+/// Allows files that are refused by default.
 struct TorchOpenOptions {
   /// Whether an archive without checksums is read: one that torch.save wrote after
   /// torch.serialization.set_crc32_options(False). Without it, that is kNoChecksums. All else is

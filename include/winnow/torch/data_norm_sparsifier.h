@@ -65,7 +65,7 @@ class DataNormSparsifier : public BaseDataSparsifier {
   /// A deep copy: its data are tensors of its own, tied to no caller.
   std::unique_ptr<DataNormSparsifier> clone() const;
 
-  /// The norm and the scope that the constructor was given.
+  /// The norm and the scope, as constructed or loaded.
   Norm norm() const noexcept { return norm_; }
   Scope scope() const noexcept { return scope_; }
 

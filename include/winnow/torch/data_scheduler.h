@@ -45,7 +45,7 @@ struct DataSchedulerOptions {
   std::function<void(const std::string& line)> verbose = nullptr;
 };
 
-/// What state_dict returns.
+/// The result of state_dict.
 struct DataSchedulerState {
   std::string schedule_param;
   ScheduleValues base_param;

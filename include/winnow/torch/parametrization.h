@@ -73,7 +73,7 @@ class ParametrizationList : public torch::nn::Module {
   std::vector<std::shared_ptr<Parametrization>> links_;
 };
 
-/// What a module has to have so that its tensors can be parametrized. Modules of your own derive
+/// The part of a module that lets its tensors be parametrized. Modules of your own derive
 /// from ParametrizableModule below, which implements it, and read their tensors by `read`.
 class Parametrizable {
  public:
@@ -98,7 +98,7 @@ class Parametrizable {
   /// derived from it. Must not throw.
   virtual void parametrization_changed(const std::string& name) { (void)name; }
 
-  // What ParametrizableModule::clone is made of. The first clones the chains onto `to`, which has
+  // The parts of ParametrizableModule::clone. The first clones the chains onto `to`, which has
   // the same tensors and no chains; the second takes every chain off a shallow copy, without
   // touching a tensor.
   void clone_chains(Parametrizable& to, const std::optional<at::Device>& device) const;

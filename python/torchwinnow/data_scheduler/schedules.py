@@ -56,7 +56,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _warn_of_levels(*levels: Any) -> None:
-    """Of the first that is not a share; what is not a number is refused later."""
+    """Of the first that is not a share; values that are not numbers are refused later."""
     for level in levels:
         hint = _core.sparsity_level_hint(level) if _is_number(level) else ""
         if hint:

@@ -85,7 +85,7 @@ def checked_links(make: Any, weight: Tensor, mask: Tensor) -> list[nn.Module]:
 
 
 def _invert(links: Iterable[nn.Module], weight: Tensor) -> None:
-    """What parametrize does at first: `weight` becomes what the links' right_inverse gives.
+    """The first step of parametrize: `weight` becomes the result of the links' right_inverse.
 
     Written in place, so that it stays the tensor that it is.
     """
@@ -123,7 +123,7 @@ def insert(container: nn.Module, name: str, weight: Tensor, links: Iterable[nn.M
 
 
 def put(container: nn.Module, name: str, weight: Tensor, mask: Tensor, make: Any) -> None:
-    """Puts `weight` under `make(mask)`, at the end, in the place of what has the name.
+    """Puts `weight` under `make(mask)`, at the end, in the place of the one of that name.
 
     As checked_links raises, and has changed nothing then.
     """

@@ -36,7 +36,7 @@ def is_computed(module: nn.Module) -> bool:
 
 
 def remedy_for(module: nn.Module) -> str:
-    """By what the weight of `module` is computed, and how it is made a tensor again."""
+    """Says how the weight of `module` is computed, and how it is made a tensor again."""
     hooks = module._forward_pre_hooks.values()
     if any(isinstance(hook, BasePruningMethod) for hook in hooks):
         return "by torch.nn.utils.prune: call torch.nn.utils.prune.remove(module, 'weight') first"
@@ -91,7 +91,7 @@ def check_tensor(weight: Tensor, prefix: str = "") -> None:
 
 
 def check_name(name: Any) -> None:
-    """TypeError for what is not a string, KeyError for names that no container can hold."""
+    """TypeError unless it is a string, KeyError for names that no container can hold."""
     if not isinstance(name, str):
         raise TypeError(f"name: expected a string, found {type(name).__name__}")
     if name == "":

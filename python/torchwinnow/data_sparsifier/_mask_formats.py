@@ -41,7 +41,7 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 class SparseEntries(dict[str, Any]):
-    """What a state holds of a name with a sparse mask. A pickle of it is a dict with the dense one.
+    """The entries of a state for a name with a sparse mask. A pickle of it is a dict with the dense one.
 
     torch 2.14 warns of every file with a sparse tensor that torch.load reads with weights_only, and
     scans its indices; torch.ao loads either mask.
@@ -86,7 +86,7 @@ _WRITERS = {"dense": _dense, "packed": _packed, "torch_ao": _sparse}
 
 
 def written(mask: Tensor, mask_format: str) -> dict[str, Any]:
-    """What a state holds of a mask, a copy. ValueError for another format."""
+    """The entries of a state for a mask, a copy. ValueError for another format."""
     if mask_format not in _WRITERS:
         known = ", ".join(map(repr, _WRITERS))
         raise ValueError(f"mask_format: expected one of {known}, found {mask_format!r}")

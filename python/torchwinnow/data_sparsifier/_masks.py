@@ -79,7 +79,7 @@ def is_constant(data: Tensor) -> bool:
 
 
 class MasksBefore:
-    """What a state holds of some names before a step, to be put back if it fails."""
+    """The entries of some names in a state before a step, to be put back if it fails."""
 
     def __init__(self, state: dict[str, dict[str, Any]]) -> None:
         self._state = state

@@ -119,7 +119,7 @@ def _pool_as_float_bag(
 
 
 def _bag_sizes(indices: Tensor, offsets: Tensor | None, last_offset: bool) -> Tensor | int:
-    """What to divide the sums by: [bags, 1], at least 1."""
+    """The numbers that the sums are divided by: [bags, 1], at least 1."""
     if indices.dim() == 2:
         return max(indices.shape[1], 1)
     if not last_offset:

@@ -215,7 +215,7 @@ Result<AtomicFile> AtomicFile::create(Env& env, const std::string& path,
 
 Status AtomicFile::check(Env& env, const std::string& path, const AtomicFileOptions& options) {
   const Result<Destination> destination = check_destination(env, path, options);
-  // What has to be writable is the directory: the file is made and renamed there.
+  // The directory has to be writable: the file is made and renamed there.
   return (destination.ok() ? env.check_writable(io::directory_of(destination->path))
                            : destination.status())
       .with_context(escape_path(path));
@@ -226,7 +226,7 @@ AtomicFile::AtomicFile(std::unique_ptr<State> state)
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept = default;
 
 AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
-  // Not defaulted: the temporary file of what is replaced has to go.
+  // Not defaulted: the temporary file of the old state has to go.
   if (this == &other) return *this;
   abandon();
   state_ = std::move(other.state_);

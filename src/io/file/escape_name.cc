@@ -37,7 +37,7 @@ void append_ascii(std::string& out, char c) {
   }
 }
 
-// Appends what `rest` begins with; returns how many bytes of it that was.
+// Appends the first character of `rest`; returns how many bytes of it that was.
 size_t append_escaped(std::string& out, std::string_view rest) {
   const CodePoint point = decode_utf8(rest);
   if (point.length == 1) {

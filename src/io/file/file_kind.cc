@@ -18,7 +18,7 @@ struct FileKind {
   std::string_view advice;
 };
 
-// What was found out; nothing if `what` is empty.
+// The kind that was recognised; none if `what` is empty.
 struct Found {
   std::string what;
   std::string_view advice = {};
@@ -107,7 +107,7 @@ Found find_kind(std::string_view front) {
 
 }  // namespace
 
-// What is wrong with such a file, the reader says better.
+// Only tells the kind: the reader says better what is wrong with such a file.
 bool is_safetensors(std::string_view front) noexcept {
   constexpr size_t kLengthBytes = 8;
   const size_t begin = front.find_first_not_of(" \t\r\n", kLengthBytes);

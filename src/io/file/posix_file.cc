@@ -37,7 +37,7 @@ bool is_copied(std::string_view name) noexcept {
   return name.starts_with("user.") || name == "system.posix_acl_access";
 }
 
-// What a file system or a caller may lack without the copy being wrong.
+// Errors of a file system or a caller that lacks attributes; the copy is right without them.
 bool is_unsupported(int error) noexcept {
   return error == EOPNOTSUPP || error == EPERM || error == EACCES || error == ENODATA ||
          error == ENOSYS;

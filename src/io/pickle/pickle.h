@@ -12,7 +12,7 @@
 
 namespace winnow::io {
 
-/// What a pickle holds. tree.check(storages) holds, and nothing is unreachable from the root.
+/// The contents of a pickle. tree.check(storages) holds, and nothing is unreachable from the root.
 struct PickleContent {
   TorchTree tree;
   std::vector<TorchStorage> storages;  ///< in ascending order of their numbers

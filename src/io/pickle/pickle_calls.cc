@@ -34,7 +34,7 @@ constexpr KnownName kKnownNames[] = {
     {"__builtin__", "set", PickleSymbol::kSet},
 };
 
-// What is charged, in units of four bytes (docs/torch_archive.md): of a dimension 8 bytes of shape
+// The charges, in units of four bytes (docs/torch_archive.md): of a dimension 8 bytes of shape
 // and 8 of strides; of all else the object, and 16 bytes of the heap's own for each of its vectors.
 // A storage has a place in a vector and one in a map.
 constexpr uint64_t kDimensionUnits = 4;

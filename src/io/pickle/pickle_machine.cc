@@ -10,7 +10,7 @@
 namespace winnow::io {
 namespace {
 
-// What one pickle may cost while it is read (docs/torch_archive.md).
+// The limits of a pickle while it is read (docs/torch_archive.md).
 constexpr size_t kMaxNodes = size_t{1} << 21;
 constexpr size_t kMaxStack = size_t{1} << 21;
 constexpr uint64_t kMaxUnits = kMaxTorchNodes;

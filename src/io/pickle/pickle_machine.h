@@ -62,7 +62,7 @@ class PickleMachine {
   /// Runs to the end of the pickle.
   Status run();
 
-  /// What it left. Precondition: `run` succeeded.
+  /// The value that it left. Precondition: `run` succeeded.
   Result<PickleContent> finish();
 
  private:

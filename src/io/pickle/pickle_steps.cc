@@ -1,4 +1,4 @@
-// What the opcodes do to the stack.
+// The effects of the opcodes on the stack.
 #include <algorithm>
 #include <bit>
 #include <utility>

@@ -14,7 +14,7 @@
 
 namespace winnow::io {
 
-/// What a header says, before names and layout are checked.
+/// The contents of a header, before names and layout are checked.
 struct ParsedHeader {
   std::vector<TensorInfo> tensors;
   Metadata metadata;

@@ -41,7 +41,7 @@ struct CountingIterator {
   size_t* consumed;
 };
 
-// What has to hold of the bytes before they are looked at as JSON. The library would skip a byte
+// The checks of the bytes before they are looked at as JSON. The library would skip a byte
 // order mark, and it looks at the encoding only inside strings.
 Status check_bytes(std::string_view text) {
   if (text.empty()) return {SafetensorsError::kHeaderEmpty, "the header is empty: its length is 0"};

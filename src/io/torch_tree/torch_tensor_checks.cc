@@ -16,7 +16,7 @@ namespace winnow {
 namespace io {
 namespace {
 
-// What a signed 64-bit index of torch can hold.
+// The greatest index of torch, which is signed and has 64 bits.
 constexpr uint64_t kMaxIndex = INT64_MAX;
 
 // The product, zeros left out: torch multiplies strides from shapes that way.

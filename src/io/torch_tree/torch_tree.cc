@@ -20,7 +20,7 @@ namespace {
 
 using Table = TorchTreeAccess::Table;
 
-// What the walk knows of a node: nothing, that it is on the path from the root, or all.
+// The state of a node in the walk: unknown, on the path from the root, or done.
 struct Visit {
   enum State : uint8_t { kNew, kOnPath, kDone } state = kNew;
   bool has_names = false;  // of a Dict that was found to have strings as keys

@@ -49,7 +49,7 @@ struct TorchTree::Table {
 
 namespace io {
 
-/// What of a tree is private to everyone but the layer's own sources.
+/// The part of a tree that only the layer's own sources see.
 class TorchTreeAccess {
  public:
   using Table = TorchTree::Table;

@@ -177,7 +177,7 @@ Status parse_extra(std::span<const std::byte> bytes, bool is_local, ZipExtra& ex
       return {ZipError::kZipExtra, concat("it has the extra field ", id, seen ? " twice" : "")};
     }
     seen = true;
-    // What the padding holds means nothing.
+    // The padding's content means nothing.
     if (!is_padding) extra.zip64 = bytes.first(size);
     bytes = bytes.subspan(size);
   }

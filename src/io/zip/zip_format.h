@@ -86,7 +86,7 @@ class ZipText {
   std::string out_;
 };
 
-/// CRC-32: the CRC of what had the CRC `crc` and of `bytes` behind it; 0 is the CRC of nothing.
+/// CRC-32 of some bytes that have the CRC `crc`, and of `bytes` behind them; 0 is the CRC of none.
 inline uint32_t crc32(uint32_t crc, std::span<const std::byte> bytes) {
   return libdeflate_crc32(crc, bytes.data(), bytes.size());
 }

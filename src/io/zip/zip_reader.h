@@ -34,7 +34,7 @@ struct ZipDirectory {
   std::vector<ZipRecord> records;
 };
 
-/// What the end records say of the directory.
+/// The directory's place and size, as the end records have them.
 struct ZipEnd {
   uint64_t records = 0;
   uint64_t directory_bytes = 0;

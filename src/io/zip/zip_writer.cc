@@ -22,7 +22,7 @@ uint32_t or_full(uint64_t number) {
   return is_full(number) ? kFull32 : static_cast<uint32_t>(number);
 }
 
-// What stands in the zip64 field, without its own header.
+// The size of the zip64 field, without its own header.
 size_t zip64_bytes(uint64_t bytes, uint64_t offset) {
   return (is_full(bytes) ? kSizesFieldBytes : 0) + (is_full(offset) ? kOffsetFieldBytes : 0);
 }
