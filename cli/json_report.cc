@@ -27,7 +27,7 @@ std::string dump(const json& object, int indent = 2) {
 // one exists at a time.
 template <typename Entries, typename TensorJson>
 Status print_with_tensors(json object, const Entries& entries, const TensorJson& tensor_json) {
-  constexpr size_t kPiece = size_t{1} << 20;
+  constexpr size_t kPiece = size_t{1} << 20;  // printed when there are so many bytes of it
   object["tensors"] = json::array();
   const std::string frame = dump(object);
   const std::string_view field = "\n  \"tensors\": [";  // strings in JSON hold no raw newline

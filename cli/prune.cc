@@ -19,6 +19,7 @@ namespace {
 using Align = Table::Align;
 
 std::string level_text(const PruneSettings& settings, const TensorReport& report) {
+  // The level is 1 then, of which N values of each block are kept.
   if (const auto nm = nm_text(settings)) return *nm;
   char text[32];
   std::snprintf(text, sizeof text, "%.4g %%", 100 * report.sparsity_level);

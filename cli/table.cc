@@ -37,6 +37,7 @@ void Table::append_row(std::string& text, const std::vector<std::string>& cells,
     if (i > 0) text += "  ";
     text += columns_[i].align == Align::kRight ? padding + cells[i] : cells[i] + padding;
   }
+  // The last column needs no padding.
   text.erase(text.find_last_not_of(' ') + 1);
   text += '\n';
 }

@@ -75,6 +75,7 @@ std::vector<uint32_t> data_order(std::span<const TensorInfo> tensors) {
     const TensorInfo& y = tensors[b];
     return x.begin != y.begin ? x.begin < y.begin : x.end < y.end;
   };
+  // Most writers list the tensors in the order of their data.
   if (!std::is_sorted(order.begin(), order.end(), before)) {
     std::sort(order.begin(), order.end(), before);
   }

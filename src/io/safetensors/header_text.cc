@@ -28,6 +28,7 @@ bool ends_token(char c) noexcept {
 
 // The offset of the quote that ends the string whose content begins at `at`; or the text's end.
 size_t string_end(std::string_view text, size_t at) noexcept {
+  // Past a backslash stands an escaped character, which may be a quote.
   while (at < text.size() && text[at] != '"') at += text[at] == '\\' ? 2 : 1;
   return std::min(at, text.size());
 }

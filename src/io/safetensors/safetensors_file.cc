@@ -17,6 +17,7 @@ namespace {
 
 Result<std::string> read_header(const InputFile& file) {
   std::array<std::byte, io::kLengthBytes> length_bytes{};
+  // header_length refuses shorter files, with a code of their own.
   if (file.size() >= length_bytes.size()) WINNOW_RETURN_IF_ERROR(file.read(0, length_bytes));
   WINNOW_ASSIGN_OR_RETURN(const uint64_t length, io::header_length(length_bytes, file.size()));
   std::string text(length, '\0');

@@ -17,7 +17,7 @@
 namespace winnow {
 namespace {
 
-// Copies `count` elements that are `stride` apart.
+// Copies `count` elements that are `stride` apart. Of a known size, each is one load and one store.
 template <size_t kBytes>
 void copy_row(const std::byte* from, uint64_t stride, uint64_t count, std::byte* to) {
   for (uint64_t i = 0; i < count; ++i) {
@@ -202,6 +202,7 @@ Status TorchArchive::check_storage(size_t index) const {
 
 Status TorchArchive::read_tensor(const TorchTensor& tensor, std::span<std::byte> out) const try {
   WINNOW_RETURN_IF_ERROR(state_->file.named(io::check_tensor(tensor, storages())));
+  // A view may repeat its elements, and so be larger than its storage and than 64 bits.
   const auto bytes = checked_mul(tensor.numel(), dtype_bits(tensor.dtype) / 8);
   if (bytes != out.size()) {
     return {ErrorCode::kInvalidArgument,

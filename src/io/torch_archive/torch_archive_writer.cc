@@ -16,6 +16,7 @@
 namespace winnow {
 namespace {
 
+// torch.save takes the file's name; a fixed one gives equal bytes under every name.
 constexpr std::string_view kPrefix = "archive/";
 
 struct SmallRecord {

@@ -226,6 +226,7 @@ Result<TorchRecords> read_torch_records(const InputFile& file, const TorchOpenOp
         sort_record(file, i, out)
             .with_context(concat("record \"", escape_name(out.all[i].name), "\"")));
   }
+  // So that they can be matched with the storages in one pass.
   std::ranges::sort(out.payloads, {}, &PayloadRecord::number);
   WINNOW_RETURN_IF_ERROR(require_record(out, kPickleName));
   WINNOW_RETURN_IF_ERROR(require_record(out, kVersionName));

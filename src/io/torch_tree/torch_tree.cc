@@ -72,7 +72,7 @@ class Walk {
       return {PickleError::kPickleCycle,
               concat("a ", torch_kind_name(table_.nodes[node].kind), " contains itself")};
     }
-    if (visit.state == Visit::kDone) return {};
+    if (visit.state == Visit::kDone) return {};  // a shared node is checked once
     visit.state = Visit::kOnPath;
     path_.push_back({node});
     return {};
@@ -217,7 +217,7 @@ struct Key {
 
 // A double that is a whole number in the range of int64 is equal to that one.
 void set_real(double real, Key& key) {
-  constexpr double kTwoTo63 = 9223372036854775808.0;
+  constexpr double kTwoTo63 = 9223372036854775808.0;  // the first that is above every int64
   const bool is_whole = real >= -kTwoTo63 && real < kTwoTo63 && std::trunc(real) == real;
   key.rank = is_whole ? Key::kInt : Key::kReal;
   key.number = is_whole ? static_cast<int64_t>(real) : std::bit_cast<int64_t>(real);
@@ -307,6 +307,7 @@ void reserve_for(const Table& table, std::span<const TorchNode> order, Table& ou
 Status walk_tree(const Table& table, std::span<const TorchStorage> storages,
                  std::vector<TorchNode>& order) {
   WINNOW_RETURN_IF_ERROR(Walk(table, storages, order).run(table.root));
+  // Behind the walk: only now is it known that every node is data, and none a name.
   return KeyCheck(table, order).run();
 }
 

@@ -115,6 +115,7 @@ std::optional<TorchValue> TorchValue::attributes() const noexcept {
   return TorchValue(*tree_, node);
 }
 
+// There is always a root, and node 0 is the None, which PickleMachine relies on.
 TorchTree::TorchTree() : table_(std::make_unique<Table>()) { table_->root = add_none(); }
 TorchTree::TorchTree(const TorchTree& other) : table_(std::make_unique<Table>(*other.table_)) {}
 TorchTree::TorchTree(TorchTree&& other) noexcept = default;
@@ -178,6 +179,7 @@ void TorchTree::append(TorchNode list, TorchNode item) {
 void TorchTree::set_item(TorchNode dict, TorchNode key, TorchNode value) {
   assert(table_->nodes[dict].kind == TorchKind::kDict);
   std::vector<TorchNode>& items = table_->nodes[dict].items;
+  // `check` finds keys that are there twice; a search for each would take quadratic time.
   items.push_back(key);
   items.push_back(value);
 }

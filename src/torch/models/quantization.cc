@@ -95,6 +95,7 @@ std::vector<ModulePtr> all_embeddings(const Module& model, const std::vector<Chi
 void check_selected(const Data& data, const Module& model, const std::vector<Child>& children) {
   const Module* module = data.module().get();
   const auto* quantizable = dynamic_cast<const nn::Quantizable*>(module);
+  // First: a quantized module is not convertible either, but that message would say less.
   WINNOW_CHECK_ASSERTION(quantizable == nullptr || !quantizable->is_quantized(),
                          "select_embeddings has a ", module->name(), " that is quantized already");
   WINNOW_CHECK_ASSERTION(module != nullptr && is_convertible(*module),

@@ -96,6 +96,7 @@ void BaseDataScheduler::step() {
 
 void BaseDataScheduler::advance() {
   BaseDataSparsifier& target = sparsifier();
+  // The epoch has come, even if its values are refused below.
   ++step_count_;
   ++last_epoch_;
   const ScheduleValues values = scheduled_values();
@@ -115,6 +116,7 @@ ScheduleValues BaseDataScheduler::scheduled_values() {
   for (const auto& item : values) {
     TORCH_CHECK_VALUE(sparsifier_->contains(item.key()), class_name(typeid(*this)),
                       " schedules the data '", item.key(), "', which the sparsifier does not have");
+    // As set_config will check it: no value is set until all of them are known to be valid.
     sparsifier_->impl_->check_value(schedule_param_, item.value());
     sparsifier_->impl_->check_set(item.key(), schedule_param_, item.value(),
                                   sparsifier_->data_group(item.key()));
@@ -128,6 +130,7 @@ DataSchedulerState BaseDataScheduler::state_dict() const {
 }
 
 void BaseDataScheduler::load_state_dict(const DataSchedulerState& state) {
+  // Copied first: if a copy or set_fields throws, nothing has changed.
   ScheduleValues base_param = copy_of(state.base_param);
   ScheduleValues last_param = copy_of(state.last_param);
   set_fields(state.fields);

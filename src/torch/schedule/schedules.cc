@@ -12,6 +12,7 @@ bool is_number(const c10::IValue& value) { return value.isInt() || value.isDoubl
 /// `number` in the type of `base`.
 c10::IValue as_type_of(const c10::IValue& base, double number, const std::string& name) {
   const std::string field = "the scheduled value of '" + name + "'";
+  // zeros_per_block, for example, has to stay an integer.
   if (base.isInt()) return value_of(scheduled_integer(field, number));
   check_ok(check_finite(field, number));
   return number;
@@ -99,6 +100,7 @@ ScheduleValues FormulaDataScheduler::get_schedule_param() {
   ScheduleValues values("data");
   for (const auto& item : base_param()) {
     const c10::IValue& base = item.value();
+    // A state that was loaded may hold any base, since loading does not check it.
     if (!is_number(base) || !sparsifier().contains(item.key())) continue;
     const double number = base.isInt() ? static_cast<double>(base.toInt()) : base.toDouble();
     values.insert(item.key(),

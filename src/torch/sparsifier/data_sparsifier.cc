@@ -383,7 +383,7 @@ std::string BaseDataSparsifier::text() const {
     text += "\n\tData Group\n\t    name: " + name + "\n";
     std::vector<const NamedValues::Entry*> sorted;
     for (const auto& entry : data.group) {
-      if (entry.name != "data") sorted.push_back(&entry);
+      if (entry.name != "data") sorted.push_back(&entry);  // upstream's text leaves it out
     }
     std::ranges::sort(sorted, {}, [](const auto* entry) { return entry->name; });
     for (const auto* entry : sorted) {

@@ -141,6 +141,7 @@ BaseDataSparsifier::Impl::Impl(const Impl& other)
   const OutOfInferenceMode normal;
   const at::NoGradGuard no_grad;
   const TensorDict container = other.container_state();
+  // Other threads may ask the original for a mask, which gives it memory.
   const std::shared_lock reading(other.mask_mutex);
   for (const auto& [name, from] : other.entries) {
     DataEntry copy;

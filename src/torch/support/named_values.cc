@@ -47,6 +47,7 @@ std::string number_text(double number) {
 
 std::string tensor_text(const at::Tensor& tensor) {
   if (!tensor.defined()) return "tensor(undefined)";
+  // Without the values, of which there may be millions.
   return c10::str("tensor(", tensor.sizes(), ", ", tensor.scalar_type(), ")");
 }
 
