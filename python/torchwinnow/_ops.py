@@ -46,12 +46,12 @@ def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().cpu()
 
 
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # of data that have a norm
 
 
 def _check_dtype(name: str, tensor: torch.Tensor) -> None:
     """ValueError for a dtype without a norm. Of the newest, torch's stable ABI knows no number."""
-    if tensor.dtype not in _DTYPES:
+    if tensor.dtype not in DTYPES:
         raise ValueError(
             f"{name}: expected dtype float32, float64, float16 or bfloat16, found {tensor.dtype}"
         )
@@ -59,7 +59,7 @@ def _check_dtype(name: str, tensor: torch.Tensor) -> None:
 
 def _check_dtypes(data: Sequence[torch.Tensor]) -> None:
     for i, tensor in enumerate(data):
-        if tensor.dtype not in _DTYPES:
+        if tensor.dtype not in DTYPES:
             _check_dtype(f"data[{i}]", tensor)
 
 

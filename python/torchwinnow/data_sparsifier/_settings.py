@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
-
 from .. import _arguments, _core
 
-DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # of data that have a norm
 FIELDS = ("sparsity_level", "sparse_block_shape", "zeros_per_block")
 WHOLE_BLOCK = -1  # as zeros_per_block of _ops.compute_masks_
 _CHECKS = {field: getattr(_arguments, field) for field in FIELDS}

@@ -20,7 +20,7 @@ from torch import Tensor
 from .. import _arguments, _core, _ops
 from . import _container as containers
 from ._masks import is_constant, replace_memory
-from ._settings import DTYPES, FIELDS, WHOLE_BLOCK, Settings, check_fields, settings_of
+from ._settings import FIELDS, WHOLE_BLOCK, Settings, check_fields, settings_of
 from .base_data_sparsifier import BaseDataSparsifier
 
 __all__ = ["DataNormSparsifier"]
@@ -174,8 +174,8 @@ class DataNormSparsifier(BaseDataSparsifier):
             )
 
     def _check_data(self, name: str, weight: Tensor) -> None:
-        if weight.dtype not in DTYPES:
-            expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
+        if weight.dtype not in _ops.DTYPES:
+            expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in _ops.DTYPES)
             raise ValueError(
                 f"the data '{name}' have dtype {weight.dtype}, which has no norm: expected one of "
                 + expected
