@@ -6,20 +6,13 @@
 #include <new>
 
 #include "base/torch_types.h"
+#include "winnow/base/concat.h"
 
 namespace winnow::python {
 namespace {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-
-std::string list_text(torch::headeronly::IntHeaderOnlyArrayRef numbers) {
-  std::string text = "[";
-  for (const int64_t number : numbers) {
-    text += (text.size() > 1 ? ", " : "") + std::to_string(number);
-  }
-  return text + "]";
-}
 
 void check_strided(const Tensor& tensor, const std::string& name) {
   check(tensor.defined(), name, ": expected a tensor, found an undefined one");

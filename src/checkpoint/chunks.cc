@@ -67,11 +67,7 @@ std::string position_text(const TensorInfo& tensor, uint64_t index) {
     position[d] = index % tensor.shape[d];
     index /= tensor.shape[d];
   }
-  std::string text = "[";
-  for (size_t d = 0; d < position.size(); ++d) {
-    text += concat(d == 0 ? "" : ", ", position[d]);
-  }
-  return text + "]";
+  return list_text(position);
 }
 
 Status check_cancelled(Progress& progress) {

@@ -5,12 +5,12 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
-#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "base/status_macros.h"
 #include "checkpoint/mask_maker.h"
+#include "winnow/base/concat.h"
 #include "winnow/core/values.h"
 #include "winnow/io/escape_name.h"
 
@@ -27,11 +27,7 @@ Status violation(std::string message) {
 }
 
 std::string shape_text(const TensorInfo& tensor) {
-  std::string text = std::string(dtype_name(tensor.dtype)) + " [";
-  for (size_t d = 0; d < tensor.shape.size(); ++d) {
-    text += (d == 0 ? "" : ", ") + std::to_string(tensor.shape[d]);
-  }
-  return text + "]";
+  return concat(dtype_name(tensor.dtype), " ", list_text(tensor.shape));
 }
 
 Status check_same_tensors(std::span<const TensorInfo> original,
@@ -102,12 +98,6 @@ std::string value_text(const std::byte* value, DType dtype) {
   return text;
 }
 
-uint64_t data_bytes(std::span<const TensorInfo> tensors) {
-  return std::accumulate(
-      tensors.begin(), tensors.end(), uint64_t{0},
-      [](uint64_t sum, const TensorInfo& tensor) { return sum + tensor.bytes(); });
-}
-
 // One run of verify_file.
 class Verifier {
  public:
@@ -160,7 +150,7 @@ Status Verifier::run() {
                    .progress = progress_,
                    .seconds = result_.seconds});
   WINNOW_RETURN_IF_ERROR(maker.prepare());
-  progress_.begin("verify", 2 * data_bytes(tensors));  // of both files
+  progress_.begin("verify", 2 * original_.data_bytes());  // of both files
   for (const PlanEntry& entry : *plan) {
     WINNOW_RETURN_IF_ERROR(entry.skipped ? check_copied_tensor(tensors[entry.tensor])
                                          : check_pruned_tensor(maker, entry));

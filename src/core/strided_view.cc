@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status_macros.h"
+#include "winnow/base/concat.h"
 
 namespace winnow {
 namespace {
@@ -23,14 +24,6 @@ struct Name {
     return (is_mask ? "masks[" : "data[") + std::to_string(index) + "]";
   }
 };
-
-std::string list_text(std::span<const int64_t> numbers) {
-  std::string text = "[";
-  for (const int64_t number : numbers) {
-    text += (text.size() > 1 ? ", " : "") + std::to_string(number);
-  }
-  return text + "]";
-}
 
 Status check_mask(const StridedTarget& target, const Name& name) {
   const StridedLayout &mask = target.mask.layout, &values = target.values.layout;

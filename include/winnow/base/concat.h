@@ -22,4 +22,11 @@ std::string concat(const Parts&... parts) {
   return out;
 }
 
+/// "[2, 3]": the numbers of a shape, a position or the like.
+std::string list_text(const auto& numbers) {
+  std::string text = "[";
+  for (const auto number : numbers) text += concat(text.size() > 1 ? ", " : "", number);
+  return text + "]";
+}
+
 }  // namespace winnow
