@@ -47,72 +47,52 @@ Status print_with_tensors(json object, const Entries& entries, const TensorJson&
 
 json settings_json(const PruneSettings& settings) { return json::parse(config_text(settings)); }
 
-json seconds_json(const StageSeconds& seconds) {
-  json object = {{"total", seconds.total}};
-  for (const Stage& stage : kStages) object[std::string(stage.name)] = seconds.*stage.seconds;
-  return object;
-}
-
-json tensor_json(const TensorInfo& tensor) {
-  return {{"name", tensor.name},
-          {"dtype", dtype_name(tensor.dtype)},
-          {"shape", tensor.shape},
-          {"values", tensor.numel()},
-          {"bytes", tensor.bytes()}};
-}
-
-// The same with the tensor's other names, if it has any.
-json tensor_json(const TensorInfo& tensor, const std::vector<std::string>& aliases) {
-  json object = tensor_json(tensor);
-  if (!aliases.empty()) object["aliases"] = aliases;
-  return object;
-}
-
 // JSON has no infinity: the text "Infinity" or "-Infinity" stands for it.
-json number_json(double value) {
+json value_json(double value) {
   if (std::isinf(value)) return value > 0 ? "Infinity" : "-Infinity";
   return value;
 }
 
+json value_json(const auto& value) { return value; }
+
+// What visit_fields says of the parts, in one object.
+json fields_json(const auto&... parts) {
+  json object;
+  const auto add = [&](std::string_view name, const auto& value) {
+    object[std::string(name)] = value_json(value);
+  };
+  (visit_fields(parts, add), ...);
+  return object;
+}
+
+// An entry of the list of tensors; a tensor without other names has no field for them.
+json entry_json(const auto& entry, const auto&... parts) {
+  json object = fields_json(entry.tensor, parts...);
+  if (!entry.aliases.empty()) object["aliases"] = entry.aliases;
+  return object;
+}
+
 json inspected_json(const InspectedTensor& entry) {
-  json object = tensor_json(entry.tensor, entry.aliases);
+  json object = entry_json(entry);
   object["data_offsets"] = {entry.tensor.begin, entry.tensor.end};
-  if (!entry.stats) return object;
-  const ValueStats& stats = *entry.stats;
-  object["stats"] = {{"zeros", stats.zeros},           {"nans", stats.nans},
-                     {"infinities", stats.infinities}, {"min", number_json(stats.min)},
-                     {"max", number_json(stats.max)},  {"mean_abs", stats.mean_abs}};
+  if (entry.stats) object["stats"] = fields_json(*entry.stats);
   return object;
 }
 
 json report_json(const TensorReport& report) {
-  json object = tensor_json(report.tensor, report.aliases);
+  json object = report.skipped ? entry_json(report) : entry_json(report, report);
   object["pruned"] = !report.skipped;
-  if (report.skipped) {
-    object["skipped"] = skip_reason_text(*report.skipped);
-    object["reason"] = skip_reason_code(*report.skipped);
-    return object;
-  }
-  object["sparsity_level"] = report.sparsity_level;
-  object["blocks"] = report.blocks;
-  object["selected_blocks"] = report.selected_blocks;
-  object["kept_rows"] = report.kept_rows;
-  object["zeros_before"] = report.zeros_before;
-  object["zeros_after"] = report.zeros_after;
+  if (!report.skipped) return object;
+  object["skipped"] = skip_reason_text(*report.skipped);
+  object["reason"] = skip_reason_code(*report.skipped);
   return object;
 }
 
-json totals_json(const PruneTotals& totals) {
-  return {{"tensors", totals.tensors},
-          {"pruned_tensors", totals.pruned_tensors},
-          {"values", totals.values},
-          {"pruned_values", totals.pruned_values},
-          {"blocks", totals.blocks},
-          {"selected_blocks", totals.selected_blocks},
-          {"left_alone", totals.left_alone},
-          {"kept_rows", totals.kept_rows},
-          {"zeros_before", totals.zeros_before},
-          {"zeros_after", totals.zeros_after}};
+json totals_json(const VerifyResult& result) {
+  json object = fields_json(result);
+  object.erase("values");
+  object["pruned_values"] = result.values;  // as the totals of prune name it
+  return object;
 }
 
 void add_facts(json& object, const RunFacts& facts) {
@@ -158,7 +138,7 @@ Status print_inspect_json(const std::string& path, const Inspection& inspection)
                  {"header_bytes", inspection.header_bytes},
                  {"metadata", std::move(metadata)},
                  {"dtypes", std::move(dtypes)},
-                 {"seconds", seconds_json(inspection.seconds)}};
+                 {"seconds", fields_json(inspection.seconds)}};
   return print_with_tensors(std::move(object), inspection.tensors, inspected_json);
 }
 
@@ -172,8 +152,8 @@ Status print_prune_json(const PruneJob& job, const PruneResult& result, const Ru
       {"settings", settings_json(job.settings)},
       {"input_bytes", result.input_bytes},
       {"output_bytes", result.output_bytes},
-      {"totals", totals_json(result.totals)},
-      {"seconds", seconds_json(result.seconds)},
+      {"totals", fields_json(result.totals)},
+      {"seconds", fields_json(result.seconds)},
       {"bytes_per_second", static_cast<double>(result.input_bytes) / result.seconds.total}};
   add_facts(object, facts);
   return print_with_tensors(std::move(object), result.tensors, report_json);
@@ -186,15 +166,8 @@ std::string verify_json(const VerifyJob& job, const VerifyResult& result, const 
                  {"ok", true},
                  {"settings", settings_json(result.settings)},
                  {"settings_from", job.settings ? "flags" : "metadata"},
-                 {"totals",
-                  {{"tensors", result.tensors},
-                   {"pruned_tensors", result.pruned_tensors},
-                   {"left_alone", result.left_alone},
-                   {"kept_rows", result.kept_rows},
-                   {"pruned_values", result.values},
-                   {"dropped_values", result.dropped_values},
-                   {"bytes", result.bytes}}},
-                 {"seconds", seconds_json(result.seconds)},
+                 {"totals", totals_json(result)},
+                 {"seconds", fields_json(result.seconds)},
                  {"bytes_per_second", static_cast<double>(result.bytes) / result.seconds.total}};
   add_facts(object, facts);
   return dump(object);

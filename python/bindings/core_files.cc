@@ -3,6 +3,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
 #include <exception>
@@ -49,59 +50,34 @@ PruneSettings make_settings(double level, std::pair<uint64_t, uint64_t> block,
   return settings;
 }
 
-nb::dict seconds_dict(const StageSeconds& seconds) {
-  nb::dict result;
-  for (const Stage& stage : kStages) result[text(stage.name)] = seconds.*stage.seconds;
-  result["total"] = seconds.total;
-  return result;
-}
+nb::object object_of(const auto& value) { return nb::cast(value); }
+nb::object object_of(const std::vector<uint64_t>& shape) { return nb::tuple(nb::cast(shape)); }
 
-nb::dict tensor_dict(const TensorInfo& tensor, const std::vector<std::string>& aliases) {
-  nb::list shape;
-  for (const uint64_t size : tensor.shape) shape.append(size);
-  nb::list names;
-  for (const std::string& alias : aliases) names.append(text(alias));
+/// What visit_fields says of the parts, in one dictionary.
+nb::dict fields_dict(const auto&... parts) {
   nb::dict result;
-  result["name"] = text(tensor.name);
-  result["dtype"] = text(dtype_name(tensor.dtype));
-  result["shape"] = nb::tuple(shape);
-  result["values"] = tensor.numel();
-  result["bytes"] = tensor.bytes();
-  result["aliases"] = nb::tuple(names);
+  const auto add = [&](std::string_view name, const auto& value) {
+    result[text(name)] = object_of(value);
+  };
+  (visit_fields(parts, add), ...);
   return result;
 }
 
 nb::dict report_dict(const TensorReport& report) {
-  nb::dict result = tensor_dict(report.tensor, report.aliases);
+  nb::dict result = fields_dict(report.tensor, report);
+  result["aliases"] = nb::tuple(nb::cast(report.aliases));
   result["skipped"] =
       report.skipped ? nb::object(text(skip_reason_text(*report.skipped))) : nb::none();
   result["reason"] =
       report.skipped ? nb::object(text(skip_reason_code(*report.skipped))) : nb::none();
-  result["sparsity_level"] = report.sparsity_level;
-  result["blocks"] = report.blocks;
-  result["selected_blocks"] = report.selected_blocks;
-  result["kept_rows"] = report.kept_rows;
-  result["zeros_before"] = report.zeros_before;
-  result["zeros_after"] = report.zeros_after;
-  return result;
-}
-
-nb::object stats_object(const std::optional<ValueStats>& stats) {
-  if (!stats) return nb::none();
-  nb::dict result;
-  result["zeros"] = stats->zeros;
-  result["nans"] = stats->nans;
-  result["infinities"] = stats->infinities;
-  result["min"] = stats->min;
-  result["max"] = stats->max;
-  result["mean_abs"] = stats->mean_abs;
   return result;
 }
 
 nb::dict inspected_dict(const InspectedTensor& entry) {
-  nb::dict result = tensor_dict(entry.tensor, entry.aliases);
+  nb::dict result = fields_dict(entry.tensor);
+  result["aliases"] = nb::tuple(nb::cast(entry.aliases));
   result["data_offsets"] = nb::make_tuple(entry.tensor.begin, entry.tensor.end);
-  result["stats"] = stats_object(entry.stats);
+  result["stats"] = entry.stats ? nb::object(fields_dict(*entry.stats)) : nb::none();
   return result;
 }
 
@@ -146,13 +122,8 @@ nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSetti
   });
   nb::list tensors;
   for (const TensorReport& report : pruned.tensors) tensors.append(report_dict(report));
-  nb::dict result;
-  result["tensors"] = tensors;
-  result["pruned_tensors"] = pruned.totals.pruned_tensors;
-  result["pruned_values"] = pruned.totals.pruned_values;
-  result["kept_rows"] = pruned.totals.kept_rows;
-  result["zeros_before"] = pruned.totals.zeros_before;
-  result["zeros_after"] = pruned.totals.zeros_after;
+  nb::dict result = fields_dict(pruned.totals);
+  result["tensors"] = tensors;  // in place of their number
   result["input_bytes"] = pruned.input_bytes;
   result["output_bytes"] = pruned.output_bytes;
   // A path need not be UTF-8; as os.fspath has it.
@@ -160,7 +131,7 @@ nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSetti
       dry_run ? nb::object(nb::none())
               : nb::steal(PyUnicode_DecodeFSDefaultAndSize(
                     pruned.written.data(), static_cast<Py_ssize_t>(pruned.written.size())));
-  result["seconds"] = seconds_dict(pruned.seconds);
+  result["seconds"] = fields_dict(pruned.seconds);
   return result;
 }
 
@@ -181,7 +152,7 @@ nb::dict inspect(const nb::bytes& path, bool stats, size_t threads, nb::object l
   result["metadata"] = metadata;
   result["tensors"] = tensors;
   result["dtypes"] = dtypes;
-  result["seconds"] = seconds_dict(found.seconds);
+  result["seconds"] = fields_dict(found.seconds);
   return result;
 }
 
@@ -193,16 +164,9 @@ nb::dict verify(const nb::bytes& pruned, const nb::bytes& original, const PruneS
       run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
         return verify_file(Env::posix(), job, parallel, progress);
       });
-  nb::dict result;
+  nb::dict result = fields_dict(checked);
   result["settings"] = config_text(checked.settings);
-  result["tensors"] = checked.tensors;
-  result["pruned_tensors"] = checked.pruned_tensors;
-  result["left_alone"] = checked.left_alone;
-  result["kept_rows"] = checked.kept_rows;
-  result["values"] = checked.values;
-  result["dropped_values"] = checked.dropped_values;
-  result["bytes"] = checked.bytes;
-  result["seconds"] = seconds_dict(checked.seconds);
+  result["seconds"] = fields_dict(checked.seconds);
   return result;
 }
 

@@ -90,6 +90,10 @@ class PruneReport:
     input_bytes: int  #: size of the file
     output_bytes: int  #: size of the output; after a dry run what it would be
     seconds: dict[str, float] = field(repr=False)
+    left_alone: int = 0  #: of the tensors not pruned, those that the default rule keeps out
+    values: int = 0  #: number of elements of all tensors
+    blocks: int = 0  #: in the pruned tensors
+    selected_blocks: int = 0  #: of them, those with the lowest scores
 
 
 @dataclass(frozen=True)

@@ -51,4 +51,11 @@ inline constexpr Stage kStages[] = {
     {"write", &StageSeconds::write},   {"sync", &StageSeconds::sync},
 };
 
+/// Calls visit(name, seconds) for each stage and "total".
+template <typename Visit>
+void visit_fields(const StageSeconds& seconds, const Visit& visit) {
+  for (const Stage& stage : kStages) visit(stage.name, seconds.*stage.seconds);
+  visit("total", seconds.total);
+}
+
 }  // namespace winnow

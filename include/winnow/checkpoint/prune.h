@@ -52,6 +52,17 @@ struct TensorReport {
   uint64_t zeros_after = 0;
 };
 
+/// Calls visit(name, value) for each figure of a tensor that was pruned.
+template <typename Visit>
+void visit_fields(const TensorReport& report, const Visit& visit) {
+  visit("sparsity_level", report.sparsity_level);
+  visit("blocks", report.blocks);
+  visit("selected_blocks", report.selected_blocks);
+  visit("kept_rows", report.kept_rows);
+  visit("zeros_before", report.zeros_before);
+  visit("zeros_after", report.zeros_after);
+}
+
 /// Sums over the tensors of a file. From `pruned_values` on they are of the pruned tensors alone.
 struct PruneTotals {
   uint64_t tensors = 0;
@@ -67,6 +78,21 @@ struct PruneTotals {
 
   void add(const TensorReport& report) noexcept;
 };
+
+/// Calls visit(name, value) for each sum.
+template <typename Visit>
+void visit_fields(const PruneTotals& totals, const Visit& visit) {
+  visit("tensors", totals.tensors);
+  visit("pruned_tensors", totals.pruned_tensors);
+  visit("left_alone", totals.left_alone);
+  visit("values", totals.values);
+  visit("pruned_values", totals.pruned_values);
+  visit("blocks", totals.blocks);
+  visit("selected_blocks", totals.selected_blocks);
+  visit("kept_rows", totals.kept_rows);
+  visit("zeros_before", totals.zeros_before);
+  visit("zeros_after", totals.zeros_after);
+}
 
 /// What happened to a file.
 struct PruneResult {

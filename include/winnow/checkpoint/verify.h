@@ -34,6 +34,18 @@ struct VerifyResult {
   StageSeconds seconds;
 };
 
+/// Calls visit(name, value) for each count.
+template <typename Visit>
+void visit_fields(const VerifyResult& result, const Visit& visit) {
+  visit("tensors", result.tensors);
+  visit("pruned_tensors", result.pruned_tensors);
+  visit("left_alone", result.left_alone);
+  visit("kept_rows", result.kept_rows);
+  visit("values", result.values);
+  visit("dropped_values", result.dropped_values);
+  visit("bytes", result.bytes);
+}
+
 /// Computes the original's masks anew and compares bit for bit: every dropped value is +0.0, every
 /// survivor and every tensor that is not pruned has the original's bits, the tensors have the same
 /// names, order, dtypes and shapes, and the metadata have the original's entries and no others.

@@ -38,6 +38,17 @@ struct ValueStats {
   double mean_abs = 0;  ///< of the finite values
 };
 
+/// Calls visit(name, value) for each figure.
+template <typename Visit>
+void visit_fields(const ValueStats& stats, const Visit& visit) {
+  visit("zeros", stats.zeros);
+  visit("nans", stats.nans);
+  visit("infinities", stats.infinities);
+  visit("min", stats.min);
+  visit("max", stats.max);
+  visit("mean_abs", stats.mean_abs);
+}
+
 /// Precondition: is_prunable(dtype).
 ValueStats value_stats(const void* values, DType dtype, uint64_t count) noexcept;
 

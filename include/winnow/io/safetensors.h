@@ -50,6 +50,16 @@ struct TensorInfo {
   uint64_t numel() const noexcept;
 };
 
+/// Calls visit(name, value) for each thing that reports say of a tensor.
+template <typename Visit>
+void visit_fields(const TensorInfo& tensor, const Visit& visit) {
+  visit("name", tensor.name);
+  visit("dtype", dtype_name(tensor.dtype));
+  visit("shape", tensor.shape);
+  visit("values", tensor.numel());
+  visit("bytes", tensor.bytes());
+}
+
 /// The entries of `__metadata__`: key and value.
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
