@@ -1,30 +1,41 @@
 #include "settings_flags.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/status_macros.h"
 #include "console.h"
 #include "threads/tbb_parallel_for.h"
-#include "winnow/base/checked.h"
+#include "winnow/base/concat.h"
 #include "winnow/checkpoint/tensor_patterns.h"
+#include "winnow/core/settings.h"
 
 namespace winnow::cli {
 namespace {
 
 constexpr uint64_t kMaxThreads = 1024;
-// The product of two sides fits into 64 bits.
-constexpr uint64_t kMaxBlockSide = uint64_t{1} << 31;
 
 Status usage(std::string_view flag, std::string_view expected, std::string_view found) {
-  return Status(
-      ErrorCode::kInvalidArgument,
-      std::string(flag) + ": expected " + std::string(expected) + ", found '" + shown(found) + "'");
+  return Status(ErrorCode::kInvalidArgument,
+                concat(flag, ": expected ", expected, ", found '", shown(found), "'"));
 }
 
-// A number that is all of `text`; no sign, no spaces, no locale.
+// The library's answer, its error "FIELD: ..." as one of the flag.
+Status in_flag(std::string_view flag, const Status& status) {
+  if (status.ok()) return status;
+  return Status(status.code(), concat(flag, status.message().substr(status.message().find(':'))));
+}
+
+template <typename T>
+Result<T> in_flag(std::string_view flag, Result<T> result) {
+  return result.ok() ? std::move(result) : in_flag(flag, result.status());
+}
+
+// A number that is all of `text`; no plus, no spaces, no locale, and a minus only where T has it.
 template <typename T>
 std::optional<T> number(std::string_view text) {
   T value{};
@@ -48,29 +59,19 @@ std::optional<double> decimal(std::string_view text) {
 
 Result<double> level_from(std::string_view flag, std::string_view text) {
   const std::optional<double> level = decimal(text);
-  // Put so that a NaN is refused.
-  if (!level || !(*level >= 0 && *level <= 1)) return usage(flag, "a number from 0 to 1", text);
+  if (!level) return usage(flag, "a number such as 0.5", text);
+  WINNOW_RETURN_IF_ERROR(in_flag(flag, check_share(*level)));
   return *level;
 }
 
-// Two numbers from `low` to kMaxBlockSide with `separator` between them.
-std::optional<std::pair<uint64_t, uint64_t>> pair_from(std::string_view text, char separator,
-                                                       uint64_t low) {
-  const size_t at = text.find(separator);
-  if (at == std::string_view::npos) return std::nullopt;
-  const auto first = number<uint64_t>(text.substr(0, at));
-  const auto second = number<uint64_t>(text.substr(at + 1));
-  if (!first || !second || *first < low || *second < low) return std::nullopt;
-  if (*first > kMaxBlockSide || *second > kMaxBlockSide) return std::nullopt;
+// Two integers with the separator of `form`, such as "N:M", between them.
+Result<std::pair<int64_t, int64_t>> pair_from(std::string_view flag, std::string_view form,
+                                              std::string_view text) {
+  const size_t at = std::min(text.find(form[1]), text.size());
+  const auto first = number<int64_t>(text.substr(0, at));
+  const auto second = number<int64_t>(text.substr(std::min(at + 1, text.size())));
+  if (!first || !second) return usage(flag, concat(form, ", integers of 64 bits"), text);
   return std::pair(*first, *second);
-}
-
-// True for `yes`, false for `no` and if the flag is not given.
-Result<bool> choice(std::string_view flag, const std::optional<std::string>& text,
-                    std::string_view no, std::string_view yes) {
-  if (!text || *text == no) return false;
-  if (*text == yes) return true;
-  return usage(flag, std::string(no) + " or " + std::string(yes), *text);
 }
 
 Status check_nm_alone(const SettingsFlags& flags) {
@@ -88,34 +89,31 @@ Status check_nm_alone(const SettingsFlags& flags) {
 
 Result<DataNormConfig> nm_from(const SettingsFlags& flags, Norm norm) {
   WINNOW_RETURN_IF_ERROR(check_nm_alone(flags));
-  const auto nm = pair_from(*flags.nm, ':', 0);
-  if (!nm || nm->second == 0 || nm->first > nm->second) {
-    return usage("--nm", "N:M with M at least 1 and N at most M", *flags.nm);
-  }
-  return nm_config(nm->first, nm->second, norm);
+  WINNOW_ASSIGN_OR_RETURN(const auto nm, pair_from("--nm", "N:M", *flags.nm));
+  WINNOW_RETURN_IF_ERROR(in_flag("--nm", check_nm(nm.first, nm.second)));
+  return nm_config(static_cast<uint64_t>(nm.first), static_cast<uint64_t>(nm.second), norm);
 }
 
 Result<DataNormConfig> config_from(const SettingsFlags& flags) {
-  WINNOW_ASSIGN_OR_RETURN(const bool l2, choice("--norm", flags.norm, "l1", "l2"));
-  if (flags.nm) return nm_from(flags, l2 ? Norm::kL2 : Norm::kL1);
   DataNormConfig config;
-  config.norm = l2 ? Norm::kL2 : Norm::kL1;
+  WINNOW_ASSIGN_OR_RETURN(config.norm,
+                          in_flag("--norm", norm_from_name(shown(flags.norm.value_or("l1")))));
+  if (flags.nm) return nm_from(flags, config.norm);
   if (flags.sparsity_level) {
     WINNOW_ASSIGN_OR_RETURN(config.sparsity_level,
                             level_from("--sparsity-level", *flags.sparsity_level));
   }
   if (flags.block) {
-    const auto block = pair_from(*flags.block, 'x', 1);
-    if (!block) return usage("--block", "HxW with sides of at least 1", *flags.block);
-    config.sparse_block_shape = {block->first, block->second};
+    WINNOW_ASSIGN_OR_RETURN(const auto block, pair_from("--block", "HxW", *flags.block));
+    const auto [rows, cols] = block;
+    WINNOW_RETURN_IF_ERROR(in_flag("--block", check_sparse_block_shape(rows, cols)));
+    config.sparse_block_shape = {static_cast<uint64_t>(rows), static_cast<uint64_t>(cols)};
   }
   if (flags.zeros_per_block && flags.zeros_per_block != "all") {
-    const uint64_t whole = config.sparse_block_shape.rows * config.sparse_block_shape.cols;
     config.zeros_per_block = number<uint64_t>(*flags.zeros_per_block);
-    if (!config.zeros_per_block || *config.zeros_per_block > whole) {
-      return usage("--zeros-per-block", "all or a number from 0 to " + std::to_string(whole),
-                   *flags.zeros_per_block);
-    }
+    if (!config.zeros_per_block)
+      return usage("--zeros-per-block", "all or a whole number", *flags.zeros_per_block);
+    WINNOW_RETURN_IF_ERROR(in_flag("--zeros-per-block", validate(config)));
   }
   return config;
 }
@@ -149,23 +147,20 @@ Result<PruneSettings> settings_from(const SettingsFlags& flags) {
   settings.exclude = flags.exclude;
   settings.force = flags.force;
   WINNOW_ASSIGN_OR_RETURN(settings.config, config_from(flags));
-  WINNOW_ASSIGN_OR_RETURN(const bool global, choice("--scope", flags.scope, "tensor", "global"));
-  WINNOW_ASSIGN_OR_RETURN(const bool keep, choice("--nan", flags.nan, "error", "keep"));
+  WINNOW_ASSIGN_OR_RETURN(
+      settings.scope, in_flag("--scope", scope_from_name(shown(flags.scope.value_or("tensor")))));
+  if (flags.nan == "keep")
+    settings.nan = NanPolicy::kKeep;
+  else if (flags.nan.value_or("error") != "error")
+    return usage("--nan", "error or keep", *flags.nan);
   WINNOW_ASSIGN_OR_RETURN(settings.levels, levels_from(flags.levels));
-  settings.scope = global ? Scope::kGlobal : Scope::kTensor;
-  settings.nan = keep ? NanPolicy::kKeep : NanPolicy::kError;
-  if (global && !flags.levels.empty()) {
-    return Status(ErrorCode::kInvalidArgument,
-                  "--level: a global scope has one level; it cannot be used together with "
-                  "--scope global");
-  }
+  WINNOW_RETURN_IF_ERROR(validate(settings).with_context("--level"));  // the rest is checked
   WINNOW_RETURN_IF_ERROR(check_patterns("--include", settings.include));
   WINNOW_RETURN_IF_ERROR(check_patterns("--exclude", settings.exclude));
   WINNOW_RETURN_IF_ERROR(check_patterns("--force", settings.force));
   for (const LevelRule& rule : settings.levels) {
     WINNOW_RETURN_IF_ERROR(check_patterns("--level", {rule.pattern}));
   }
-  WINNOW_RETURN_IF_ERROR(validate(settings));
   return settings;
 }
 

@@ -8,6 +8,7 @@
 #include "winnow/base/checked.h"
 #include "winnow/core/default_selection.h"
 #include "winnow/core/settings.h"
+#include "winnow/io/escape_name.h"
 
 namespace winnow {
 namespace {
@@ -30,6 +31,12 @@ std::vector<std::string> sorted_unique(std::vector<std::string> patterns) {
   std::sort(patterns.begin(), patterns.end());
   patterns.erase(std::unique(patterns.begin(), patterns.end()), patterns.end());
   return patterns;
+}
+
+std::string lower(std::string_view name) {
+  std::string text(name);
+  for (char& letter : text) letter |= 'A' <= letter && letter <= 'Z' ? 0x20 : 0;
+  return text;
 }
 
 // zeros_per_block, unless it is the whole block. The product may overflow; then nothing equals it.
@@ -56,9 +63,9 @@ json to_json(const PruneSettings& settings) {
           {"levels", std::move(rules)},
           {"nan", settings.nan == NanPolicy::kKeep ? "keep" : "error"},
           {"nm", nm ? json(*nm) : json(nullptr)},
-          {"norm", config.norm == Norm::kL2 ? "l2" : "l1"},
+          {"norm", lower(norm_name(config.norm))},
           {"rule", kDefaultRule},
-          {"scope", settings.scope == Scope::kGlobal ? "global" : "tensor"},
+          {"scope", scope_name(settings.scope)},
           {"zeros_per_block", zeros ? json(*zeros) : json("all")}};
 }
 
@@ -107,11 +114,20 @@ class FieldReader {
     return unsigned_field(value, "zeros_per_block");
   }
 
-  // Returns true if field `name` is `yes`, false if it is `no`.
-  bool choice(const char* name, const char* no, const char* yes) {
+  // What core has by the name that field `name` holds.
+  template <typename T>
+  T named(const char* name, Result<T> (*from_name)(std::string_view)) {
     const json& value = field(name);
-    if (value != no && value != yes) fail(name, std::string(no) + " or " + yes);
-    return value == yes;
+    const Result<T> found =
+        from_name(escape_name(value.is_string() ? value.get<std::string>() : value.dump()));
+    if (!found.ok() && status_.ok()) status_ = bad_settings(std::string(found.status().message()));
+    return found.ok() ? *found : T{};
+  }
+
+  NanPolicy nan() {
+    const json& value = field("nan");
+    if (value != "error" && value != "keep") fail("nan", "error or keep");
+    return value == "keep" ? NanPolicy::kKeep : NanPolicy::kError;
   }
 
   std::vector<std::string> patterns(const char* name) {
@@ -218,13 +234,13 @@ Result<PruneSettings> parse_config_text(std::string_view text) {
       .config = {.sparsity_level = reader.level(),
                  .sparse_block_shape = reader.block(),
                  .zeros_per_block = reader.zeros_per_block(),
-                 .norm = reader.choice("norm", "l1", "l2") ? Norm::kL2 : Norm::kL1},
-      .scope = reader.choice("scope", "tensor", "global") ? Scope::kGlobal : Scope::kTensor,
+                 .norm = reader.named("norm", norm_from_name)},
+      .scope = reader.named("scope", scope_from_name),
       .include = reader.patterns("include"),
       .exclude = reader.patterns("exclude"),
       .force = reader.optional_patterns("force"),
       .levels = reader.levels(),
-      .nan = reader.choice("nan", "error", "keep") ? NanPolicy::kKeep : NanPolicy::kError,
+      .nan = reader.nan(),
   };
   // First: a malformed text is reported as such, whatever its rule.
   WINNOW_RETURN_IF_ERROR(reader.status());

@@ -37,33 +37,35 @@ def out(tmp_path):
 
 # Usage errors: nothing is read (FILE does not even exist), nothing is written, exit 2.
 @pytest.mark.parametrize("flags, part", [
-    (["-s", "1.5"], "--sparsity-level: expected a number from 0 to 1, found '1.5'"),
-    (["-s", "-0.1"], "--sparsity-level: expected a number from 0 to 1, found '-0.1'"),
-    (["-s", "nan"], "found 'nan'"),
-    (["-s", "inf"], "found 'inf'"),
-    (["-s", "1e400"], "expected a number from 0 to 1, found '1e400'"),
+    (["-s", "1.5"], "--sparsity-level: expected a number from 0 to 1, found 1.5"),
+    (["-s", "-0.1"], "--sparsity-level: expected a number such as 0.5, found '-0.1'"),
+    (["-s", "nan"], "expected a number from 0 to 1, found nan"),
+    (["-s", "inf"], "expected a number from 0 to 1, found inf"),
+    (["-s", "1e400"], "expected a number from 0 to 1, found inf"),
     (["-s", "1e-400x"], "found '1e-400x'"),
     (["-s", "-1e-400"], "found '-1e-400'"),
     (["-s", "-0"], "found '-0'"),
     (["-s", "0.5x"], "found '0.5x'"),
     (["-s", ""], "found ''"),
     (["-s", "0.5", "-s", "0.6"], "--sparsity-level"),
-    (["--block", "0x4"], "--block: expected HxW with sides of at least 1, found '0x4'"),
-    (["--block", "4x0"], "--block: expected HxW with sides of at least 1, found '4x0'"),
-    (["--block", "4"], "--block: expected HxW with sides of at least 1, found '4'"),
-    (["--block", "-1x4"], "--block: expected HxW with sides of at least 1, found '-1x4'"),
-    (["--block", "4x4x4"], "--block: expected HxW with sides of at least 1, found '4x4x4'"),
-    (["--block", "99999999999x1"], "--block: expected HxW with sides of at least 1, found '99999999999x1'"),
-    (["--zeros-per-block", "5"], "--zeros-per-block: expected all or a number from 0 to 4, found '5'"),
-    (["--zeros-per-block", "-1"], "--zeros-per-block: expected all or a number from 0 to 4, found '-1'"),
-    (["--zeros-per-block", "some"], "--zeros-per-block: expected all or a number from 0 to 4, found 'some'"),
-    (["--block", "2x2", "--zeros-per-block", "5"], "from 0 to 4"),
-    (["--norm", "l3"], "--norm: expected l1 or l2, found 'l3'"),
-    (["--scope", "file"], "--scope: expected tensor or global, found 'file'"),
+    (["--block", "0x4"], "--block: expected sides of at least 1, found 0x4"),
+    (["--block", "4x0"], "--block: expected sides of at least 1, found 4x0"),
+    (["--block", "4"], "--block: expected HxW, integers of 64 bits, found '4'"),
+    (["--block", "-1x4"], "--block: expected sides of at least 1, found -1x4"),
+    (["--block", "4x4x4"], "--block: expected HxW, integers of 64 bits, found '4x4x4'"),
+    (["--block", "x4"], "--block: expected HxW, integers of 64 bits, found 'x4'"),
+    (["--block", f"1x{2**63}"], f"--block: expected HxW, integers of 64 bits, found '1x{2**63}'"),
+    (["--zeros-per-block", "5"], "--zeros-per-block: expected at most 4, the values of a block of 1x4, found 5"),
+    (["--zeros-per-block", "-1"], "--zeros-per-block: expected all or a whole number, found '-1'"),
+    (["--zeros-per-block", "some"], "--zeros-per-block: expected all or a whole number, found 'some'"),
+    (["--block", "2x2", "--zeros-per-block", "5"], "expected at most 4, the values of a block of 2x2, found 5"),
+    (["--norm", "l3"], "--norm: expected 'L1' or 'L2', found 'l3'"),
+    (["--scope", "file"], "--scope: expected 'tensor' or 'global', found 'file'"),
+    (["--scope", "a\nb"], r"--scope: expected 'tensor' or 'global', found 'a\x0ab'"),
     (["--nan", "drop"], "--nan: expected error or keep, found 'drop'"),
-    (["--nm", "5:4"], "--nm: expected N:M with M at least 1 and N at most M, found '5:4'"),
-    (["--nm", "0:0"], "--nm: expected N:M with M at least 1 and N at most M, found '0:0'"),
-    (["--nm", "24"], "--nm: expected N:M with M at least 1 and N at most M, found '24'"),
+    (["--nm", "5:4"], "--nm: expected N:M with M of at least 1 and N from 0 to M, found 5:4"),
+    (["--nm", "0:0"], "--nm: expected N:M with M of at least 1 and N from 0 to M, found 0:0"),
+    (["--nm", "24"], "--nm: expected N:M, integers of 64 bits, found '24'"),
     (["--nm", "2:4", "-s", "0.5"], "cannot be used together with --sparsity-level"),
     (["--nm", "2:4", "--block", "1x4"], "cannot be used together with --block"),
     (["--nm", "2:4", "--zeros-per-block", "2"], "cannot be used together with --zeros-per-block"),
@@ -71,7 +73,7 @@ def out(tmp_path):
     (["--nm", "2:4", "--scope", "global"], "cannot be used together with --scope global"),
     (["--scope", "global", "--level", "a=0.5"], "--level: a global scope has one level"),
     (["--level", "a"], "--level: expected PAT=LEVEL"),
-    (["--level", "a=2"], "--level: expected a number from 0 to 1, found '2'"),
+    (["--level", "a=2"], "--level: expected a number from 0 to 1, found 2"),
     (["--level", "=0.5"], "--level: pattern '': it is empty"),
     (["--include", "re:("], "--include: pattern 're:(': not a regular expression"),
     (["--exclude", ""], "--exclude: pattern '': it is empty"),
@@ -139,6 +141,14 @@ def test_quiet_prints_nothing(model, out):
     assert (done.stdout, done.stderr) == ("", "")
     done = run("verify", out, "--against", model, "-q")
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_block_may_be_as_large_as_an_integer(model, out):
+    whole_row = f"1x{2**63 - 1}"
+    data = report("prune", model, "-o", out, "-s", "0.5", "--block", whole_row)
+    assert data["tensors"][0]["blocks"] == 50 and data["tensors"][0]["zeros_after"] == 25 * 16
+    run("verify", out, "--against", model)
+    run("verify", out, "--against", model, "-s", "0.5", "--block", whole_row)
 
 
 def test_prune_json(model, out):
