@@ -74,7 +74,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     require(matches == (fnmatch(text.c_str(), name.c_str(), 0) == 0));
   }
   const std::vector<winnow::TensorInfo> tensors(2, {name, winnow::DType::kF32, {1}, 0, 4});
-  require(winnow::nearest_names(*pattern, tensors, 1) ==
-          std::vector<std::string>{name});
+  require(winnow::nearest_names(*pattern, tensors, 1) == std::vector<std::string>{name});
   return 0;
 }

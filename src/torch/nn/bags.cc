@@ -30,7 +30,8 @@ void check_shapes(const at::Tensor& input, const at::Tensor& offsets) {
     TORCH_CHECK(!offsets.defined(),
                 "if input is 2D, then offsets has to be null, as each of its rows is a bag");
     TORCH_CHECK(input.size(1) > 0,
-                "input: expected at least one index in each bag of a 2D input, found the shape ", input.sizes());
+                "input: expected at least one index in each bag of a 2D input, found the shape ",
+                input.sizes());
   } else {
     TORCH_CHECK(offsets.defined() && offsets.dim() == 1,
                 "offsets has to be a 1D Tensor where input is one");
