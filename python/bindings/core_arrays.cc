@@ -72,9 +72,7 @@ void drop_array_values(const WritableValues& values, const std::string& dtype, c
   const ArrayLayout layout(values);
   const DType type = dtype_of(dtype);
   raise_if_error(check_mask_size(mask.size(), values.size()));
-  if (!StridedLayout(layout).has_distinct_places()) {
-    throw nb::value_error("expected each value in a place of its own, found a broadcast array");
-  }
+  raise_if_error(check_distinct_places(layout));
   const nb::gil_scoped_release no_gil;
   apply_mask(values.data(), type, layout, bytes_of(mask));
 }

@@ -6,7 +6,6 @@
 #include <new>
 
 #include "base/torch_types.h"
-#include "winnow/base/concat.h"
 
 namespace winnow::python {
 namespace {
@@ -28,10 +27,6 @@ StridedMask mask_of(const Tensor& mask, const std::string& name) {
   check(mask.scalar_type() == ScalarType::Char, name, ": expected dtype int8, found torch's ",
         torch::headeronly::toString(mask.scalar_type()));
   return {static_cast<uint8_t*>(mask.mutable_data_ptr()), layout_of(mask)};
-}
-
-std::string name_of(const char* one, const char* several, size_t index, size_t count) {
-  return count == 1 ? one : several + ("[" + std::to_string(index) + "]");
 }
 
 }  // namespace
@@ -61,16 +56,10 @@ std::vector<StridedTarget> targets_of(std::span<const Tensor> data, std::span<co
   std::vector<StridedTarget> targets;
   targets.reserve(data.size());
   for (size_t i = 0; i < data.size(); ++i) {
-    targets.push_back({values_of(data[i], name_of("data", "data", i, data.size())),
-                       mask_of(masks[i], name_of("mask", "masks", i, data.size()))});
+    targets.push_back({values_of(data[i], target_name(false, i, data.size())),
+                       mask_of(masks[i], target_name(true, i, data.size()))});
   }
   return targets;
-}
-
-void check_writable(const Tensor& data) {
-  check(layout_of(data).has_distinct_places(),
-        "data: expected each value in a place of its own, found strides ",
-        list_text(data.strides()), " for shape ", list_text(data.sizes()));
 }
 
 }  // namespace winnow::python

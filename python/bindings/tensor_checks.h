@@ -41,7 +41,4 @@ StridedView values_of(const torch::stable::Tensor& tensor, const std::string& na
 std::vector<StridedTarget> targets_of(std::span<const torch::stable::Tensor> data,
                                       std::span<const torch::stable::Tensor> masks);
 
-/// Throws if two elements of the tensor share their place.
-void check_writable(const torch::stable::Tensor& data);
-
 }  // namespace winnow::python

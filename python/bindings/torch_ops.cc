@@ -77,7 +77,7 @@ void compute_global_masks_(std::vector<Tensor> masks, std::vector<Tensor> data, 
 void prune_(Tensor data, double level, std::vector<int64_t> block, std::optional<int64_t> zeros,
             std::string norm) {
   const StridedView values = values_of(data, "data");
-  check_writable(data);
+  check_ok(check_distinct_places(values.layout));
   const DataNormConfig config = config_of(level, block, zeros, norm);
   const auto count = static_cast<size_t>(data.numel());
   const std::unique_ptr<uint8_t[]> mask(new uint8_t[count]);
@@ -88,7 +88,7 @@ void prune_(Tensor data, double level, std::vector<int64_t> block, std::optional
 
 void apply_mask_(Tensor data, Tensor mask) {
   const std::vector<StridedTarget> targets = targets_of({&data, 1}, {&mask, 1});
-  check_writable(data);
+  check_ok(check_distinct_places(targets[0].values.layout));
   check_ok(check_targets(targets));
   apply_mask(data.mutable_data_ptr(), targets[0].values.dtype, targets[0].values.layout,
              bytes_of(mask));

@@ -13,24 +13,21 @@
 namespace winnow {
 namespace {
 
-/// A tensor's name in messages: its number is told if there are several.
+/// A tensor's name in messages, which is only made for an error.
 struct Name {
   bool is_mask;
   size_t index;
   size_t count;
 
-  std::string text() const {
-    if (count == 1) return is_mask ? "mask" : "data";
-    return (is_mask ? "masks[" : "data[") + std::to_string(index) + "]";
-  }
+  std::string text() const { return target_name(is_mask, index, count); }
 };
 
 Status check_mask(const StridedTarget& target, const Name& name) {
   const StridedLayout &mask = target.mask.layout, &values = target.values.layout;
   if (!std::ranges::equal(mask.sizes, values.sizes)) {
-    return {ErrorCode::kInvalidArgument, name.text() + ": expected the data's shape " +
-                                             list_text(values.sizes) + ", found " +
-                                             list_text(mask.sizes)};
+    return {ErrorCode::kInvalidArgument,
+            concat(name.text(), ": expected the data's shape ", list_text(values.sizes), ", found ",
+                   list_text(mask.sizes))};
   }
   if (!mask.is_contiguous()) {
     return {ErrorCode::kInvalidArgument,
@@ -146,6 +143,18 @@ bool StridedLayout::has_distinct_places() const noexcept {
     done = next;
   }
   return true;
+}
+
+std::string target_name(bool is_mask, size_t index, size_t count) {
+  if (count == 1) return is_mask ? "mask" : "data";
+  return concat(is_mask ? "masks[" : "data[", index, "]");
+}
+
+Status check_distinct_places(const StridedLayout& layout) {
+  if (layout.has_distinct_places()) return {};
+  return {ErrorCode::kInvalidArgument,
+          concat("data: expected each value in a place of its own, found strides ",
+                 list_text(layout.strides), " for sizes ", list_text(layout.sizes))};
 }
 
 MatrixShape matrix_shape(const StridedLayout& layout) noexcept {

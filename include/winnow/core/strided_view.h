@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "winnow/base/dtype.h"
 #include "winnow/base/status.h"
@@ -50,6 +51,14 @@ struct StridedTarget {
   StridedMask mask;
   int device = 0;  ///< memory of different devices never overlaps; 0 is the CPU
 };
+
+/// What messages call tensor `index` of `count`: "data" or "mask", of several "data[3]",
+/// "masks[3]".
+std::string target_name(bool is_mask, size_t index, size_t count);
+
+/// Ok if layout.has_distinct_places(), so that values can be changed one by one. Error:
+/// kInvalidArgument with the strides and sizes.
+Status check_distinct_places(const StridedLayout& layout);
 
 /// Folds a layout into a matrix, as fold_shape does.
 MatrixShape matrix_shape(const StridedLayout& layout) noexcept;

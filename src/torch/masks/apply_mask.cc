@@ -8,6 +8,7 @@
 
 #include "torch/masks/mask_targets.h"
 #include "torch/support/dtype_map.h"
+#include "torch/support/errors.h"
 #include "torch/support/tensor_memory.h"
 #include "winnow/core/values.h"
 #include "winnow/torch/tensor_mask.h"
@@ -19,9 +20,7 @@ namespace {
 
 void check(const at::Tensor& data, const at::Tensor& mask) {
   check_mask_data(data);
-  TORCH_CHECK_VALUE(layout_of(data).has_distinct_places(),
-                    "data: expected each value in a place of its own, found strides ",
-                    data.strides(), " for sizes ", data.sizes());
+  check_ok(check_distinct_places(layout_of(data)));
   TORCH_CHECK_VALUE(mask.defined() && mask.layout() == at::kStrided && !mask.is_quantized(),
                     "mask: expected a strided tensor, found ", mask.toString());
   TORCH_CHECK_VALUE(mask.sizes() == data.sizes(), "mask: expected the data's shape ", data.sizes(),

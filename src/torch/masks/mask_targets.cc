@@ -15,11 +15,6 @@
 namespace winnow::internal {
 namespace {
 
-/// A tensor's name in messages, as the core's: its number is told if there are several.
-std::string name_of(const char* one, const char* several, size_t index, size_t count) {
-  return count == 1 ? one : c10::str(several, "[", index, "]");
-}
-
 void check_plain(const at::Tensor& tensor, const std::string& name) {
   TORCH_CHECK_VALUE(tensor.defined(), name, ": expected a tensor, found an undefined one");
   TORCH_CHECK_VALUE(tensor.layout() == at::kStrided, name, ": expected layout Strided, found ",
@@ -65,8 +60,8 @@ std::vector<StridedTarget> checked_targets(std::span<const TensorMask> targets) 
   std::vector<StridedTarget> result;
   result.reserve(targets.size());
   for (size_t i = 0; i < targets.size(); ++i) {
-    check_data(targets[i].data, name_of("data", "data", i, targets.size()));
-    check_mask(targets[i].mask, targets[i].data, name_of("mask", "masks", i, targets.size()));
+    check_data(targets[i].data, target_name(false, i, targets.size()));
+    check_mask(targets[i].mask, targets[i].data, target_name(true, i, targets.size()));
     result.push_back(target_of(targets[i]));
   }
   return result;
