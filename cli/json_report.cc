@@ -55,7 +55,7 @@ json value_json(double value) {
 
 json value_json(const auto& value) { return value; }
 
-// What visit_fields says of the parts, in one object.
+// The fields that visit_fields lists of the parts, in one object.
 json fields_json(const auto&... parts) {
   json object;
   const auto add = [&](std::string_view name, const auto& value) {

@@ -35,7 +35,7 @@ Result<T> in_flag(std::string_view flag, Result<T> result) {
   return result.ok() ? std::move(result) : in_flag(flag, result.status());
 }
 
-// A number that is all of `text`; no plus, no spaces, no locale, and a minus only where T has it.
+// A number that is all of `text`; no plus, no spaces, no locale, and a minus only if T has it.
 template <typename T>
 std::optional<T> number(std::string_view text) {
   T value{};

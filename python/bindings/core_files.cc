@@ -53,7 +53,7 @@ PruneSettings make_settings(double level, std::pair<uint64_t, uint64_t> block,
 nb::object object_of(const auto& value) { return nb::cast(value); }
 nb::object object_of(const std::vector<uint64_t>& shape) { return nb::tuple(nb::cast(shape)); }
 
-/// What visit_fields says of the parts, in one dictionary.
+/// The fields that visit_fields lists of the parts, in one dictionary.
 nb::dict fields_dict(const auto&... parts) {
   nb::dict result;
   const auto add = [&](std::string_view name, const auto& value) {

@@ -114,7 +114,7 @@ class FieldReader {
     return unsigned_field(value, "zeros_per_block");
   }
 
-  // What core has by the name that field `name` holds.
+  // The value that core has by the name that field `name` holds.
   template <typename T>
   T named(const char* name, Result<T> (*from_name)(std::string_view)) {
     const json& value = field(name);
