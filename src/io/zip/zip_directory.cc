@@ -12,15 +12,7 @@ namespace winnow::io {
 namespace {
 
 // The fixed part of a central header.
-struct CentralHeader {
-  uint16_t version = 0;  // that a reader needs
-  uint16_t flags = 0;
-  uint16_t method = 0;
-  uint32_t crc32 = 0;
-  uint32_t stored_bytes = 0;
-  uint32_t bytes = 0;
-  uint16_t name_bytes = 0;
-  uint16_t extra_bytes = 0;
+struct CentralHeader : HeaderFields {
   uint16_t comment_bytes = 0;
   uint16_t disk = 0;
   uint32_t attributes = 0;
@@ -31,15 +23,7 @@ bool parse_central(std::span<const std::byte> bytes, CentralHeader& out) {
   ZipFields fields(bytes);
   if (fields.u32() != kCentralSignature) return false;
   fields.skip(2);  // the version that made it
-  out.version = fields.u16();
-  out.flags = fields.u16();
-  out.method = fields.u16();
-  fields.skip(4);  // time and date
-  out.crc32 = fields.u32();
-  out.stored_bytes = fields.u32();
-  out.bytes = fields.u32();
-  out.name_bytes = fields.u16();
-  out.extra_bytes = fields.u16();
+  out.read(fields);
   out.comment_bytes = fields.u16();
   out.disk = fields.u16();
   fields.skip(2);  // internal attributes

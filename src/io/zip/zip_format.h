@@ -63,6 +63,30 @@ class ZipFields {
   std::span<const std::byte> bytes_;
 };
 
+/// What both headers of a record say, in the same order.
+struct HeaderFields {
+  uint16_t version = 0;  ///< that a reader needs
+  uint16_t flags = 0;
+  uint16_t method = 0;
+  uint32_t crc32 = 0;
+  uint32_t stored_bytes = 0;
+  uint32_t bytes = 0;
+  uint16_t name_bytes = 0;
+  uint16_t extra_bytes = 0;
+
+  void read(ZipFields& fields) {
+    version = fields.u16();
+    flags = fields.u16();
+    method = fields.u16();
+    fields.skip(4);  // time and date
+    crc32 = fields.u32();
+    stored_bytes = fields.u32();
+    bytes = fields.u32();
+    name_bytes = fields.u16();
+    extra_bytes = fields.u16();
+  }
+};
+
 /// Appends integers to a text.
 class ZipText {
  public:

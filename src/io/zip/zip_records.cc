@@ -13,16 +13,7 @@
 namespace winnow::io {
 namespace {
 
-struct LocalHeader {
-  uint16_t version = 0;
-  uint16_t flags = 0;
-  uint16_t method = 0;
-  uint32_t crc32 = 0;
-  uint32_t stored_bytes = 0;
-  uint32_t bytes = 0;
-  uint16_t name_bytes = 0;
-  uint16_t extra_bytes = 0;
-
+struct LocalHeader : HeaderFields {
   size_t total() const { return kLocalBytes + name_bytes + extra_bytes; }
 };
 
@@ -34,15 +25,7 @@ Status mismatch(std::string_view what) {
 bool parse_local(std::span<const std::byte> bytes, LocalHeader& out) {
   ZipFields fields(bytes);
   if (fields.u32() != kLocalSignature) return false;
-  out.version = fields.u16();
-  out.flags = fields.u16();
-  out.method = fields.u16();
-  fields.skip(4);  // time and date
-  out.crc32 = fields.u32();
-  out.stored_bytes = fields.u32();
-  out.bytes = fields.u32();
-  out.name_bytes = fields.u16();
-  out.extra_bytes = fields.u16();
+  out.read(fields);
   return true;
 }
 
