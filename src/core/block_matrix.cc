@@ -68,15 +68,14 @@ kernels::BlockRun BlockMatrix::elements(const Run& run) const noexcept {
 
 template <>
 const kernels::ValueKernels<int32_t>& BlockMatrix::value_kernels() const noexcept {
-  const auto norm = static_cast<size_t>(norm_);
-  if (values_.dtype == DType::kF16) return table_->f16[norm];
-  if (values_.dtype == DType::kBF16) return table_->bf16[norm];
-  return table_->f32[norm];
+  if (values_.dtype == DType::kF16) return table_->f16.of(norm_);
+  if (values_.dtype == DType::kBF16) return table_->bf16.of(norm_);
+  return table_->f32.of(norm_);
 }
 
 template <>
 const kernels::ValueKernels<int64_t>& BlockMatrix::value_kernels() const noexcept {
-  return table_->f64[static_cast<size_t>(norm_)];
+  return table_->f64.of(norm_);
 }
 
 void BlockMatrix::fill_keys(size_t first, size_t count, int32_t* keys) const {
@@ -121,7 +120,7 @@ int64_t BlockMatrix::value_key(size_t row, size_t col) const noexcept {
   const size_t index = row * values_.row_stride + col;
   return with_format(values_.dtype, [&](auto format) -> int64_t {
     const auto magnitude = format.magnitude(load_bits(format, values_.data, index));
-    return kernels::scalar_key_of(kernels::scalar_score_of(magnitude, static_cast<int>(norm_)));
+    return kernels::scalar_key_of(kernels::scalar_score_of(magnitude, norm_));
   });
 }
 

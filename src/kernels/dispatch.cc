@@ -106,7 +106,7 @@ const KernelTable& table_of() noexcept {
     KernelTable out;
     fill_key_kernels(kLevel, out);
     fill_score_kernels(kLevel, out);
-    fill_tile_kernels(kLevel, out);
+    fill_drop_kernels(kLevel, out);
     fill_mask_kernels(kLevel, out);
     return out;
   }();

@@ -14,13 +14,12 @@
 // a bound of -1 stands below all keys and the largest integer above all.
 #pragma once
 
-#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 
-#include "winnow/base/dtype.h"
+#include "winnow/base/norm.h"
 #include "winnow/kernels/simd_level.h"
 
 namespace winnow::kernels {
@@ -128,6 +127,13 @@ struct ValueKernels {
                          size_t mask_stride, uint64_t* unresolved);
 };
 
+/// The kernels of one type of values.
+template <typename Key>
+struct KernelsByNorm {
+  ValueKernels<Key> l1, l2;
+  const ValueKernels<Key>& of(Norm norm) const noexcept { return norm == Norm::kL1 ? l1 : l2; }
+};
+
 /// The widths of block that classify_values takes.
 constexpr bool can_classify_values(size_t block_cols) noexcept {
   return block_cols == 1 || block_cols == 4;
@@ -149,9 +155,8 @@ struct KernelTable {
     }
   }
 
-  // Indexed by norm: 0 is L1, 1 is L2.
-  std::array<ValueKernels<int32_t>, 2> f32, f16, bf16;
-  std::array<ValueKernels<int64_t>, 2> f64;
+  KernelsByNorm<int32_t> f32, f16, bf16;
+  KernelsByNorm<int64_t> f64;
 
   /// out[i] = bit i / block_cols, for i in [0, count * block_cols). Reads the words that hold bits
   /// [0, count).
@@ -175,7 +180,7 @@ const KernelTable& kernel_table(SimdLevel level) noexcept;
 // Each family of kernels fills its part of a level's table.
 void fill_key_kernels(SimdLevel level, KernelTable& table);
 void fill_score_kernels(SimdLevel level, KernelTable& table);
-void fill_tile_kernels(SimdLevel level, KernelTable& table);
+void fill_drop_kernels(SimdLevel level, KernelTable& table);
 void fill_mask_kernels(SimdLevel level, KernelTable& table);
 
 }  // namespace winnow::kernels

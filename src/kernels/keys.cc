@@ -6,6 +6,7 @@
 //
 #include "hwy/highway.h"
 #include "kernels/load-inl.h"
+#include "kernels/mask_bits-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace winnow::kernels::HWY_NAMESPACE {
@@ -38,7 +39,7 @@ struct StoredKeys {
 };
 
 // Keys that are made of values: one for each block of a row of kCols.
-template <class Format, int kNorm, size_t kCols>
+template <class Format, Norm kNorm, size_t kCols>
 struct ValueKeys {
   static constexpr bool kHasPadding = false;
   const typename Format::Element* values;
@@ -99,7 +100,7 @@ size_t classify(const Key* keys, size_t words, const Bracket<Key>& bracket, uint
   return classify_source(StoredKeys<Key>{keys}, words, bracket, keep, candidates, kept);
 }
 
-template <class Format, int kNorm, typename Key>
+template <class Format, Norm kNorm, typename Key>
 size_t classify_values(const void* values, size_t block_cols, size_t words,
                        const Bracket<Key>& bracket, uint64_t* keep,
                        const CandidateSink<Key>& candidates, uint64_t* kept) {
@@ -184,11 +185,10 @@ KeyKernels<Key> key_kernels() {
 }
 
 void fill_keys(KernelTable& table) {
-  visit_formats(table,
-                []<class Format, class Key>(Format, std::array<ValueKernels<Key>, 2>& by_norm) {
-                  by_norm[0].classify_values = classify_values<Format, 0, Key>;
-                  by_norm[1].classify_values = classify_values<Format, 1, Key>;
-                });
+  visit_kernels(table, []<class Format, Norm kNorm, class Key>(Format, NormConstant<kNorm>,
+                                                               ValueKernels<Key>& kernels) {
+    kernels.classify_values = classify_values<Format, kNorm, Key>;
+  });
   table.keys32 = key_kernels<int32_t>();
   table.keys64 = key_kernels<int64_t>();
 }

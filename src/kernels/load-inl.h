@@ -7,6 +7,7 @@
 #endif
 
 #include <cstring>
+#include <type_traits>
 
 #include "base/float_format.h"
 #include "hwy/highway.h"
@@ -98,19 +99,26 @@ struct FormatF16 {
   static float magnitude(Element x) { return f16_magnitude(x); }
 };
 
-// Calls visit(Format(), kernels) for every type of values, with its kernels by norm.
+template <Norm kNorm>
+using NormConstant = std::integral_constant<Norm, kNorm>;
+
+// Calls visit(Format(), NormConstant(), kernels) for every type of values and norm.
 template <class Visit>
-void visit_formats(KernelTable& table, const Visit& visit) {
-  visit(FormatF32(), table.f32);
-  visit(FormatF16(), table.f16);
-  visit(FormatBF16(), table.bf16);
-  visit(FormatF64(), table.f64);
+void visit_kernels(KernelTable& table, const Visit& visit) {
+  const auto both = [&](auto format, auto& kernels) {
+    visit(format, NormConstant<Norm::kL1>(), kernels.l1);
+    visit(format, NormConstant<Norm::kL2>(), kernels.l2);
+  };
+  both(FormatF32(), table.f32);
+  both(FormatF16(), table.f16);
+  both(FormatBF16(), table.bf16);
+  both(FormatF64(), table.f64);
 }
 
 // The score of a magnitude: itself (L1) or its square (L2), one rounding each.
-template <int kNorm, class V>
+template <Norm kNorm, class V>
 HWY_INLINE V score_of(V magnitude) {
-  if constexpr (kNorm == 0) {
+  if constexpr (kNorm == Norm::kL1) {
     return magnitude;
   } else {
     return hn::Mul(magnitude, magnitude);
@@ -174,7 +182,7 @@ class Divisor {
 };
 
 // sum + the scores of one row of N blocks of width kCols, left to right.
-template <class Format, int kNorm, size_t kCols, class D, class V = hn::VFromD<D>>
+template <class Format, Norm kNorm, size_t kCols, class D, class V = hn::VFromD<D>>
 HWY_INLINE V add_row(D d, V sum, const typename Format::Element* row) {
   V values[kCols], columns[kCols];
   for (size_t i = 0; i < kCols; ++i) {
@@ -186,38 +194,11 @@ HWY_INLINE V add_row(D d, V sum, const typename Format::Element* row) {
 }
 
 // The mean scores of N blocks of one row of kCols, a power of two.
-template <class Format, int kNorm, size_t kCols, class D>
+template <class Format, Norm kNorm, size_t kCols, class D>
 HWY_INLINE hn::VFromD<D> mean_of_row(D d, const typename Format::Element* row) {
   const auto sum = add_row<Format, kNorm, kCols>(d, hn::Zero(d), row);
   if constexpr (kCols == 1) return sum;
   return hn::Mul(sum, hn::Set(d, typename Format::Score{1} / kCols));
-}
-
-// The lanes of a mask as the low bits of a word.
-template <class D, class M>
-HWY_INLINE uint64_t mask_bits(D d, M mask) {
-  uint64_t bits = 0;
-  hn::StoreMaskBits(d, mask, reinterpret_cast<uint8_t*>(&bits));
-  return bits;
-}
-
-// mask(i) for the 64 / N groups of lanes, put together to one word; mask takes the first lane.
-template <class D, class MaskFunction>
-HWY_INLINE uint64_t word_of(D d, const MaskFunction& mask) {
-#if HWY_TARGET == HWY_AVX3
-  // Mask registers join faster than general registers shift and add.
-  if constexpr (hn::MaxLanes(D()) == 16) {
-    const __mmask32 low = _mm512_kunpackw(mask(16).raw, mask(0).raw);
-    const __mmask32 high = _mm512_kunpackw(mask(48).raw, mask(32).raw);
-    return _cvtmask64_u64(_mm512_kunpackd(high, low));
-  }
-#endif
-  uint64_t word = 0;
-#if HWY_TARGET != HWY_SCALAR && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  HWY_UNROLL(64)  // one by one, or instrumented, 64 steps would take GCC minutes
-#endif
-  for (size_t i = 0; i < kKeysPerWord; i += hn::Lanes(d)) word |= mask_bits(d, mask(i)) << i;
-  return word;
 }
 
 }  // namespace winnow::kernels::HWY_NAMESPACE

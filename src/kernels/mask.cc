@@ -9,6 +9,7 @@
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/load-inl.h"
+#include "kernels/mask_bits-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace winnow::kernels::HWY_NAMESPACE {
@@ -21,8 +22,7 @@ HWY_INLINE void expand_word(uint64_t bits, uint8_t* out) {
   const auto ones = hn::Set(d, static_cast<T>(0x0101010101010101ull));
   HWY_UNROLL(64)
   for (size_t i = 0; i < kKeysPerWord; i += hn::Lanes(d)) {
-    const uint64_t low = bits >> i;
-    const auto mask = hn::LoadMaskBits(d, reinterpret_cast<const uint8_t*>(&low));
+    const auto mask = mask_of_bits(d, bits >> i);
     hn::StoreU(hn::IfThenElseZero(mask, ones), d, reinterpret_cast<T*>(out + i * sizeof(T)));
   }
 }

@@ -9,10 +9,10 @@
 
 namespace winnow::kernels {
 
-/// The score of a magnitude: itself (norm 0, L1) or its square (norm 1, L2), one rounding each.
+/// The score of a magnitude: itself (L1) or its square (L2), one rounding each.
 template <typename Score>
-Score scalar_score_of(Score magnitude, int norm) noexcept {
-  return norm == 0 ? magnitude : magnitude * magnitude;
+Score scalar_score_of(Score magnitude, Norm norm) noexcept {
+  return norm == Norm::kL1 ? magnitude : magnitude * magnitude;
 }
 
 /// Scores are never negative, but a NaN may carry any sign and payload.

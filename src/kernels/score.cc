@@ -14,7 +14,7 @@ namespace winnow::kernels::HWY_NAMESPACE {
 // Sums are kept for so many blocks side by side where no vector path serves a block's width.
 constexpr size_t kScalarBlocks = 8;
 
-template <class Format, int kNorm, typename Key>
+template <class Format, Norm kNorm, typename Key>
 void score_scalar(const BlockRun& run, size_t begin, size_t end, Key* keys) {
   using Score = typename Format::Score;
   const auto* first = static_cast<const typename Format::Element*>(run.first);
@@ -43,7 +43,7 @@ constexpr size_t kStripBlocks = HWY_MIN(size_t{4096}, 8192 / kCols);
 constexpr size_t kRowsAtOnce = 4;
 
 // Scores blocks [begin, end) of a run, a multiple of the lanes and at most a strip.
-template <class Format, int kNorm, size_t kCols, class D, typename Key>
+template <class Format, Norm kNorm, size_t kCols, class D, typename Key>
 void score_strip(D d, const BlockRun& run, size_t begin, size_t end, Key* keys) {
   using Score = typename Format::Score;
   const hn::RebindToSigned<D> di;
@@ -69,7 +69,7 @@ void score_strip(D d, const BlockRun& run, size_t begin, size_t end, Key* keys) 
   }
 }
 
-template <class Format, int kNorm, size_t kCols, typename Key>
+template <class Format, Norm kNorm, size_t kCols, typename Key>
 void score_columns(const BlockRun& run, Key* keys) {
   const hn::ScalableTag<typename Format::Score> d;
   const size_t lanes = hn::Lanes(d);
@@ -86,7 +86,7 @@ void score_columns(const BlockRun& run, Key* keys) {
   }
 }
 
-template <class Format, int kNorm, typename Key>
+template <class Format, Norm kNorm, typename Key>
 void score(const BlockRun& run, Key* keys) {
   switch (run.block_cols) {
     case 1:
@@ -103,11 +103,10 @@ void score(const BlockRun& run, Key* keys) {
 }
 
 void fill_scores(KernelTable& table) {
-  visit_formats(table,
-                []<class Format, class Key>(Format, std::array<ValueKernels<Key>, 2>& by_norm) {
-                  by_norm[0].score = score<Format, 0, Key>;
-                  by_norm[1].score = score<Format, 1, Key>;
-                });
+  visit_kernels(table, []<class Format, Norm kNorm, class Key>(Format, NormConstant<kNorm>,
+                                                               ValueKernels<Key>& kernels) {
+    kernels.score = score<Format, kNorm, Key>;
+  });
 }
 
 }  // namespace winnow::kernels::HWY_NAMESPACE

@@ -24,16 +24,16 @@ void count_reads(kernels::KernelTable& table) {
   [&]<typename Key>(kernels::ValueKernels<Key>& counting) {
     counting.score = [](const kernels::BlockRun& run, Key* keys) {
       values_read += run.block_rows * run.block_cols * run.count;
-      (real_table().*kKernels)[0].score(run, keys);
+      (real_table().*kKernels).l1.score(run, keys);
     };
     counting.classify_values = [](const void* values, size_t block_cols, size_t words,
                                   const kernels::Bracket<Key>& bracket, uint64_t* keep,
                                   const kernels::CandidateSink<Key>& candidates, uint64_t* kept) {
       values_read += words * kernels::kKeysPerWord * block_cols;
-      return (real_table().*kKernels)[0].classify_values(values, block_cols, words, bracket, keep,
-                                                         candidates, kept);
+      return (real_table().*kKernels)
+          .l1.classify_values(values, block_cols, words, bracket, keep, candidates, kept);
     };
-  }((table.*kKernels)[0]);
+  }((table.*kKernels).l1);
 }
 
 // How often the mask of half of all blocks reads each value, on average.

@@ -18,11 +18,10 @@ namespace winnow::kernels {
 template <typename Visit>
 void for_each_value_kernels(const KernelTable& table, const Visit& visit) {
   for (const Norm norm : {Norm::kL1, Norm::kL2}) {
-    const auto n = static_cast<size_t>(norm);
-    visit(DType::kF32, norm, table.f32[n]);
-    visit(DType::kF16, norm, table.f16[n]);
-    visit(DType::kBF16, norm, table.bf16[n]);
-    visit(DType::kF64, norm, table.f64[n]);
+    visit(DType::kF32, norm, table.f32.of(norm));
+    visit(DType::kF16, norm, table.f16.of(norm));
+    visit(DType::kBF16, norm, table.bf16.of(norm));
+    visit(DType::kF64, norm, table.f64.of(norm));
   }
 }
 

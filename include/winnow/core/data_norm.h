@@ -4,16 +4,11 @@
 #include <cstdint>
 #include <optional>
 
+#include "winnow/base/norm.h"
 #include "winnow/base/status.h"
 #include "winnow/core/matrix_view.h"
 
 namespace winnow {
-
-/// How a value's size is scored: L1 takes |x|, L2 takes x * x (no root). Scores are formed in the
-/// data's type; those of F16 and BF16 in F32.
-/// Differs from torch.ao: it rounds F16 and BF16 block means back to the data's type, which only
-/// makes more ties.
-enum class Norm : uint8_t { kL1, kL2 };
 
 /// Height and width of a block, in elements, each at least 1. Blocks are anchored at element (0,
 /// 0); those at the right and lower edge are clipped.
