@@ -144,6 +144,28 @@ def test_torch_loads_what_we_refuse(row, tmp_path):
     assert judge([path.read_bytes()]) == [code]
 
 
+def without_mark(image):
+    """A sparse tensor as older torch wrote it: the tuple ends before `is_coalesced`."""
+    def write(file, name, content):
+        if name.endswith("data.pkl"):
+            at = max(content.rfind(b"\x88t"), content.rfind(b"\x89t"))
+            content = content[:at] + content[at + 1 :]
+        file.writestr(name, content)
+    return joined(image, write)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("nnz", [0, 1, 2])
+@pytest.mark.parametrize("mark", [None, False, True])
+def test_sparse_tensors_are_coalesced_if_torch_says_so(mark, nnz):
+    image = sparse(torch.arange(nnz).reshape(1, nnz), 3, is_coalesced=bool(mark))
+    if mark is None:
+        image = without_mark(image)
+    expected = load(io.BytesIO(image)).is_coalesced()
+    assert expected == (nnz < 2 if mark is None else mark)
+    assert judge([image])[0][1]["coalesced"] == expected
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("make, code", [
     (lambda: sparse([[3]], 3), "SparseIndex"),

@@ -80,7 +80,7 @@ struct TorchSparseTensor {
   TorchTensor indices;  ///< I64, [sparse dimensions, nnz]
   TorchTensor values;   ///< [nnz, dense dimensions...]
   std::vector<uint64_t> shape;
-  bool is_coalesced = false;  ///< false too if the file, an old one, does not say
+  bool is_coalesced = false;  ///< if the file, an old one, does not say: whether nnz < 2
 
   /// Returns the number of entries.
   uint64_t nnz() const noexcept { return values.shape.empty() ? 0 : values.shape[0]; }

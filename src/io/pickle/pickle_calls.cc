@@ -257,16 +257,17 @@ Status PickleMachine::make_sparse(Items args, PickleValue& out) {
   const Items items = parts->items;
   if (items.size() != 3 && items.size() != 4) return error();
   const TorchNodeData* shape = data_of(items[2], TorchKind::kSize);
-  // Older torch did not say; the entries may then be in any order.
-  const auto is_coalesced = items.size() == 4 ? bool_of(items[3]) : std::optional(false);
+  const bool has_mark = items.size() == 4;  // older torch wrote none
+  const auto mark = has_mark ? bool_of(items[3]) : std::optional(false);
   if (data_of(items[0], TorchKind::kTensor) == nullptr ||
-      data_of(items[1], TorchKind::kTensor) == nullptr || shape == nullptr || !is_coalesced) {
+      data_of(items[1], TorchKind::kTensor) == nullptr || shape == nullptr || !mark) {
     return error();
   }
   TorchSparseTensor tensor;
   tensor.indices = table_.tensor_at(items[0]);
   tensor.values = table_.tensor_at(items[1]);
-  tensor.is_coalesced = *is_coalesced;
+  // As torch does: unmarked entries may be in any order, unless there are fewer than two.
+  tensor.is_coalesced = has_mark ? *mark : tensor.nnz() < 2;
   WINNOW_RETURN_IF_ERROR(spend_tensor(tensor.indices));
   WINNOW_RETURN_IF_ERROR(spend_tensor(tensor.values));
   WINNOW_RETURN_IF_ERROR(spend(kSparseUnits + kDimensionUnits * shape->items.size()));

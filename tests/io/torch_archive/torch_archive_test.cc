@@ -20,6 +20,7 @@
 namespace winnow {
 namespace {
 
+using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -246,6 +247,26 @@ TEST(TorchArchive, ChecksTheIndicesOfSparseTensors) {
   EXPECT_EQ(sparse_code({{2, 1, 0, 0}, true}), TorchArchiveError::kSparseOrder);
   EXPECT_EQ(sparse_code({{1, 1, 1, 0}, true}), TorchArchiveError::kSparseOrder);
   EXPECT_EQ(sparse_code({{2, 1, 0, 0}, false}), ErrorCode::kOk);
+}
+
+// The mark of a tensor of that many entries, and that of the tensor that is written and read again.
+std::vector<bool> coalesced_marks(int64_t nnz, const std::string& mark) {
+  const std::string indices = pkl::tensor(pkl::storage("LongStorage", 2, "0"), {1, nnz}, {nnz, 1});
+  const std::string values = pkl::tensor(pkl::storage("ByteStorage", 2, "1"), {nnz}, {1});
+  const std::vector<std::string> payloads = {raw<int64_t>({0, 1}), "xy"};
+  const Result<TorchArchive> first = open_image(
+      archive_image(pkl::program(pkl::sparse(indices, values, {3}, mark)), payloads).build());
+  const Result<std::string> pickle = torch_pickle(first->tree(), first->storages());
+  const Result<TorchArchive> second = open_image(archive_image(*pickle, payloads).build());
+  return {first->root().as_sparse()->is_coalesced, second->root().as_sparse()->is_coalesced};
+}
+
+TEST(TorchArchive, CallsFewerThanTwoEntriesCoalescedIfTheFileDoesNotSay) {
+  for (const int64_t nnz : {0, 1, 2}) {
+    EXPECT_THAT(coalesced_marks(nnz, ""), Each(nnz < 2)) << nnz;
+    EXPECT_THAT(coalesced_marks(nnz, "\x88"), Each(true)) << nnz;
+    EXPECT_THAT(coalesced_marks(nnz, "\x89"), Each(false)) << nnz;
+  }
 }
 
 TEST(TorchArchive, FindsDuplicatesThatStandApart) {
