@@ -14,25 +14,8 @@
 namespace winnow::io {
 namespace {
 
-struct KnownName {
-  std::string_view module;
-  std::string_view name;
-  PickleSymbol symbol;
-};
-
-// All that torch.save calls for plain data, besides the types. Whatever else is named is refused.
-constexpr KnownName kKnownNames[] = {
-    {"collections", "OrderedDict", PickleSymbol::kOrderedDict},
-    {"torch._utils", "_rebuild_tensor_v2", PickleSymbol::kRebuildTensorV2},
-    {"torch._utils", "_rebuild_tensor_v3", PickleSymbol::kRebuildTensorV3},
-    {"torch._utils", "_rebuild_parameter", PickleSymbol::kRebuildParameter},
-    {"torch._utils", "_rebuild_sparse_tensor", PickleSymbol::kRebuildSparse},
-    {"torch.serialization", "_get_layout", PickleSymbol::kGetLayout},
-    {"torch.nn.parameter", "Parameter", PickleSymbol::kParameter},
-    {"torch", "Size", PickleSymbol::kSize},
-    {"torch.storage", "UntypedStorage", PickleSymbol::kUntypedStorage},
-    {"__builtin__", "set", PickleSymbol::kSet},
-};
+using enum TorchKind;
+constexpr TorchKind kAnyKind{0xff};
 
 // The charges, in units of four bytes (docs/torch_archive.md): of a dimension 8 bytes of shape
 // and 8 of strides; of all else the object, and 16 bytes of the heap's own for each of its vectors.
@@ -59,273 +42,255 @@ bool is_location(std::string_view text) {
 
 }  // namespace
 
-const TorchNodeData* PickleMachine::data_of(PickleValue value, TorchKind kind) const {
-  if (is_foreign(value)) return nullptr;
-  const TorchNodeData& data = table_.nodes[value];
-  return data.kind == kind ? &data : nullptr;
+struct PickleMachine::Name {
+  std::string_view module;
+  std::string_view name;
+  Result<PickleValue> (Self::*call)(Items args);
+  bool is_class = false;  // so that NEWOBJ makes one too
+};
+
+// All that torch.save calls for plain data, besides the types. Whatever else is named is refused.
+const PickleMachine::Name PickleMachine::kNames[] = {
+    {"collections", "OrderedDict", &Self::make_ordered_dict, /*is_class=*/true},
+    {"torch._utils", "_rebuild_tensor_v2", &Self::make_tensor_v2},
+    {"torch._utils", "_rebuild_tensor_v3", &Self::make_tensor_v3},
+    {"torch._utils", "_rebuild_parameter", &Self::rebuild_parameter},
+    {"torch._utils", "_rebuild_sparse_tensor", &Self::make_sparse},
+    {"torch.serialization", "_get_layout", &Self::make_layout},
+    {"torch.nn.parameter", "Parameter", &Self::new_parameter, /*is_class=*/true},
+    {"torch", "Size", &Self::make_size, /*is_class=*/true},
+    // No class here: set.__new__ ignores its argument, so NEWOBJ means another thing.
+    {"__builtin__", "set", &Self::make_set},
+};
+
+TorchKind PickleMachine::kind_of(PickleValue value) const {
+  return is_foreign(value) ? static_cast<TorchKind>(value >> 24) : node(value).kind;
 }
 
-std::optional<int64_t> PickleMachine::int_of(PickleValue value) const {
-  const TorchNodeData* data = data_of(value, TorchKind::kInt);
-  return data == nullptr ? std::nullopt : std::optional(data->bits);
+// Whether there are as many values, each of its kind.
+bool PickleMachine::match(Items values, std::initializer_list<TorchKind> kinds) const {
+  return std::ranges::equal(values, kinds, [this](PickleValue value, TorchKind kind) {
+    return kind == kAnyKind || kind == kind_of(value);
+  });
 }
 
-std::optional<bool> PickleMachine::bool_of(PickleValue value) const {
-  const TorchNodeData* data = data_of(value, TorchKind::kBool);
-  return data == nullptr ? std::nullopt : std::optional(data->bits != 0);
+Status PickleMachine::push_global() {
+  WINNOW_ASSIGN_OR_RETURN(const std::string_view module, take_line());
+  WINNOW_ASSIGN_OR_RETURN(const std::string_view name, take_line());
+  // Python would import the module here. To us a name is a symbol or an error.
+  return push(resolve(module, name));
 }
 
-std::optional<std::string_view> PickleMachine::text_of(PickleValue value) const {
-  if (data_of(value, TorchKind::kString) == nullptr) return std::nullopt;
-  return table_.string_at(value);
-}
-
-Status PickleMachine::resolve(std::string_view module, std::string_view name, PickleValue& out) {
-  for (const KnownName& known : kKnownNames) {
-    if (known.module != module || known.name != name) continue;
-    out = symbol_value(known.symbol);
-    return {};
+Result<PickleValue> PickleMachine::resolve(std::string_view module, std::string_view name) {
+  const auto* known = std::ranges::find_if(
+      kNames, [&](const Name& n) { return n.module == module && n.name == name; });
+  if (known != std::end(kNames)) {
+    return foreign(kName, static_cast<uint32_t>(known - std::begin(kNames)));
   }
+  if (module == "torch.storage" && name == "UntypedStorage") return foreign(kUntypedStorage);
   // The types are in a table of their own (torch_names.h).
   if (module == "torch") {
     if (const auto dtype = dtype_from_storage_class(name)) {
-      out = symbol_value(PickleSymbol::kStorageClass, *dtype);
-      return {};
+      return foreign(kStorageClass, static_cast<uint32_t>(*dtype));
     }
     if (const auto dtype = dtype_from_torch_name(name)) {
-      WINNOW_ASSIGN_OR_RETURN(
-          out, add_node({.kind = TorchKind::kDtype, .bits = static_cast<int64_t>(*dtype)}));
-      return {};
+      return add_node({.kind = kDtype, .bits = static_cast<int64_t>(*dtype)});
     }
     // Else the message would call a type of torch's an unknown name.
     if (is_unsupported_type(name)) {
-      return {TorchArchiveError::kStorageDtype,
-              concat("torch.", escape_name(name), " is not supported")};
+      return Status(TorchArchiveError::kStorageDtype,
+                    concat("torch.", escape_name(name), " is not supported"));
     }
   }
-  return {
+  return Status(
       PickleError::kPickleGlobal,
       concat("the name ", escape_name(module), ".", escape_name(name),
-             " is not one that plain data need; save a state_dict of tensors and plain values")};
+             " is not one that plain data need; save a state_dict of tensors and plain values"));
 }
 
-Status PickleMachine::call(PickleSymbol symbol, Items args, PickleValue& out) {
-  switch (symbol) {
-    case PickleSymbol::kOrderedDict:
-      return make_ordered_dict(args, out);
-    case PickleSymbol::kRebuildTensorV2:
-      return make_tensor(args, /*is_v3=*/false, out);
-    case PickleSymbol::kRebuildTensorV3:
-      return make_tensor(args, /*is_v3=*/true, out);
-    case PickleSymbol::kRebuildParameter:
-      return rebuild_parameter(args, out);
-    case PickleSymbol::kParameter:
-      return new_parameter(args, out);
-    case PickleSymbol::kRebuildSparse:
-      return make_sparse(args, out);
-    case PickleSymbol::kGetLayout:
-      return make_layout(args, out);
-    case PickleSymbol::kSize:
-      return make_size(args, out);
-    case PickleSymbol::kSet:
-      return make_set(args, out);
-    default:
-      return {PickleError::kPickleCall, "a storage class or a layout is called"};
+Status PickleMachine::reduce(bool is_new_object) {
+  WINNOW_RETURN_IF_ERROR(need(2));
+  const PickleValue tuple = pop(), callee = pop();
+  if (kind_of(tuple) != kTuple) return {PickleError::kPickleCall, "the arguments are no tuple"};
+  if (!is_foreign(callee) || kind_of(callee) == kStorage) {
+    return {PickleError::kPickleCall, "what is called is no name"};
   }
-}
-
-// set.__new__ ignores its argument, so NEWOBJ means another thing there.
-Status PickleMachine::call_new(PickleSymbol symbol, Items args, PickleValue& out) {
-  if (symbol == PickleSymbol::kOrderedDict || symbol == PickleSymbol::kSize ||
-      symbol == PickleSymbol::kParameter) {
-    return call(symbol, args, out);
+  const Name* name = kind_of(callee) == kName ? &kNames[number_of(callee)] : nullptr;
+  if (is_new_object && (name == nullptr || !name->is_class)) {
+    return {PickleError::kPickleCall, "a new object of what is no plain class"};
   }
-  return {PickleError::kPickleCall, "a new object of what is no plain class"};
+  if (name == nullptr) return {PickleError::kPickleCall, "a storage class or a layout is called"};
+  // A copy: the call adds nodes, which moves those that are there.
+  const std::vector<PickleValue> args = node(tuple).items;
+  return push((this->*name->call)(args));
 }
 
-Status PickleMachine::make_ordered_dict(Items args, PickleValue& out) {
+Result<PickleValue> PickleMachine::make_ordered_dict(Items args) {
   if (!args.empty()) return call_error("OrderedDict", "()");
-  WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kDict, .ordered = true}));
-  return {};
+  return add_node({.kind = kDict, .ordered = true});
 }
 
 // torch.save writes an empty OrderedDict here; hooks are code, and other state means nothing to us.
 Status PickleMachine::check_hooks(PickleValue value) const {
-  const TorchNodeData* hooks = data_of(value, TorchKind::kDict);
-  if (hooks != nullptr && hooks->ordered && hooks->items.empty() &&
-      hooks->attributes == kNoTorchNode) {
+  if (kind_of(value) == kDict && node(value).ordered && node(value).items.empty() &&
+      node(value).attributes == kNoTorchNode) {
     return {};
   }
   return {TorchArchiveError::kTensorHooks, "the tensor's hooks are not an empty OrderedDict"};
 }
 
-Status PickleMachine::read_sizes(Items items, StatusCode code, std::vector<uint64_t>& out) const {
-  for (const PickleValue item : items) {
-    const auto size = int_of(item);
-    if (!size) return {PickleError::kPickleCall, "a shape or its strides hold what is no int"};
-    if (*size < 0) return {code, concat("a size or a stride of ", *size)};
-    out.push_back(static_cast<uint64_t>(*size));
+Result<std::vector<uint64_t>> PickleMachine::read_sizes(PickleValue tuple, StatusCode code) const {
+  std::vector<uint64_t> out;
+  for (const PickleValue item : node(tuple).items) {
+    if (kind_of(item) != kInt) {
+      return Status(PickleError::kPickleCall, "a shape or its strides hold what is no int");
+    }
+    const int64_t size = node(item).bits;
+    if (size < 0) return Status(code, concat("a size or a stride of ", size));
+    out.push_back(static_cast<uint64_t>(size));
   }
-  return {};
+  return out;
 }
 
 Status PickleMachine::spend_tensor(const TorchTensor& tensor) {
   return spend(kTensorUnits + kDimensionUnits * tensor.shape.size());
 }
 
-// (storage, offset, shape, strides, requires_grad, hooks[, dtype])
-Status PickleMachine::make_tensor(Items args, bool is_v3, PickleValue& out) {
-  const std::string_view name = is_v3 ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2";
-  const auto error = [name] {
-    return call_error(name, "(storage, int, tuple, tuple, bool, OrderedDict[, dtype])");
-  };
-  if (args.size() != (is_v3 ? 7u : 6u) || !is_storage(args[0])) return error();
-  const auto offset = int_of(args[1]);
-  const TorchNodeData* shape = data_of(args[2], TorchKind::kTuple);
-  const TorchNodeData* strides = data_of(args[3], TorchKind::kTuple);
-  const auto requires_grad = bool_of(args[4]);
-  const TorchNodeData* dtype = is_v3 ? data_of(args[6], TorchKind::kDtype) : nullptr;
-  if (!offset || shape == nullptr || strides == nullptr || !requires_grad) return error();
-  if (is_v3 && dtype == nullptr) return error();
-  WINNOW_RETURN_IF_ERROR(check_hooks(args[5]));
-  TorchTensor tensor;
-  tensor.storage = storage_of(args[0]);
-  const TorchStorage& storage = storages_[tensor.storage];
-  // v2 has the type of its storage's class; v3 brings its own, for a storage of plain bytes.
-  if (storage.untyped != is_v3) {
-    return {TorchArchiveError::kStorageDtype, concat(name, " on a storage of the other kind")};
-  }
-  tensor.dtype = is_v3 ? static_cast<DType>(dtype->bits) : storage.dtype;
-  tensor.requires_grad = *requires_grad;
-  if (*offset < 0) return {TorchArchiveError::kTensorStride, concat("an offset of ", *offset)};
-  tensor.offset = static_cast<uint64_t>(*offset);
-  // Before the sizes are copied: the tuple may have millions.
-  if (shape->items.size() > kMaxTorchRank) {
-    return {TorchArchiveError::kTensorRank, concat(shape->items.size(), " dimensions")};
-  }
-  WINNOW_RETURN_IF_ERROR(read_sizes(shape->items, TorchArchiveError::kTensorShape, tensor.shape));
-  WINNOW_RETURN_IF_ERROR(
-      read_sizes(strides->items, TorchArchiveError::kTensorStride, tensor.strides));
-  WINNOW_RETURN_IF_ERROR(check_tensor(tensor, storages_));
+Result<PickleValue> PickleMachine::add_tensor(TorchTensor tensor) {
   WINNOW_RETURN_IF_ERROR(spend_tensor(tensor));
-  WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kTensor}));
-  table_.nodes[out].bits = static_cast<int64_t>(table_.tensors.size());
-  table_.tensors.push_back(std::move(tensor));
-  return {};
+  return add_node({.kind = kTensor, .bits = add_value(table_.tensors, std::move(tensor))});
 }
 
-Status PickleMachine::make_parameter(PickleValue data, bool requires_grad, PickleValue& out) {
-  const TorchNodeData* source = data_of(data, TorchKind::kTensor);
-  if (source == nullptr || table_.tensor_at(data).is_parameter) {
-    return {PickleError::kPickleCall, "a Parameter of what is no Tensor"};
+// (storage, offset, shape, strides, requires_grad, hooks[, dtype])
+Result<PickleValue> PickleMachine::make_tensor(Items args, bool is_v3) {
+  const std::string_view name = is_v3 ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2";
+  if (is_v3 ? !match(args, {kStorage, kInt, kTuple, kTuple, kBool, kAnyKind, kDtype})
+            : !match(args, {kStorage, kInt, kTuple, kTuple, kBool, kAnyKind})) {
+    return call_error(name, "(storage, int, tuple, tuple, bool, OrderedDict[, dtype])");
   }
-  // A Parameter is another object than its tensor, in Python too. Counted before it is copied.
-  WINNOW_RETURN_IF_ERROR(spend_tensor(table_.tensor_at(data)));
+  WINNOW_RETURN_IF_ERROR(check_hooks(args[5]));
+  const uint32_t place = number_of(args[0]);
+  const TorchStorage& storage = storages_[place];
+  // v2 has the type of its storage's class; v3 brings its own, for a storage of plain bytes.
+  if (storage.untyped != is_v3) {
+    return Status(TorchArchiveError::kStorageDtype,
+                  concat(name, " on a storage of the other kind"));
+  }
+  const int64_t offset = node(args[1]).bits;
+  if (offset < 0) {
+    return Status(TorchArchiveError::kTensorStride, concat("an offset of ", offset));
+  }
+  // Before the sizes are copied: the tuple may have millions.
+  const size_t rank = node(args[2]).items.size();
+  if (rank > kMaxTorchRank) {
+    return Status(TorchArchiveError::kTensorRank, concat(rank, " dimensions"));
+  }
+  TorchTensor tensor;
+  tensor.storage = place;
+  tensor.dtype = is_v3 ? static_cast<DType>(node(args[6]).bits) : storage.dtype;
+  tensor.offset = static_cast<uint64_t>(offset);
+  tensor.requires_grad = node(args[4]).bits != 0;
+  WINNOW_ASSIGN_OR_RETURN(tensor.shape, read_sizes(args[2], TorchArchiveError::kTensorShape));
+  WINNOW_ASSIGN_OR_RETURN(tensor.strides, read_sizes(args[3], TorchArchiveError::kTensorStride));
+  WINNOW_RETURN_IF_ERROR(check_tensor(tensor, storages_));
+  return add_tensor(std::move(tensor));
+}
+
+Result<PickleValue> PickleMachine::make_parameter(PickleValue data, bool requires_grad) {
+  if (kind_of(data) != kTensor || table_.tensor_at(data).is_parameter) {
+    return Status(PickleError::kPickleCall, "a Parameter of what is no Tensor");
+  }
+  // A Parameter is another object than its tensor, in Python too.
   TorchTensor tensor = table_.tensor_at(data);
   tensor.is_parameter = true;
   tensor.requires_grad = requires_grad;
-  WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kTensor}));
-  table_.nodes[out].bits = static_cast<int64_t>(table_.tensors.size());
-  table_.tensors.push_back(std::move(tensor));
-  return {};
+  return add_tensor(std::move(tensor));
 }
 
 // (data, requires_grad, hooks)
-Status PickleMachine::rebuild_parameter(Items args, PickleValue& out) {
-  const auto requires_grad = args.size() == 3 ? bool_of(args[1]) : std::nullopt;
-  if (!requires_grad) return call_error("_rebuild_parameter", "(Tensor, bool, OrderedDict)");
+Result<PickleValue> PickleMachine::rebuild_parameter(Items args) {
+  if (!match(args, {kAnyKind, kBool, kAnyKind})) {
+    return call_error("_rebuild_parameter", "(Tensor, bool, OrderedDict)");
+  }
   WINNOW_RETURN_IF_ERROR(check_hooks(args[2]));
-  return make_parameter(args[0], *requires_grad, out);
+  return make_parameter(args[0], node(args[1]).bits != 0);
 }
 
 // (data[, requires_grad])
-Status PickleMachine::new_parameter(Items args, PickleValue& out) {
-  const auto requires_grad = args.size() == 2 ? bool_of(args[1]) : std::optional(true);
-  if (args.empty() || args.size() > 2 || !requires_grad) {
-    return call_error("Parameter", "(Tensor[, bool])");
-  }
-  return make_parameter(args[0], *requires_grad, out);
+Result<PickleValue> PickleMachine::new_parameter(Items args) {
+  const bool has_flag = match(args, {kAnyKind, kBool});
+  if (!has_flag && args.size() != 1) return call_error("Parameter", "(Tensor[, bool])");
+  return make_parameter(args[0], !has_flag || node(args[1]).bits != 0);
 }
 
 // (layout, (indices, values, shape[, is_coalesced]))
-Status PickleMachine::make_sparse(Items args, PickleValue& out) {
-  const auto error = [] {
+Result<PickleValue> PickleMachine::make_sparse(Items args) {
+  const Items parts = match(args, {kSparseCoo, kTuple}) ? node(args[1]).items : Items();
+  const bool has_mark = match(parts, {kTensor, kTensor, kSize, kBool});
+  // Older torch wrote no mark.
+  if (!has_mark && !match(parts, {kTensor, kTensor, kSize})) {
     return call_error("_rebuild_sparse_tensor", "(layout, (Tensor, Tensor, torch.Size[, bool]))");
-  };
-  const TorchNodeData* parts = args.size() == 2 ? data_of(args[1], TorchKind::kTuple) : nullptr;
-  if (parts == nullptr || args[0] != symbol_value(PickleSymbol::kSparseCoo)) return error();
-  const Items items = parts->items;
-  if (items.size() != 3 && items.size() != 4) return error();
-  const TorchNodeData* shape = data_of(items[2], TorchKind::kSize);
-  const bool has_mark = items.size() == 4;  // older torch wrote none
-  const auto mark = has_mark ? bool_of(items[3]) : std::optional(false);
-  if (data_of(items[0], TorchKind::kTensor) == nullptr ||
-      data_of(items[1], TorchKind::kTensor) == nullptr || shape == nullptr || !mark) {
-    return error();
   }
   TorchSparseTensor tensor;
-  tensor.indices = table_.tensor_at(items[0]);
-  tensor.values = table_.tensor_at(items[1]);
+  tensor.indices = table_.tensor_at(parts[0]);
+  tensor.values = table_.tensor_at(parts[1]);
   // As torch does: unmarked entries may be in any order, unless there are fewer than two.
-  tensor.is_coalesced = has_mark ? *mark : tensor.nnz() < 2;
+  tensor.is_coalesced = has_mark ? node(parts[3]).bits != 0 : tensor.nnz() < 2;
   WINNOW_RETURN_IF_ERROR(spend_tensor(tensor.indices));
   WINNOW_RETURN_IF_ERROR(spend_tensor(tensor.values));
-  WINNOW_RETURN_IF_ERROR(spend(kSparseUnits + kDimensionUnits * shape->items.size()));
-  WINNOW_RETURN_IF_ERROR(read_sizes(shape->items, TorchArchiveError::kTensorShape, tensor.shape));
+  WINNOW_RETURN_IF_ERROR(spend(kSparseUnits + kDimensionUnits * node(parts[2]).items.size()));
+  WINNOW_ASSIGN_OR_RETURN(tensor.shape, read_sizes(parts[2], TorchArchiveError::kTensorShape));
   WINNOW_RETURN_IF_ERROR(check_sparse(tensor, storages_));
-  WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kSparseTensor}));
-  table_.nodes[out].bits = static_cast<int64_t>(table_.sparse.size());
-  table_.sparse.push_back(std::move(tensor));
-  return {};
+  return add_node({.kind = kSparseTensor, .bits = add_value(table_.sparse, std::move(tensor))});
 }
 
-Status PickleMachine::make_layout(Items args, PickleValue& out) const {
-  const auto name = args.size() == 1 ? text_of(args[0]) : std::nullopt;
-  if (!name) return call_error("_get_layout", "(str)");
-  if (*name != "torch.sparse_coo") {
-    return {TorchArchiveError::kSparseLayout,
-            concat("the layout \"", escape_name(*name), "\"; only torch.sparse_coo is supported")};
-  }
-  out = symbol_value(PickleSymbol::kSparseCoo);
-  return {};
+Result<PickleValue> PickleMachine::make_layout(Items args) {
+  if (!match(args, {kString})) return call_error("_get_layout", "(str)");
+  const std::string_view name = table_.string_at(args[0]);
+  if (name == "torch.sparse_coo") return foreign(kSparseCoo);
+  return Status(TorchArchiveError::kSparseLayout, concat("the layout \"", escape_name(name),
+                                                         "\"; only torch.sparse_coo is supported"));
 }
 
-Status PickleMachine::make_size(Items args, PickleValue& out) {
-  const TorchNodeData* items = args.size() == 1 ? data_of(args[0], TorchKind::kTuple) : nullptr;
-  const auto is_int = [this](PickleValue item) { return int_of(item).has_value(); };
-  if (items == nullptr || !std::ranges::all_of(items->items, is_int)) {
+Result<PickleValue> PickleMachine::make_size(Items args) {
+  const auto is_int = [this](PickleValue item) { return kind_of(item) == kInt; };
+  if (!match(args, {kTuple}) || !std::ranges::all_of(node(args[0]).items, is_int)) {
     return call_error("torch.Size", "(tuple of int)");
   }
-  WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kSize, .items = items->items}));
-  return {};
+  return add_node({.kind = kSize, .items = node(args[0]).items});
 }
 
-Status PickleMachine::make_set(Items args, PickleValue& out) {
-  const TorchNodeData* items = args.size() == 1 ? data_of(args[0], TorchKind::kList) : nullptr;
-  if (items == nullptr) return call_error("set", "(list)");
-  // Lists hold nothing foreign (see append), so neither does the set.
-  WINNOW_ASSIGN_OR_RETURN(out, add_node({.kind = TorchKind::kSet, .items = items->items}));
-  return {};
+Result<PickleValue> PickleMachine::make_set(Items args) {
+  if (!match(args, {kList})) return call_error("set", "(list)");
+  // Lists hold nothing foreign (see extend), so neither does the set.
+  return add_node({.kind = kSet, .items = node(args[0]).items});
+}
+
+Status PickleMachine::load_storage() {
+  WINNOW_RETURN_IF_ERROR(need(1));
+  const PickleValue id = pop();
+  if (kind_of(id) != kTuple) return {PickleError::kStorageId, "the persistent id is no tuple"};
+  // No copy of the items here: storages are not nodes, so nothing moves.
+  return push(find_storage(node(id).items));
 }
 
 // ("storage", class, number, location, numel)
-Status PickleMachine::find_storage(Items id, PickleValue& out) {
-  const bool is_class = id.size() == 5 && is_symbol(id[1]) &&
-                        (symbol_of(id[1]) == PickleSymbol::kStorageClass ||
-                         symbol_of(id[1]) == PickleSymbol::kUntypedStorage);
-  if (!is_class || text_of(id[0]) != "storage" || !is_location(text_of(id[3]).value_or(""))) {
-    return {PickleError::kStorageId,
-            "the persistent id is not (\"storage\", class, number, location, numel)"};
+Result<PickleValue> PickleMachine::find_storage(Items id) {
+  const bool untyped = match(id, {kString, kUntypedStorage, kAnyKind, kString, kAnyKind});
+  if ((!untyped && !match(id, {kString, kStorageClass, kAnyKind, kString, kAnyKind})) ||
+      table_.string_at(id[0]) != "storage" || !is_location(table_.string_at(id[3]))) {
+    return Status(PickleError::kStorageId,
+                  "the persistent id is not (\"storage\", class, number, location, numel)");
   }
-  const auto number = text_of(id[2]) ? parse_storage_number(*text_of(id[2])) : std::nullopt;
-  const auto numel = int_of(id[4]);
-  if (!number || !numel || *numel < 0) {
-    return {PickleError::kStorageId, "the storage's number or its elements are no number"};
+  const auto number =
+      kind_of(id[2]) == kString ? parse_storage_number(table_.string_at(id[2])) : std::nullopt;
+  if (!number || kind_of(id[4]) != kInt || node(id[4]).bits < 0) {
+    return Status(PickleError::kStorageId, "the storage's number or its elements are no number");
   }
-  // Of an untyped storage, numel counts bytes.
-  const bool untyped = symbol_of(id[1]) == PickleSymbol::kUntypedStorage;
-  const TorchStorage storage = {untyped ? DType::kU8 : dtype_of(id[1]),
-                                static_cast<uint64_t>(*numel), untyped};
+  const TorchStorage storage = {
+      .dtype = untyped ? DType::kU8 : static_cast<DType>(number_of(id[1])),
+      .numel = static_cast<uint64_t>(node(id[4]).bits),  // of an untyped storage, bytes
+      .untyped = untyped};
   WINNOW_RETURN_IF_ERROR(check_storage(storage));
   const auto [place, is_new] =
       storage_by_number_.try_emplace(*number, static_cast<uint32_t>(storages_.size()));
@@ -333,11 +298,10 @@ Status PickleMachine::find_storage(Items id, PickleValue& out) {
     WINNOW_RETURN_IF_ERROR(spend(kStorageUnits));
     storages_.push_back(storage);
   } else if (storages_[place->second] != storage) {
-    return {PickleError::kStorageMismatch,
-            concat("storage ", *number, " is named with another type or size than before")};
+    return Status(PickleError::kStorageMismatch,
+                  concat("storage ", *number, " is named with another type or size than before"));
   }
-  out = storage_value(place->second);
-  return {};
+  return foreign(kStorage, place->second);
 }
 
 }  // namespace winnow::io

@@ -1,59 +1,40 @@
 // Private: the stack machine that a pickle is a program for, without its powers: names are symbols,
-// and "calling" one builds one of a few kinds of data.
+// and "calling" one builds one of a few kinds of data. An opcode is a row of kSteps, a name one of
+// kNames.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
-#include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
 #include "io/pickle/pickle.h"
-#include "io/pickle/pickle_opcodes.h"
 #include "io/torch_tree/torch_tree.h"
 
 namespace winnow::io {
 
-/// The names that a pickle may use.
-enum class PickleSymbol : uint8_t {
-  kOrderedDict,
-  kRebuildTensorV2,
-  kRebuildTensorV3,
-  kRebuildParameter,
-  kRebuildSparse,
-  kGetLayout,
-  kSparseCoo,  // what _get_layout answers
-  kParameter,
-  kSet,
-  kSize,
-  kStorageClass,
-  kUntypedStorage,
-};
-
-/// A value on the stack: a node of the tree, or a foreign reference (torch_tree.h), which is a
-/// symbol or a storage.
+/// A value on the stack: a node of the tree, or a foreign reference (torch_tree.h), which has its
+/// kind and a number of 24 bits.
 using PickleValue = TorchNode;
 
-constexpr uint32_t kStorageBit = uint32_t{1} << 30;
+// The kinds of foreign references, beside TorchKind's. They are arguments of calls and parts of
+// persistent ids.
+inline constexpr TorchKind kName{0x80};            // number: its row of kNames
+inline constexpr TorchKind kStorageClass{0x81};    // number: its dtype
+inline constexpr TorchKind kUntypedStorage{0x82};  // the class
+inline constexpr TorchKind kSparseCoo{0x83};       // what _get_layout answers
+inline constexpr TorchKind kStorage{0x84};         // number: its place in storages_
 
-constexpr PickleValue symbol_value(PickleSymbol symbol, DType dtype = DType::kU8) {
-  return kForeignBit | static_cast<uint32_t>(symbol) << 8 | static_cast<uint32_t>(dtype);
+constexpr PickleValue foreign(TorchKind kind, uint32_t number = 0) {
+  return static_cast<uint32_t>(kind) << 24 | number;
 }
-constexpr PickleValue storage_value(uint32_t index) { return kForeignBit | kStorageBit | index; }
 constexpr bool is_foreign(PickleValue value) { return (value & kForeignBit) != 0; }
-constexpr bool is_storage(PickleValue value) {
-  return (value & (kForeignBit | kStorageBit)) == (kForeignBit | kStorageBit);
-}
-constexpr bool is_symbol(PickleValue value) { return is_foreign(value) && !is_storage(value); }
-constexpr PickleSymbol symbol_of(PickleValue value) {
-  return static_cast<PickleSymbol>(value >> 8 & 0xff);
-}
-constexpr DType dtype_of(PickleValue value) { return static_cast<DType>(value & 0xff); }
-constexpr uint32_t storage_of(PickleValue value) { return value & (kStorageBit - 1); }
+constexpr uint32_t number_of(PickleValue foreign) { return foreign & 0xffffff; }
+static_assert(is_foreign(foreign(kName)));
 
 class PickleMachine {
  public:
@@ -66,67 +47,74 @@ class PickleMachine {
   Result<PickleContent> finish();
 
  private:
+  using Self = PickleMachine;
   using Items = std::span<const PickleValue>;
+  struct Step;
+  struct Name;
+  static const Step kSteps[];
+  static const Name kNames[];
 
+  static const Step* find_step(std::byte opcode);
   void number_storages(PickleContent& out);
 
   // The program's bytes (pickle_machine.cc).
-  Status take(size_t bytes, std::span<const std::byte>& out);
-  Status take_number(size_t bytes, uint64_t& out);
-  Status take_line(std::string_view& out);
-  Status step(Opcode opcode);
-  Status step_number(Opcode opcode);
-  Status step_container(Opcode opcode);
-  Status step_memo(Opcode opcode);
+  Result<std::span<const std::byte>> take(size_t bytes);
+  Result<uint64_t> take_number(size_t bytes);
+  Result<std::string_view> take_line();
 
   // The stack.
   size_t available() const;
   Status need(size_t values) const;
-  Status push(PickleValue value);
+  Status push(const Result<PickleValue>& value);
   PickleValue pop();
-  Status pop_to_mark(std::vector<PickleValue>& items);
-  Status push_node(Result<TorchNode> node);
-  Status push_once(const TorchNodeData& data, TorchNode& node);  // 0 if there is none yet
+  std::vector<PickleValue> pop_items(size_t count);
+  Result<std::vector<PickleValue>> pop_to_mark();
 
-  // Opcodes.
+  // Opcodes (pickle_steps.cc).
+  Status mark();
+  Status stop();
+  Status push_empty(TorchKind kind) { return push(add_node({.kind = kind})); }
+  Status push_bool(bool value) { return push_once(TorchKind::kBool, value, bools_[value]); }
+  Status push_once(TorchKind kind, int64_t bits, TorchNode& node);
   Status push_int(int64_t value);
+  Status push_unsigned(size_t bytes);
+  Status push_signed(size_t bytes);
   Status push_long();
   Status push_float();
   Status push_text(size_t length_bytes);
-  Status push_tuple(Items items);
+  Status push_tuple(Result<std::vector<PickleValue>> items);
   Status push_short_tuple(size_t size);
-  Status push_global();
-  Status append(Items items);
-  Status set_items(Items items);
+  Status extend(TorchKind kind, Items items);
+  Status extend_by(TorchKind kind, size_t count);
+  Status extend_to_mark(TorchKind kind);
   Status build();
-  Status reduce(bool is_new_object);
-  Status stop();
-  Status get(uint64_t index);
-  Status put(uint64_t index);
-  Status load_storage();
+  Status get(size_t index_bytes);
+  Status put(size_t index_bytes);
 
   // Names (pickle_calls.cc).
-  Status resolve(std::string_view module, std::string_view name, PickleValue& out);
-  Status call(PickleSymbol symbol, Items args, PickleValue& out);
-  Status call_new(PickleSymbol symbol, Items args, PickleValue& out);
-  Status make_ordered_dict(Items args, PickleValue& out);
-  Status make_tensor(Items args, bool is_v3, PickleValue& out);
-  Status make_parameter(PickleValue data, bool requires_grad, PickleValue& out);
-  Status rebuild_parameter(Items args, PickleValue& out);
-  Status new_parameter(Items args, PickleValue& out);
-  Status make_sparse(Items args, PickleValue& out);
-  Status make_layout(Items args, PickleValue& out) const;
-  Status make_size(Items args, PickleValue& out);
-  Status make_set(Items args, PickleValue& out);
-  Status find_storage(Items id, PickleValue& out);
+  Status push_global();
+  Status reduce(bool is_new_object);
+  Status load_storage();
+  Result<PickleValue> resolve(std::string_view module, std::string_view name);
+  Result<PickleValue> make_ordered_dict(Items args);
+  Result<PickleValue> make_tensor(Items args, bool is_v3);
+  Result<PickleValue> make_tensor_v2(Items args) { return make_tensor(args, false); }
+  Result<PickleValue> make_tensor_v3(Items args) { return make_tensor(args, true); }
+  Result<PickleValue> add_tensor(TorchTensor tensor);
+  Result<PickleValue> make_parameter(PickleValue data, bool requires_grad);
+  Result<PickleValue> rebuild_parameter(Items args);
+  Result<PickleValue> new_parameter(Items args);
+  Result<PickleValue> make_sparse(Items args);
+  Result<PickleValue> make_layout(Items args);
+  Result<PickleValue> make_size(Items args);
+  Result<PickleValue> make_set(Items args);
+  Result<PickleValue> find_storage(Items id);
   Status check_hooks(PickleValue value) const;
-  Status read_sizes(Items items, StatusCode code, std::vector<uint64_t>& out) const;
+  Result<std::vector<uint64_t>> read_sizes(PickleValue tuple, StatusCode code) const;
 
-  // Looks at a value; null or nothing if it is of another kind.
-  const TorchNodeData* data_of(PickleValue value, TorchKind kind) const;
-  std::optional<int64_t> int_of(PickleValue value) const;
-  std::optional<bool> bool_of(PickleValue value) const;
-  std::optional<std::string_view> text_of(PickleValue value) const;
+  TorchKind kind_of(PickleValue value) const;
+  bool match(Items values, std::initializer_list<TorchKind> kinds) const;
+  const TorchNodeData& node(PickleValue value) const { return table_.nodes[value]; }
 
   // Budgets: a unit is four bytes of items, tensors and storages.
   Result<TorchNode> add_node(TorchNodeData data);

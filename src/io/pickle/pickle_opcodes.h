@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 namespace winnow::io {
 
@@ -42,8 +41,5 @@ enum class Opcode : uint8_t {
   kLong1 = 0x8a,
   kEmptySet = 0x8f,
 };
-
-/// Python's name of an opcode; empty for those that are not on the list.
-std::string_view opcode_name(uint8_t opcode) noexcept;
 
 }  // namespace winnow::io

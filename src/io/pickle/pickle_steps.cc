@@ -1,10 +1,12 @@
-// The effects of the opcodes on the stack.
+// The opcodes and their effects on the stack.
 #include <algorithm>
-#include <bit>
+#include <array>
+#include <string>
 #include <utility>
 
 #include "base/status_macros.h"
 #include "io/pickle/pickle_machine.h"
+#include "io/pickle/pickle_opcodes.h"
 #include "winnow/base/concat.h"
 #include "winnow/base/utf8.h"
 #include "winnow/io/error_codes.h"
@@ -19,13 +21,108 @@ constexpr size_t kMaxIntBytes = 8;
 
 }  // namespace
 
-Status PickleMachine::get(uint64_t index) {
+struct PickleMachine::Step {
+  Opcode opcode;
+  std::string_view name;  // Python's, for messages
+  Status (*run)(Self& m);
+};
+
+// Numbers in the calls are the bytes of an argument, or the values of a tuple.
+const PickleMachine::Step PickleMachine::kSteps[] = {
+    {Opcode::kMark, "MARK", [](Self& m) { return m.mark(); }},
+    {Opcode::kEmptyTuple, "EMPTY_TUPLE", [](Self& m) { return m.push_short_tuple(0); }},
+    {Opcode::kStop, "STOP", [](Self& m) { return m.stop(); }},
+    {Opcode::kBinFloat, "BINFLOAT", [](Self& m) { return m.push_float(); }},
+    {Opcode::kBinInt, "BININT", [](Self& m) { return m.push_signed(4); }},
+    {Opcode::kBinInt1, "BININT1", [](Self& m) { return m.push_unsigned(1); }},
+    {Opcode::kBinInt2, "BININT2", [](Self& m) { return m.push_unsigned(2); }},
+    // Node 0 is the None that every tree begins with.
+    {Opcode::kNone, "NONE", [](Self& m) { return m.push(PickleValue{0}); }},
+    {Opcode::kBinPersId, "BINPERSID", [](Self& m) { return m.load_storage(); }},
+    {Opcode::kReduce, "REDUCE", [](Self& m) { return m.reduce(/*is_new_object=*/false); }},
+    {Opcode::kShortBinString, "SHORT_BINSTRING", [](Self& m) { return m.push_text(1); }},
+    {Opcode::kBinUnicode, "BINUNICODE", [](Self& m) { return m.push_text(4); }},
+    {Opcode::kEmptyList, "EMPTY_LIST", [](Self& m) { return m.push_empty(TorchKind::kList); }},
+    {Opcode::kAppend, "APPEND", [](Self& m) { return m.extend_by(TorchKind::kList, 1); }},
+    {Opcode::kBuild, "BUILD", [](Self& m) { return m.build(); }},
+    {Opcode::kGlobal, "GLOBAL", [](Self& m) { return m.push_global(); }},
+    {Opcode::kAppends, "APPENDS", [](Self& m) { return m.extend_to_mark(TorchKind::kList); }},
+    {Opcode::kBinGet, "BINGET", [](Self& m) { return m.get(1); }},
+    {Opcode::kLongBinGet, "LONG_BINGET", [](Self& m) { return m.get(4); }},
+    {Opcode::kBinPut, "BINPUT", [](Self& m) { return m.put(1); }},
+    {Opcode::kLongBinPut, "LONG_BINPUT", [](Self& m) { return m.put(4); }},
+    {Opcode::kSetItem, "SETITEM", [](Self& m) { return m.extend_by(TorchKind::kDict, 2); }},
+    {Opcode::kTuple, "TUPLE", [](Self& m) { return m.push_tuple(m.pop_to_mark()); }},
+    {Opcode::kSetItems, "SETITEMS", [](Self& m) { return m.extend_to_mark(TorchKind::kDict); }},
+    {Opcode::kEmptyDict, "EMPTY_DICT", [](Self& m) { return m.push_empty(TorchKind::kDict); }},
+    {Opcode::kProto, "PROTO",
+     [](Self&) { return Status(PickleError::kPickleProtocol, "a second one"); }},
+    {Opcode::kNewObj, "NEWOBJ", [](Self& m) { return m.reduce(/*is_new_object=*/true); }},
+    {Opcode::kTuple1, "TUPLE1", [](Self& m) { return m.push_short_tuple(1); }},
+    {Opcode::kTuple2, "TUPLE2", [](Self& m) { return m.push_short_tuple(2); }},
+    {Opcode::kTuple3, "TUPLE3", [](Self& m) { return m.push_short_tuple(3); }},
+    {Opcode::kNewTrue, "NEWTRUE", [](Self& m) { return m.push_bool(true); }},
+    {Opcode::kNewFalse, "NEWFALSE", [](Self& m) { return m.push_bool(false); }},
+    {Opcode::kLong1, "LONG1", [](Self& m) { return m.push_long(); }},
+    {Opcode::kEmptySet, "EMPTY_SET", [](Self& m) { return m.push_empty(TorchKind::kSet); }},
+};
+
+const PickleMachine::Step* PickleMachine::find_step(std::byte opcode) {
+  // By opcode: a search would cost more than most steps do.
+  static const auto table = [] {
+    std::array<const Step*, 256> out = {};
+    for (const Step& step : kSteps) out[static_cast<uint8_t>(step.opcode)] = &step;
+    return out;
+  }();
+  return table[std::to_integer<uint8_t>(opcode)];
+}
+
+Status PickleMachine::run() {
+  // torch.save's default. Later protocols have opcodes that are not on the list.
+  if (pickle_.size() < 2 || pickle_[0] != std::byte{0x80} || pickle_[1] != std::byte{2}) {
+    return {PickleError::kPickleProtocol, "the pickle does not start as protocol 2 does"};
+  }
+  at_ = 2;
+  while (!stopped_) {
+    if (at_ == pickle_.size()) {
+      return {PickleError::kPickleTruncated,
+              concat("the pickle ends at byte ", at_, " without STOP")};
+    }
+    const size_t opcode_at = at_++;
+    const std::byte opcode = pickle_[opcode_at];
+    const Step* step = find_step(opcode);
+    const Status done = step != nullptr
+                            ? step->run(*this)
+                            : Status(PickleError::kPickleOpcode, "plain data do not need it");
+    if (done.ok()) continue;
+    const std::string name =
+        step != nullptr ? std::string(step->name) : std::to_string(std::to_integer<int>(opcode));
+    return done.with_context(concat("opcode ", name, " at byte ", opcode_at));
+  }
+  if (at_ == pickle_.size()) return {};
+  // No reader looks at what is behind STOP, so it could be anything.
+  return {PickleError::kPickleTrailing,
+          concat("there are ", pickle_.size() - at_, " bytes behind STOP at byte ", at_ - 1)};
+}
+
+Status PickleMachine::stop() {
+  if (!marks_.empty() || stack_.size() != 1) {
+    return {PickleError::kPickleStack, concat("the stack has ", stack_.size(), " values and ",
+                                              marks_.size(), " marks, and has to have 1 and 0")};
+  }
+  stopped_ = true;
+  return {};
+}
+
+Status PickleMachine::get(size_t index_bytes) {
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t index, take_number(index_bytes));
   if (index < memo_.size() && memo_[index] != kNoTorchNode) return push(memo_[index]);
   return {PickleError::kPickleMemo, concat("nothing was put into memo ", index)};
 }
 
 // Picklers number memos from 0 on, one for each value.
-Status PickleMachine::put(uint64_t index) {
+Status PickleMachine::put(size_t index_bytes) {
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t index, take_number(index_bytes));
   WINNOW_RETURN_IF_ERROR(need(1));
   // Each memo costs an opcode at least, so that a number over the pickle's length is made up.
   if (index >= std::min(kMaxMemo, pickle_.size())) {
@@ -40,152 +137,116 @@ Status PickleMachine::put(uint64_t index) {
   return {};
 }
 
-Status PickleMachine::push_int(int64_t value) {
-  if (value < 0 || value >= static_cast<int64_t>(small_ints_.size())) {
-    return push_node(add_node({.kind = TorchKind::kInt, .bits = value}));
+// Shapes and strides repeat a few small numbers: one node serves all equal ones.
+Status PickleMachine::push_once(TorchKind kind, int64_t bits, TorchNode& node) {
+  if (node == 0) {
+    WINNOW_ASSIGN_OR_RETURN(node, add_node({.kind = kind, .bits = bits}));
   }
-  return push_once({.kind = TorchKind::kInt, .bits = value},
-                   small_ints_[static_cast<size_t>(value)]);
+  return push(node);
+}
+
+Status PickleMachine::push_int(int64_t value) {
+  const auto index = static_cast<uint64_t>(value);
+  if (index < small_ints_.size()) return push_once(TorchKind::kInt, value, small_ints_[index]);
+  return push(add_node({.kind = TorchKind::kInt, .bits = value}));
+}
+
+Status PickleMachine::push_unsigned(size_t bytes) {
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t number, take_number(bytes));
+  return push_int(static_cast<int64_t>(number));
+}
+
+Status PickleMachine::push_signed(size_t bytes) {
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t number, take_number(bytes));
+  // The shifts below fill the missing bytes with the sign. By 64 bits they would be undefined.
+  if (bytes == 0) return push_int(0);
+  const size_t missing_bits = 64 - 8 * bytes;
+  return push_int(static_cast<int64_t>(number << missing_bits) >> missing_bits);
 }
 
 // Two's complement in as many bytes as its first one says.
 Status PickleMachine::push_long() {
-  uint64_t bytes = 0, value = 0;
-  WINNOW_RETURN_IF_ERROR(take_number(1, bytes));
-  if (bytes > kMaxIntBytes) {
-    return {PickleError::kPickleInt, concat("an integer of ", bytes, " bytes")};
-  }
-  WINNOW_RETURN_IF_ERROR(take_number(bytes, value));
-  const unsigned unused = 64 - 8 * static_cast<unsigned>(bytes);
-  // The shifts below fill the missing bytes with the sign. By 64 bits they would be undefined.
-  if (bytes == 0) return push_int(0);
-  return push_int(static_cast<int64_t>(value << unused) >> unused);
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t bytes, take_number(1));
+  if (bytes <= kMaxIntBytes) return push_signed(bytes);
+  return {PickleError::kPickleInt, concat("an integer of ", bytes, " bytes")};
 }
 
 // The highest byte first.
 Status PickleMachine::push_float() {
-  std::span<const std::byte> taken;
-  WINNOW_RETURN_IF_ERROR(take(8, taken));
+  WINNOW_ASSIGN_OR_RETURN(const auto taken, take(8));
   uint64_t bits = 0;
   for (const std::byte byte : taken) bits = bits << 8 | std::to_integer<uint64_t>(byte);
-  return push_node(add_node({.kind = TorchKind::kFloat, .bits = std::bit_cast<int64_t>(bits)}));
+  return push(add_node({.kind = TorchKind::kFloat, .bits = static_cast<int64_t>(bits)}));
 }
 
 Status PickleMachine::push_text(size_t length_bytes) {
-  uint64_t length = 0;
-  std::span<const std::byte> taken;
-  WINNOW_RETURN_IF_ERROR(take_number(length_bytes, length));
-  WINNOW_RETURN_IF_ERROR(take(length, taken));
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t length, take_number(length_bytes));
+  WINNOW_ASSIGN_OR_RETURN(const auto taken, take(length));
   const std::string_view text(reinterpret_cast<const char*>(taken.data()), taken.size());
   if (find_invalid_utf8(text) != text.size()) {
     return {PickleError::kPickleText,
             concat("the string \"", escape_name(text), "\" is not UTF-8")};
   }
-  WINNOW_ASSIGN_OR_RETURN(const TorchNode node, add_node({.kind = TorchKind::kString}));
-  table_.nodes[node].bits = static_cast<int64_t>(table_.strings.size());
-  table_.strings.emplace_back(text);
-  return push(node);
+  const int64_t place = add_value(table_.strings, std::string(text));
+  return push(add_node({.kind = TorchKind::kString, .bits = place}));
 }
 
-Status PickleMachine::push_tuple(Items items) {
-  return push_node(add_node({.kind = TorchKind::kTuple, .items = {items.begin(), items.end()}}));
+Status PickleMachine::push_tuple(Result<std::vector<PickleValue>> items) {
+  if (!items.ok()) return items.status();
+  return push(add_node({.kind = TorchKind::kTuple, .items = std::move(items).value()}));
 }
 
 Status PickleMachine::push_short_tuple(size_t size) {
   WINNOW_RETURN_IF_ERROR(need(size));
-  const std::vector<PickleValue> items(stack_.end() - static_cast<ptrdiff_t>(size), stack_.end());
-  stack_.resize(stack_.size() - size);
-  return push_tuple(items);
+  return push_tuple(pop_items(size));
 }
 
-Status PickleMachine::push_global() {
-  std::string_view module, name;
-  WINNOW_RETURN_IF_ERROR(take_line(module));
-  WINNOW_RETURN_IF_ERROR(take_line(name));
-  PickleValue value = 0;
-  // Python would import the module here. To us a name is a symbol or an error.
-  WINNOW_RETURN_IF_ERROR(resolve(module, name, value));
-  return push(value);
-}
-
-Status PickleMachine::append(Items items) {
-  if (data_of(stack_.back(), TorchKind::kList) == nullptr) {
-    return {PickleError::kPickleTarget, "an item for what is no list"};
+// Appends items to the list on the stack, or keys and values to the dict there.
+Status PickleMachine::extend(TorchKind kind, Items items) {
+  const bool is_dict = kind == TorchKind::kDict;
+  if (kind_of(stack_.back()) != kind) {
+    return {PickleError::kPickleTarget,
+            is_dict ? "an entry for what is no dict" : "an item for what is no list"};
+  }
+  // walk_tree looks at the keys, once for each dict of the result.
+  if (is_dict && items.size() % 2 != 0) {
+    return {PickleError::kPickleStack, "a key without a value"};
   }
   // Storages and names are for the arguments of calls, which are tuples.
   if (std::ranges::any_of(items, is_foreign)) {
-    return {PickleError::kPickleValue, "a storage or a name in a list"};
+    return {PickleError::kPickleValue, concat("a storage or a name in a ", torch_kind_name(kind))};
   }
-  // The list's node was counted when it had no items.
+  // The node was counted when it had no items.
   WINNOW_RETURN_IF_ERROR(spend(items.size()));
-  std::vector<TorchNode>& list = table_.nodes[stack_.back()].items;
-  list.insert(list.end(), items.begin(), items.end());
+  std::vector<TorchNode>& target = table_.nodes[stack_.back()].items;
+  target.insert(target.end(), items.begin(), items.end());
   return {};
 }
 
-Status PickleMachine::set_items(Items items) {
-  if (data_of(stack_.back(), TorchKind::kDict) == nullptr) {
-    return {PickleError::kPickleTarget, "an entry for what is no dict"};
-  }
-  // walk_tree looks at the keys, once for each dict of the result.
-  if (items.size() % 2 != 0) return {PickleError::kPickleStack, "a key without a value"};
-  if (std::ranges::any_of(items, is_foreign)) {
-    return {PickleError::kPickleValue, "a storage or a name in a dict"};
-  }
-  WINNOW_RETURN_IF_ERROR(spend(items.size()));
-  std::vector<TorchNode>& dict = table_.nodes[stack_.back()].items;
-  dict.insert(dict.end(), items.begin(), items.end());
-  return {};
+Status PickleMachine::extend_by(TorchKind kind, size_t count) {
+  WINNOW_RETURN_IF_ERROR(need(count + 1));
+  return extend(kind, pop_items(count));
+}
+
+Status PickleMachine::extend_to_mark(TorchKind kind) {
+  WINNOW_ASSIGN_OR_RETURN(const std::vector<PickleValue> items, pop_to_mark());
+  WINNOW_RETURN_IF_ERROR(need(1));  // the container, below the mark
+  return extend(kind, items);
 }
 
 // Only an OrderedDict takes a state: its attributes.
 Status PickleMachine::build() {
   WINNOW_RETURN_IF_ERROR(need(2));
   const PickleValue state = pop(), target = stack_.back();
-  const TorchNodeData* dict = data_of(target, TorchKind::kDict);
-  const TorchNodeData* attributes = data_of(state, TorchKind::kDict);
   // Python would merge a second state into the first. torch.save writes one.
-  if (dict == nullptr || !dict->ordered || dict->attributes != kNoTorchNode) {
+  if (kind_of(target) != TorchKind::kDict || !node(target).ordered ||
+      node(target).attributes != kNoTorchNode) {
     return {PickleError::kPickleTarget, "a state for what takes none"};
   }
-  if (attributes == nullptr || attributes->ordered) {
+  if (kind_of(state) != TorchKind::kDict || node(state).ordered) {
     return {PickleError::kPickleTarget, "the state of an OrderedDict that is no dict"};
   }
   table_.nodes[target].attributes = state;
-  return {};
-}
-
-Status PickleMachine::reduce(bool is_new_object) {
-  WINNOW_RETURN_IF_ERROR(need(2));
-  const TorchNodeData* args = data_of(pop(), TorchKind::kTuple);
-  const PickleValue callee = pop();
-  if (args == nullptr) return {PickleError::kPickleCall, "the arguments are no tuple"};
-  if (!is_symbol(callee)) return {PickleError::kPickleCall, "what is called is no name"};
-  const PickleSymbol symbol = symbol_of(callee);
-  // A copy: the call adds nodes, which moves those that are there.
-  const std::vector<PickleValue> items = args->items;
-  PickleValue result = 0;
-  WINNOW_RETURN_IF_ERROR(is_new_object ? call_new(symbol, items, result)
-                                       : call(symbol, items, result));
-  return push(result);
-}
-
-Status PickleMachine::load_storage() {
-  WINNOW_RETURN_IF_ERROR(need(1));
-  const TorchNodeData* id = data_of(pop(), TorchKind::kTuple);
-  if (id == nullptr) return {PickleError::kStorageId, "the persistent id is no tuple"};
-  PickleValue result = 0;
-  // No copy of the items here: storages are not nodes, so nothing moves.
-  WINNOW_RETURN_IF_ERROR(find_storage(id->items, result));
-  return push(result);
-}
-
-Status PickleMachine::stop() {
-  if (!marks_.empty() || stack_.size() != 1) {
-    return {PickleError::kPickleStack, concat("the stack has ", stack_.size(), " values and ",
-                                              marks_.size(), " marks, and has to have 1 and 0")};
-  }
-  stopped_ = true;
   return {};
 }
 

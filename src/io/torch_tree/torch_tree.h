@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "winnow/base/status.h"
@@ -28,6 +29,13 @@ struct TorchNodeData {
   int64_t bits = 0;
   std::vector<TorchNode> items = {};  // of a Dict: key, value, key, value...
 };
+
+/// Appends a value, and returns its index as the `bits` of its node.
+template <typename T>
+int64_t add_value(std::vector<T>& values, T value) {
+  values.push_back(std::move(value));
+  return static_cast<int64_t>(values.size() - 1);
+}
 
 }  // namespace io
 
