@@ -54,11 +54,8 @@ class PickleWriter {
   }
 
   void memo_op(Opcode short_op, Opcode long_op, uint32_t index) {
-    if (index < 256) {
-      op(short_op).byte(static_cast<uint8_t>(index));
-    } else {
-      op(long_op).number(index, 4);
-    }
+    const bool is_short = index <= UINT8_MAX;
+    op(is_short ? short_op : long_op).number(index, is_short ? 1 : 4);
   }
 
   uint32_t put() {
@@ -94,44 +91,43 @@ class PickleWriter {
   void boolean(bool value) { op(value ? Opcode::kNewTrue : Opcode::kNewFalse); }
 
   void integer(int64_t value) {
-    if (value >= 0 && value <= UINT8_MAX) {
-      op(Opcode::kBinInt1).number(static_cast<uint64_t>(value), 1);
-    } else if (value >= 0 && value <= UINT16_MAX) {
-      op(Opcode::kBinInt2).number(static_cast<uint64_t>(value), 2);
+    const auto bits = static_cast<uint64_t>(value);
+    if (bits <= UINT8_MAX) {
+      op(Opcode::kBinInt1).number(bits, 1);
+    } else if (bits <= UINT16_MAX) {
+      op(Opcode::kBinInt2).number(bits, 2);
     } else if (value >= INT32_MIN && value <= INT32_MAX) {
-      op(Opcode::kBinInt).number(static_cast<uint64_t>(value), 4);
+      op(Opcode::kBinInt).number(bits, 4);
     } else {
-      long_integer(value);
+      // As many bytes as two's complement needs, which are more than the four above.
+      uint8_t bytes = 5;
+      while (bytes < 8 && value >> (8 * bytes - 1) != value >> 63) ++bytes;
+      op(Opcode::kLong1).byte(bytes).number(bits, bytes);
     }
   }
 
-  // As many bytes as two's complement needs.
-  void long_integer(int64_t value) {
-    size_t bytes = 5;  // integer() has taken the shorter ones
-    while (bytes < 8 && value >> (8 * bytes - 1) != value >> 63) ++bytes;
-    op(Opcode::kLong1)
-        .byte(static_cast<uint8_t>(bytes))
-        .number(static_cast<uint64_t>(value), bytes);
-  }
-
   void real(int64_t bits) {
-    // The highest byte first: only floats are written so.
     op(Opcode::kBinFloat);
-    for (size_t i = 8; i-- > 0;) byte(static_cast<uint8_t>(static_cast<uint64_t>(bits) >> (8 * i)));
+    // The highest byte first: only floats are written so.
+    for (int shift = 56; shift >= 0; shift -= 8) byte(static_cast<uint8_t>(bits >> shift));
   }
 
-  // Closes a tuple of `size` values, of which more than three stand behind a mark.
-  void end_tuple(size_t size) {
+  // A tuple, of which more than three values stand behind a mark.
+  template <typename T, typename WriteItem>
+  void tuple(const std::vector<T>& items, const WriteItem& write_item) {
     constexpr Opcode kShort[] = {Opcode::kEmptyTuple, Opcode::kTuple1, Opcode::kTuple2,
                                  Opcode::kTuple3};
-    op(size <= 3 ? kShort[size] : Opcode::kTuple);
+    if (items.size() > 3) op(Opcode::kMark);
+    for (const T item : items) write_item(item);
+    op(items.size() > 3 ? Opcode::kTuple : kShort[items.size()]);
   }
 
-  void numbers(std::span<const uint64_t> values) {
-    if (values.size() > 3) op(Opcode::kMark);
-    for (const uint64_t value : values) integer(static_cast<int64_t>(value));
-    end_tuple(values.size());
+  void numbers(const std::vector<uint64_t>& values) {
+    tuple(values, [this](uint64_t value) { integer(static_cast<int64_t>(value)); });
   }
+
+  // Calls what stands below, with the one value on the stack.
+  void call_with_one() { op(Opcode::kTuple1).op(Opcode::kReduce); }
 
   void empty_ordered_dict() {
     global("collections", "OrderedDict");
@@ -142,11 +138,8 @@ class PickleWriter {
     const TorchStorage& storage = storages_[index];
     op(Opcode::kMark);
     shared_text("storage");
-    if (storage.untyped) {
-      global("torch.storage", "UntypedStorage");
-    } else {
-      global("torch", storage_class_name(storage.dtype));
-    }
+    global(storage.untyped ? "torch.storage" : "torch",
+           storage.untyped ? "UntypedStorage" : storage_class_name(storage.dtype));
     // The N of the record data/N.
     text(std::to_string(index));
     // Where torch.load puts the storage unless map_location says otherwise.
@@ -185,22 +178,16 @@ class PickleWriter {
     once("layout", [&] {
       global("torch.serialization", "_get_layout");
       text("torch.sparse_coo");
-      op(Opcode::kTuple1).op(Opcode::kReduce);
+      call_with_one();
     });
     op(Opcode::kMark);
     plain_tensor(tensor.indices, tensor.indices.requires_grad);
     plain_tensor(tensor.values, tensor.values.requires_grad);
     global("torch", "Size");
     numbers(tensor.shape);
-    op(Opcode::kTuple1).op(Opcode::kReduce);
+    call_with_one();
     boolean(tensor.is_coalesced);
     op(Opcode::kTuple).op(Opcode::kTuple2).op(Opcode::kReduce);
-  }
-
-  void tuple(const TorchNodeData& data) {
-    if (data.items.size() > 3) op(Opcode::kMark);
-    for (const TorchNode item : data.items) write(item);
-    end_tuple(data.items.size());
   }
 
   // Batches of items, or of keys and values, for the container on the stack.
@@ -213,17 +200,9 @@ class PickleWriter {
     }
   }
 
-  void set(const TorchNodeData& data) {
-    global("__builtin__", "set");
+  void list(const TorchNodeData& data) {
     op(Opcode::kEmptyList);
     items(data, Opcode::kAppends);
-    op(Opcode::kTuple1).op(Opcode::kReduce);
-  }
-
-  void size(const TorchNodeData& data) {
-    global("torch", "Size");
-    tuple(data);
-    op(Opcode::kTuple1).op(Opcode::kReduce);
   }
 
   void dict(const TorchNodeData& data) {
@@ -239,13 +218,20 @@ class PickleWriter {
     op(Opcode::kBuild);
   }
 
-  void list(const TorchNodeData& data) {
-    op(Opcode::kEmptyList);
-    items(data, Opcode::kAppends);
-  }
-
   void value(TorchNode node, const TorchNodeData& data) {
+    const auto write_item = [this](TorchNode item) { write(item); };
     switch (data.kind) {
+      case TorchKind::kNone:
+        op(Opcode::kNone);
+        break;
+      case TorchKind::kBool:
+        return boolean(data.bits != 0);
+      case TorchKind::kInt:
+        return integer(data.bits);
+      case TorchKind::kFloat:
+        return real(data.bits);
+      case TorchKind::kDtype:
+        return global("torch", torch_dtype_name(static_cast<DType>(data.bits)));
       case TorchKind::kString:
         return text(table_.string_at(node));
       case TorchKind::kTensor:
@@ -254,48 +240,33 @@ class PickleWriter {
         return sparse(table_.sparse_at(node));
       case TorchKind::kList:
         return list(data);
-      case TorchKind::kTuple:
-        return tuple(data);
-      case TorchKind::kSet:
-        return set(data);
-      case TorchKind::kSize:
-        return size(data);
-      default:
+      case TorchKind::kDict:
         return dict(data);
+      case TorchKind::kTuple:
+        return tuple(data.items, write_item);
+      case TorchKind::kSize:
+        global("torch", "Size");
+        tuple(data.items, write_item);
+        return call_with_one();
+      case TorchKind::kSet:
+        global("__builtin__", "set");
+        list(data);
+        return call_with_one();
     }
   }
 
-  // Values whose identity nobody sees; they cost less than a memo.
-  bool write_atom(const TorchNodeData& data) {
-    switch (data.kind) {
-      case TorchKind::kNone:
-        op(Opcode::kNone);
-        return true;
-      case TorchKind::kBool:
-        boolean(data.bits != 0);
-        return true;
-      case TorchKind::kInt:
-        integer(data.bits);
-        return true;
-      case TorchKind::kFloat:
-        real(data.bits);
-        return true;
-      case TorchKind::kDtype:
-        global("torch", torch_dtype_name(static_cast<DType>(data.bits)));
-        return true;
-      default:
-        return false;
-    }
+  // Values whose identity nobody sees cost less than a memo.
+  static bool is_atom(TorchKind kind) {
+    return kind <= TorchKind::kFloat || kind == TorchKind::kDtype;
   }
 
   // Recursive, no deeper than a checked tree is.
   void write(TorchNode node) {
     const TorchNodeData& data = table_.nodes[node];
-    if (write_atom(data)) return;
     if (memo_[node] != 0) return get(memo_[node] - 1);
     value(node, data);
     // Behind the value: nothing inside can refer to it, since a checked tree has no cycles.
-    if (uses_[node] > 1) memo_[node] = put() + 1;
+    if (uses_[node] > 1 && !is_atom(data.kind)) memo_[node] = put() + 1;
   }
 
   const Table& table_;
