@@ -111,23 +111,15 @@ bool dense_part_fits(const TorchSparseTensor& tensor) {
                     tensor.shape.begin() + static_cast<ptrdiff_t>(sparse_dims));
 }
 
-// One entry's indices stand in a column, `nnz` apart.
-class Entries {
- public:
-  Entries(std::span<const int64_t> indices, uint64_t nnz) : indices_(indices), nnz_(nnz) {}
-
-  std::strong_ordering compare(uint64_t a, uint64_t b) const {
-    for (uint64_t row = 0; row < indices_.size(); row += nnz_) {
-      const auto order = indices_[row + a] <=> indices_[row + b];
-      if (order != 0) return order;
-    }
-    return std::strong_ordering::equal;
+// Compares two entries, the indices of which stand in columns.
+std::strong_ordering compare_entries(std::span<const int64_t> indices, uint64_t nnz, uint64_t a,
+                                     uint64_t b) {
+  for (uint64_t row = 0; row < indices.size(); row += nnz) {
+    const auto order = indices[row + a] <=> indices[row + b];
+    if (order != 0) return order;
   }
-
- private:
-  std::span<const int64_t> indices_;
-  uint64_t nnz_;
-};
+  return std::strong_ordering::equal;
+}
 
 Status duplicate(uint64_t a, uint64_t b) {
   return {TorchArchiveError::kSparseDuplicate,
@@ -135,28 +127,25 @@ Status duplicate(uint64_t a, uint64_t b) {
                  " of a sparse tensor have the same indices")};
 }
 
-// Of entries that are not in order: sorted, equal ones stand side by side.
-Status check_unordered(const Entries& entries, uint64_t nnz) {
-  std::vector<uint64_t> order(nnz);
-  std::iota(order.begin(), order.end(), uint64_t{0});
-  std::ranges::sort(order, [&](uint64_t a, uint64_t b) { return entries.compare(a, b) < 0; });
-  const auto twice = std::ranges::adjacent_find(
-      order, [&](uint64_t a, uint64_t b) { return entries.compare(a, b) == 0; });
-  return twice == order.end() ? Status() : duplicate(twice[0], twice[1]);
-}
-
-// Takes memory only if some entry is out of order.
-Status check_order(const TorchSparseTensor& tensor, const Entries& entries) {
-  for (uint64_t i = 1; i < tensor.nnz(); ++i) {
-    const auto order = entries.compare(i - 1, i);
-    if (order < 0) continue;
-    if (order == 0) return duplicate(i - 1, i);
-    if (!tensor.is_coalesced) return check_unordered(entries, tensor.nnz());
+Status check_order(const TorchSparseTensor& tensor, std::span<const int64_t> indices) {
+  const uint64_t nnz = tensor.nnz();
+  const auto compare = [&](uint64_t a, uint64_t b) { return compare_entries(indices, nnz, a, b); };
+  uint64_t i = 1;
+  while (i < nnz && compare(i - 1, i) < 0) ++i;
+  if (i >= nnz) return {};
+  if (compare(i - 1, i) == 0) return duplicate(i - 1, i);
+  if (tensor.is_coalesced) {
     return {TorchArchiveError::kSparseOrder,
             concat("entry ", i, " of a sparse tensor that is said to be coalesced comes before ",
                    "the one in front of it")};
   }
-  return {};
+  // Only now is memory taken. Sorted, equal entries stand side by side.
+  std::vector<uint64_t> order(nnz);
+  std::iota(order.begin(), order.end(), uint64_t{0});
+  std::ranges::sort(order, [&](uint64_t a, uint64_t b) { return compare(a, b) < 0; });
+  const auto twice =
+      std::ranges::adjacent_find(order, [&](uint64_t a, uint64_t b) { return compare(a, b) == 0; });
+  return twice == order.end() ? Status() : duplicate(twice[0], twice[1]);
 }
 
 }  // namespace
@@ -243,7 +232,7 @@ Status TorchSparseTensor::check_indices(std::span<const int64_t> index_values) c
             concat("the index ", index_values[i], " in dimension ", dimension,
                    " of a sparse tensor, which has ", size)};
   }
-  return io::check_order(*this, io::Entries(index_values, nnz()));
+  return io::check_order(*this, index_values);
 }
 
 }  // namespace winnow

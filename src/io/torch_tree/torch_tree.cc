@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <compare>
 #include <string_view>
 #include <utility>
 
@@ -151,103 +150,67 @@ class Walk {
   std::vector<Step> path_;
 };
 
-// The keys of a Dict or the elements of a Set are every item or every other one.
-size_t key_step(const TorchNodeData& data) { return data.kind == TorchKind::kDict ? 2 : 1; }
-
-bool has_keys(const TorchNodeData& data) {
-  return data.kind == TorchKind::kDict || data.kind == TorchKind::kSet;
-}
-
-// Numbers for the strings that are keys, the same for equal strings. Keys may be long and stand in
-// many dicts, so their text is compared here and nowhere else.
-class TextNumbers {
- public:
-  TextNumbers(const Table& table, std::span<const TorchNode> nodes)
-      : table_(table), numbers_(table.strings.size(), kNoKey) {
-    std::vector<uint32_t> texts = collect(nodes);
-    std::sort(texts.begin(), texts.end(), [this](uint32_t a, uint32_t b) { return less(a, b); });
-    for (size_t i = 0; i < texts.size(); ++i) {
-      const bool is_new = i == 0 || less(texts[i - 1], texts[i]);
-      numbers_[texts[i]] = is_new ? static_cast<uint32_t>(i) : numbers_[texts[i - 1]];
-    }
-  }
-
-  uint32_t of(const TorchNodeData& text) const { return numbers_[text.bits]; }
-
- private:
-  static constexpr uint32_t kNoKey = UINT32_MAX;
-
-  std::vector<uint32_t> collect(std::span<const TorchNode> nodes) {
-    std::vector<uint32_t> texts;
-    for (const TorchNode node : nodes) {
-      const TorchNodeData& data = table_.nodes[node];
-      if (!has_keys(data)) continue;
-      for (size_t i = 0; i < data.items.size(); i += key_step(data)) {
-        const TorchNodeData& key = table_.nodes[data.items[i]];
-        if (key.kind != TorchKind::kString || numbers_[key.bits] != kNoKey) continue;
-        numbers_[key.bits] = 0;
-        texts.push_back(static_cast<uint32_t>(key.bits));
-      }
-    }
-    return texts;
-  }
-
-  // Any order will do.
-  bool less(uint32_t a, uint32_t b) const {
-    const std::string& left = table_.strings[a];
-    const std::string& right = table_.strings[b];
-    return left.size() != right.size() ? left.size() < right.size() : left < right;
-  }
-
-  const Table& table_;
-  std::vector<uint32_t> numbers_;  // for each string of the table
-};
-
 // A key as Python compares it: 1, 1.0 and True are equal.
 struct Key {
-  enum Rank : uint8_t { kNone, kInt, kReal, kText } rank = kNone;
+  enum Rank : uint8_t { kNone, kInt, kReal, kText };
+  std::pair<Rank, int64_t> value;  // of kReal, the bits; of kText, that of number_texts
   TorchNode node = kNoTorchNode;
-  int64_t number = 0;  // of kReal, the bits; of kText, that of TextNumbers
-
-  std::strong_ordering operator<=>(const Key& other) const {
-    return rank != other.rank ? rank <=> other.rank : number <=> other.number;
-  }
-  bool operator==(const Key& other) const { return (*this <=> other) == 0; }
 };
 
+// Numbers for the strings, the same for equal ones. Keys may be long and stand in many dicts, so
+// texts are compared here and nowhere else.
+std::vector<uint32_t> number_texts(const Table& table, std::span<const TorchNode> nodes) {
+  std::vector<uint32_t> texts, numbers(table.strings.size());
+  for (const TorchNode node : nodes) {
+    const TorchNodeData& data = table.nodes[node];
+    if (data.kind == TorchKind::kString) texts.push_back(static_cast<uint32_t>(data.bits));
+  }
+  // Any order will do that has equal ones side by side, and the sizes are at hand.
+  std::ranges::sort(texts, {}, [&table](uint32_t text) {
+    return std::pair(table.strings[text].size(), std::string_view(table.strings[text]));
+  });
+  for (uint32_t i = 0; i < texts.size(); ++i) {
+    const bool is_new = i == 0 || table.strings[texts[i]] != table.strings[texts[i - 1]];
+    numbers[texts[i]] = is_new ? i : numbers[texts[i - 1]];
+  }
+  return numbers;
+}
+
 // A double that is a whole number in the range of int64 is equal to that one.
-void set_real(double real, Key& key) {
+std::pair<Key::Rank, int64_t> real_key(double real) {
   constexpr double kTwoTo63 = 9223372036854775808.0;  // the first that is above every int64
-  const bool is_whole = real >= -kTwoTo63 && real < kTwoTo63 && std::trunc(real) == real;
-  key.rank = is_whole ? Key::kInt : Key::kReal;
-  key.number = is_whole ? static_cast<int64_t>(real) : std::bit_cast<int64_t>(real);
+  if (real >= -kTwoTo63 && real < kTwoTo63 && std::trunc(real) == real) {
+    return {Key::kInt, static_cast<int64_t>(real)};
+  }
+  return {Key::kReal, std::bit_cast<int64_t>(real)};
 }
 
 // Whether each Dict and each Set has keys of a plain kind, none twice.
 class KeyCheck {
  public:
   KeyCheck(const Table& table, std::span<const TorchNode> nodes)
-      : table_(table), nodes_(nodes), texts_(table, nodes) {}
+      : table_(table), nodes_(nodes), text_numbers_(number_texts(table, nodes)) {}
 
   Status run() {
     for (const TorchNode node : nodes_) {
       const TorchNodeData& data = table_.nodes[node];
-      if (has_keys(data)) WINNOW_RETURN_IF_ERROR(check(data));
+      if (data.kind == TorchKind::kDict) WINNOW_RETURN_IF_ERROR(check(data, 2));
+      if (data.kind == TorchKind::kSet) WINNOW_RETURN_IF_ERROR(check(data, 1));
     }
     return {};
   }
 
  private:
-  // Of more keys than there are nodes, one stands twice among the first of them.
-  Status check(const TorchNodeData& data) {
-    const size_t step = key_step(data);
+  // Every `step`-th item is a key.
+  Status check(const TorchNodeData& data, size_t step) {
+    // Of more keys than there are nodes, one stands twice among the first of them.
     const size_t count = std::min(data.items.size() / step, table_.nodes.size() + 1);
     keys_.resize(count);
     for (size_t i = 0; i < count; ++i) {
       WINNOW_RETURN_IF_ERROR(set_key(data.items[step * i], keys_[i]));
     }
-    std::sort(keys_.begin(), keys_.end());
-    const auto twice = std::adjacent_find(keys_.begin(), keys_.end());
+    std::ranges::sort(keys_, {}, &Key::value);
+    const auto twice = std::ranges::adjacent_find(keys_, {}, &Key::value);
     if (twice == keys_.end()) return {};
     return {PickleError::kPickleDuplicateKey,
             concat("a ", torch_kind_name(data.kind), " has ", shown(*twice), " twice")};
@@ -255,21 +218,19 @@ class KeyCheck {
 
   Status set_key(TorchNode node, Key& key) const {
     const TorchNodeData& data = table_.nodes[node];
-    key = {.rank = Key::kNone, .node = node};
+    key = {{Key::kNone, 0}, node};
     switch (data.kind) {
       case TorchKind::kNone:
         return {};
       case TorchKind::kBool:
       case TorchKind::kInt:
-        key.rank = Key::kInt;
-        key.number = data.bits;
+        key.value = {Key::kInt, data.bits};
         return {};
       case TorchKind::kFloat:
-        set_real(std::bit_cast<double>(data.bits), key);
+        key.value = real_key(std::bit_cast<double>(data.bits));
         return {};
       case TorchKind::kString:
-        key.rank = Key::kText;
-        key.number = texts_.of(data);
+        key.value = {Key::kText, text_numbers_[data.bits]};
         return {};
       default:
         return {PickleError::kPickleKey,
@@ -279,15 +240,16 @@ class KeyCheck {
   }
 
   std::string shown(const Key& key) const {
-    if (key.rank == Key::kText) return concat("\"", escape_name(table_.string_at(key.node)), "\"");
-    if (key.rank == Key::kInt) return std::to_string(key.number);
-    return key.rank == Key::kNone ? "None" : std::to_string(std::bit_cast<double>(key.number));
+    const auto [rank, number] = key.value;
+    if (rank == Key::kText) return concat("\"", escape_name(table_.string_at(key.node)), "\"");
+    if (rank == Key::kInt) return std::to_string(number);
+    return rank == Key::kNone ? "None" : std::to_string(std::bit_cast<double>(number));
   }
 
   const Table& table_;
   std::span<const TorchNode> nodes_;
-  TextNumbers texts_;
-  std::vector<Key> keys_;  // of one Dict or Set
+  std::vector<uint32_t> text_numbers_;  // for each string of the table
+  std::vector<Key> keys_;               // of one Dict or Set
 };
 
 // Room for those nodes, and no more: beside the old table, half of a vector that grew is much.
@@ -320,10 +282,8 @@ void compact_tree(Table& table, std::span<const TorchNode> order) {
     // Children come first in `order`, so they have their places already.
     for (TorchNode& item : data.items) item = place[item];
     if (data.attributes != kNoTorchNode) data.attributes = place[data.attributes];
-    const auto index = static_cast<size_t>(data.bits);
-    const auto move_from = [&data, index](auto& from, auto& to) {
-      to.push_back(std::move(from[index]));
-      data.bits = static_cast<int64_t>(to.size() - 1);
+    const auto move_from = [&data](auto& from, auto& to) {
+      data.bits = add_value(to, std::move(from[data.bits]));
     };
     if (data.kind == TorchKind::kString) move_from(table.strings, out.strings);
     if (data.kind == TorchKind::kTensor) move_from(table.tensors, out.tensors);

@@ -15,6 +15,21 @@ namespace {
          kind == TorchKind::kSize;
 }
 
+// The number in a node, if the node is of that kind.
+template <typename T>
+std::optional<T> bits_as(const io::TorchNodeData& node, TorchKind kind) {
+  return node.kind == kind ? std::optional(static_cast<T>(node.bits)) : std::nullopt;
+}
+
+template <typename IsWanted>
+std::optional<TorchValue> find_value(TorchValue dict, const IsWanted& is_wanted) {
+  if (dict.kind() != TorchKind::kDict) return std::nullopt;
+  for (size_t i = 0; i < dict.size(); ++i) {
+    if (is_wanted(dict.key(i))) return dict.value(i);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 TorchStorage TorchStorage::for_dtype(DType dtype, uint64_t numel) {
@@ -39,18 +54,16 @@ std::string_view torch_kind_name(TorchKind kind) noexcept {
 TorchKind TorchValue::kind() const noexcept { return tree_->table_->nodes[node_].kind; }
 
 std::optional<bool> TorchValue::as_bool() const noexcept {
-  if (kind() != TorchKind::kBool) return std::nullopt;
-  return tree_->table_->nodes[node_].bits != 0;
+  return bits_as<bool>(tree_->table_->nodes[node_], TorchKind::kBool);
 }
 
 std::optional<int64_t> TorchValue::as_int() const noexcept {
-  if (kind() != TorchKind::kInt) return std::nullopt;
-  return tree_->table_->nodes[node_].bits;
+  return bits_as<int64_t>(tree_->table_->nodes[node_], TorchKind::kInt);
 }
 
 std::optional<double> TorchValue::as_float() const noexcept {
-  if (kind() != TorchKind::kFloat) return std::nullopt;
-  return std::bit_cast<double>(tree_->table_->nodes[node_].bits);
+  const auto bits = bits_as<int64_t>(tree_->table_->nodes[node_], TorchKind::kFloat);
+  return bits ? std::optional(std::bit_cast<double>(*bits)) : std::nullopt;
 }
 
 std::optional<std::string_view> TorchValue::as_string() const noexcept {
@@ -59,8 +72,7 @@ std::optional<std::string_view> TorchValue::as_string() const noexcept {
 }
 
 std::optional<DType> TorchValue::as_dtype() const noexcept {
-  if (kind() != TorchKind::kDtype) return std::nullopt;
-  return static_cast<DType>(tree_->table_->nodes[node_].bits);
+  return bits_as<DType>(tree_->table_->nodes[node_], TorchKind::kDtype);
 }
 
 const TorchTensor* TorchValue::as_tensor() const noexcept {
@@ -92,19 +104,11 @@ TorchValue TorchValue::value(size_t i) const noexcept {
 }
 
 std::optional<TorchValue> TorchValue::find(std::string_view wanted) const noexcept {
-  if (kind() != TorchKind::kDict) return std::nullopt;
-  for (size_t i = 0; i < size(); ++i) {
-    if (key(i).as_string() == wanted) return value(i);
-  }
-  return std::nullopt;
+  return find_value(*this, [wanted](TorchValue key) { return key.as_string() == wanted; });
 }
 
 std::optional<TorchValue> TorchValue::find(int64_t wanted) const noexcept {
-  if (kind() != TorchKind::kDict) return std::nullopt;
-  for (size_t i = 0; i < size(); ++i) {
-    if (key(i).as_int() == wanted) return value(i);
-  }
-  return std::nullopt;
+  return find_value(*this, [wanted](TorchValue key) { return key.as_int() == wanted; });
 }
 
 bool TorchValue::is_ordered() const noexcept { return tree_->table_->nodes[node_].ordered; }
@@ -142,21 +146,18 @@ TorchNode TorchTree::add_float(double value) {
 }
 
 TorchNode TorchTree::add_string(std::string value) {
-  table_->strings.push_back(std::move(value));
-  const auto index = static_cast<int64_t>(table_->strings.size() - 1);
-  return table_->add({.kind = TorchKind::kString, .bits = index});
+  const int64_t place = io::add_value(table_->strings, std::move(value));
+  return table_->add({.kind = TorchKind::kString, .bits = place});
 }
 
 TorchNode TorchTree::add_tensor(TorchTensor value) {
-  table_->tensors.push_back(std::move(value));
-  const auto index = static_cast<int64_t>(table_->tensors.size() - 1);
-  return table_->add({.kind = TorchKind::kTensor, .bits = index});
+  const int64_t place = io::add_value(table_->tensors, std::move(value));
+  return table_->add({.kind = TorchKind::kTensor, .bits = place});
 }
 
 TorchNode TorchTree::add_sparse(TorchSparseTensor value) {
-  table_->sparse.push_back(std::move(value));
-  const auto index = static_cast<int64_t>(table_->sparse.size() - 1);
-  return table_->add({.kind = TorchKind::kSparseTensor, .bits = index});
+  const int64_t place = io::add_value(table_->sparse, std::move(value));
+  return table_->add({.kind = TorchKind::kSparseTensor, .bits = place});
 }
 
 TorchNode TorchTree::add_tuple(std::span<const TorchNode> items) {
