@@ -24,27 +24,23 @@ struct SmallRecord {
   std::string_view text;
 };
 
-// As torch 2.13 writes them, in its order; the last is written behind the payloads, as are the
-// version and the identification.
+// As torch 2.13 writes them, in its order, behind the pickle. Behind the payloads come the version
+// and the identification.
 constexpr SmallRecord kFrontRecords[] = {
     {".format_version", "1"}, {".storage_alignment", "64"}, {"byteorder", "little"}};
-constexpr SmallRecord kVersion = {"version", "3\n"};
-constexpr std::string_view kIdName = ".data/serialization_id";
+constexpr std::string_view kVersion = "3\n";
 constexpr size_t kIdDigits = 40;
 
-std::string full_name(std::string_view name) { return concat(kPrefix, name); }
-
-std::string payload_name(size_t index) { return concat(kPrefix, "data/", index); }
-
 std::vector<io::PlannedRecord> plan(size_t pickle_bytes, std::span<const TorchStorage> storages) {
-  std::vector<io::PlannedRecord> out = {{full_name("data.pkl"), pickle_bytes}};
-  for (const SmallRecord& record : kFrontRecords) {
-    out.push_back({full_name(record.name), record.text.size()});
-  }
-  for (size_t i = 0; i < storages.size(); ++i)
-    out.push_back({payload_name(i), storages[i].bytes()});
-  out.push_back({full_name(kVersion.name), kVersion.text.size()});
-  out.push_back({full_name(kIdName), kIdDigits});
+  std::vector<io::PlannedRecord> out;
+  const auto add = [&out](std::string_view name, uint64_t bytes) {
+    out.push_back({concat(kPrefix, name), bytes});
+  };
+  add("data.pkl", pickle_bytes);
+  for (const SmallRecord& record : kFrontRecords) add(record.name, record.text.size());
+  for (size_t i = 0; i < storages.size(); ++i) add(concat("data/", i), storages[i].bytes());
+  add("version", kVersion.size());
+  add(".data/serialization_id", kIdDigits);
   return out;
 }
 
@@ -104,7 +100,7 @@ Result<std::string> torch_pickle(const TorchTree& tree, std::span<const TorchSto
 struct TorchArchiveWriter::State {
   io::ZipWriter zip;
   std::string name;  // of the file, as messages show it
-  std::vector<uint64_t> sizes;
+  size_t storages = 0;
   size_t next = 0;  // the storage to be written next
 
   Status write_front(std::string_view pickle);
@@ -115,19 +111,19 @@ struct TorchArchiveWriter::State {
 };
 
 Status TorchArchiveWriter::State::write_front(std::string_view pickle) {
-  WINNOW_RETURN_IF_ERROR(zip.add(full_name("data.pkl"), bytes_of(pickle)));
+  WINNOW_RETURN_IF_ERROR(zip.add(bytes_of(pickle)));
   for (const SmallRecord& record : kFrontRecords) {
-    WINNOW_RETURN_IF_ERROR(zip.add(full_name(record.name), bytes_of(record.text)));
+    WINNOW_RETURN_IF_ERROR(zip.add(bytes_of(record.text)));
   }
   return {};
 }
 
 // torch identifies an archive by digits that depend on its names and content, and so do we.
 Status TorchArchiveWriter::State::write_back() {
-  WINNOW_RETURN_IF_ERROR(zip.add(full_name(kVersion.name), bytes_of(kVersion.text)));
+  WINNOW_RETURN_IF_ERROR(zip.add(bytes_of(kVersion)));
   std::string id = std::to_string(zip.fingerprint());
   id.insert(0, kIdDigits - id.size(), '0');
-  WINNOW_RETURN_IF_ERROR(zip.add(full_name(kIdName), bytes_of(id)));
+  WINNOW_RETURN_IF_ERROR(zip.add(bytes_of(id)));
   return zip.commit();
 }
 
@@ -145,30 +141,31 @@ Result<TorchArchiveWriter> TorchArchiveWriter::create(Env& env, const std::strin
   // Before the file is claimed: what cannot be written leaves no trace.
   Result<std::string> pickle = make_pickle(tree, storages);
   if (!pickle.ok()) return pickle.status().with_context(name);
-  options.size_hint = io::zip_bytes(plan(pickle->size(), storages));
+  std::vector<io::PlannedRecord> records = plan(pickle->size(), storages);
+  options.size_hint = io::zip_bytes(records);
   WINNOW_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(env, path, options));
-  auto state = std::make_unique<State>(State{io::ZipWriter(std::move(file)), name, {}});
-  for (const TorchStorage& storage : storages) state->sizes.push_back(storage.bytes());
+  auto state = std::make_unique<State>(
+      State{io::ZipWriter(std::move(file), std::move(records)), name, storages.size()});
   WINNOW_RETURN_IF_ERROR(state->write_front(*pickle));
   return TorchArchiveWriter(std::move(state));
 }
 
 Status TorchArchiveWriter::append_storage(std::span<const std::byte> payload) {
   const size_t index = state_->next;
-  if (index == state_->sizes.size() || payload.size() != state_->sizes[index]) {
+  if (index == state_->storages || payload.size() != state_->zip.next().bytes) {
     abandon();
     return state_->misused(
-        concat(payload.size(), " bytes as storage ", index, " of ", state_->sizes.size()));
+        concat(payload.size(), " bytes as storage ", index, " of ", state_->storages));
   }
   ++state_->next;
-  return state_->zip.add(payload_name(index), payload);
+  return state_->zip.add(payload);
 }
 
 Status TorchArchiveWriter::commit() {
-  if (state_->next == state_->sizes.size()) return state_->write_back();
+  if (state_->next == state_->storages) return state_->write_back();
   abandon();
   return state_->misused(
-      concat("committed with ", state_->next, " of ", state_->sizes.size(), " storages written"));
+      concat("committed with ", state_->next, " of ", state_->storages, " storages written"));
 }
 
 void TorchArchiveWriter::abandon() noexcept {

@@ -1,7 +1,6 @@
 #include "io/zip/zip_writer.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "base/status_macros.h"
 #include "io/zip/zip_format.h"
@@ -27,49 +26,52 @@ size_t zip64_bytes(uint64_t bytes, uint64_t offset) {
   return (is_full(bytes) ? kSizesFieldBytes : 0) + (is_full(offset) ? kOffsetFieldBytes : 0);
 }
 
-// An extra field's size as a part of a header; 0 without content, and without the field.
-size_t field_bytes(size_t content) { return content == 0 ? 0 : kExtraHeaderBytes + content; }
-
-// The content of the padding field of a record at `offset`, which may be empty.
-size_t padding_bytes(uint64_t offset, size_t name_bytes, uint64_t bytes) {
-  const uint64_t end =
-      offset + kLocalBytes + name_bytes + field_bytes(zip64_bytes(bytes, 0)) + kExtraHeaderBytes;
-  return (kAlignment - end % kAlignment) % kAlignment;
+// What both headers say, in the order of HeaderFields; no flags, and midnight.
+void append_fields(const PlannedRecord& record, size_t zip64, size_t extra, ZipText& out) {
+  out.u16(zip64 == 0 ? kVersion : kVersionZip64).u16(0).u16(kMethodStored).u16(0).u16(kDate);
+  out.u32(record.crc32).u32(or_full(record.bytes)).u32(or_full(record.bytes));
+  out.u16(record.name.size()).u16(extra);
 }
 
-std::string local_header(const std::string& name, uint64_t offset, uint64_t bytes, uint32_t crc) {
+std::string local_header(const PlannedRecord& record) {
   // 0: a record's own header does not hold its offset.
-  const size_t zip64 = zip64_bytes(bytes, 0);
-  const size_t padding = padding_bytes(offset, name.size(), bytes);
+  const size_t zip64 = zip64_bytes(record.bytes, 0);
+  const size_t field = zip64 == 0 ? 0 : kExtraHeaderBytes + zip64;
+  const uint64_t end = record.offset + kLocalBytes + record.name.size() + field + kExtraHeaderBytes;
+  // Its field is there even if it is empty, so that the sum above holds.
+  const size_t padding = (kAlignment - end % kAlignment) % kAlignment;
   ZipText out;
-  out.u32(kLocalSignature).u16(zip64 == 0 ? kVersion : kVersionZip64);
-  out.u16(0).u16(kMethodStored).u16(0).u16(kDate);  // no flags; midnight
-  out.u32(crc).u32(or_full(bytes)).u32(or_full(bytes));
-  out.u16(name.size()).u16(field_bytes(zip64) + kExtraHeaderBytes + padding).text(name);
-  if (zip64 != 0) out.u16(kZip64Field).u16(zip64).u64(bytes).u64(bytes);
+  out.u32(kLocalSignature);
+  append_fields(record, zip64, field + kExtraHeaderBytes + padding, out);
+  out.text(record.name);
+  if (zip64 != 0) out.u16(kZip64Field).u16(zip64).u64(record.bytes).u64(record.bytes);
   out.u16(kPaddingField).u16(padding).text(std::string(padding, 'Z'));
   return out.str();
 }
 
-struct End {
-  uint64_t records = 0;
-  uint64_t bytes = 0;   // of the directory
-  uint64_t offset = 0;  // likewise
-
-  bool needs_zip64() const { return records >= kFull16 || is_full(bytes) || is_full(offset); }
-  uint64_t total() const { return kEndBytes + (needs_zip64() ? kEnd64Bytes + kLocatorBytes : 0); }
-};
-
-std::string end_records(const End& end) {
+std::string central_header(const PlannedRecord& record) {
+  const size_t zip64 = zip64_bytes(record.bytes, record.offset);
   ZipText out;
-  if (end.needs_zip64()) {
+  out.u32(kCentralSignature).u16(zip64 == 0 ? kVersion : kVersionZip64);
+  append_fields(record, zip64, zip64 == 0 ? 0 : kExtraHeaderBytes + zip64, out);
+  // No comment, the first disk, no attributes.
+  out.u16(0).u16(0).u16(0).u32(0).u32(or_full(record.offset)).text(record.name);
+  if (zip64 != 0) out.u16(kZip64Field).u16(zip64);
+  if (is_full(record.bytes)) out.u64(record.bytes).u64(record.bytes);
+  if (is_full(record.offset)) out.u64(record.offset);
+  return out.str();
+}
+
+std::string end_records(uint64_t records, uint64_t bytes, uint64_t offset) {
+  ZipText out;
+  if (records >= kFull16 || is_full(bytes) || is_full(offset)) {
     out.u32(kEnd64Signature).u64(kEnd64Bytes - 12).u16(kVersionZip64).u16(kVersionZip64);
-    out.u64(0).u64(end.records).u64(end.records).u64(end.bytes).u64(end.offset);
-    out.u32(kLocatorSignature).u32(0).u64(end.offset + end.bytes).u32(1);
+    out.u64(0).u64(records).u64(records).u64(bytes).u64(offset);
+    out.u32(kLocatorSignature).u32(0).u64(offset + bytes).u32(1);
   }
-  const uint64_t records = std::min<uint64_t>(end.records, kFull16);
-  out.u32(kEndSignature).u32(0).u16(records).u16(records);
-  out.u32(or_full(end.bytes)).u32(or_full(end.offset)).u16(0);
+  const uint64_t plain_records = std::min<uint64_t>(records, kFull16);
+  out.u32(kEndSignature).u32(0).u16(plain_records).u16(plain_records);
+  out.u32(or_full(bytes)).u32(or_full(offset)).u16(0);
   return out.str();
 }
 
@@ -80,50 +82,36 @@ uint64_t mix(uint64_t hash, uint64_t value) {
 
 }  // namespace
 
-// Adds up what local_header, append_central and end_records write.
+// By writing all but the payloads, so that no second description of the headers can differ.
 uint64_t zip_bytes(std::span<const PlannedRecord> records) {
   uint64_t offset = 0, directory = 0;
-  for (const PlannedRecord& record : records) {
-    const size_t name = record.name.size();
-    directory += kCentralBytes + name + field_bytes(zip64_bytes(record.bytes, offset));
-    offset += kLocalBytes + name + field_bytes(zip64_bytes(record.bytes, 0)) + kExtraHeaderBytes +
-              padding_bytes(offset, name, record.bytes) + record.bytes;
+  for (PlannedRecord record : records) {
+    record.offset = offset;
+    offset += local_header(record).size() + record.bytes;
+    directory += central_header(record).size();
   }
-  return offset + directory + End{records.size(), directory, offset}.total();
+  return offset + directory + end_records(records.size(), directory, offset).size();
 }
 
-Status ZipWriter::add(const std::string& name, std::span<const std::byte> payload) {
+Status ZipWriter::add(std::span<const std::byte> payload) {
+  // Behind the last record the file is committed or abandoned already, which is its error to give.
+  if (written_ == records_.size()) return file_.append({});
+  PlannedRecord& record = records_[written_++];
+  record.offset = file_.size();
   // The CRC comes first, since the header in front of the payload holds it.
-  const Entry entry = {name, file_.size(), payload.size(), crc32(0, payload)};
-  const std::string header = local_header(name, entry.offset, entry.bytes, entry.crc32);
+  record.crc32 = crc32(0, payload);
+  const std::string header = local_header(record);
   WINNOW_RETURN_IF_ERROR(file_.append(std::as_bytes(std::span(header))));
   if (!payload.empty()) WINNOW_RETURN_IF_ERROR(file_.append(payload));
-  for (const char c : name) fingerprint_ = mix(fingerprint_, static_cast<uint8_t>(c));
-  fingerprint_ = mix(mix(fingerprint_, entry.bytes), entry.crc32);
-  entries_.push_back(entry);
+  for (const char c : record.name) fingerprint_ = mix(fingerprint_, static_cast<uint8_t>(c));
+  fingerprint_ = mix(mix(fingerprint_, record.bytes), record.crc32);
   return {};
-}
-
-void ZipWriter::append_central(const Entry& entry, std::string& out) {
-  const size_t zip64 = zip64_bytes(entry.bytes, entry.offset);
-  const uint16_t version = zip64 == 0 ? kVersion : kVersionZip64;
-  ZipText text;
-  text.u32(kCentralSignature).u16(version).u16(version);
-  text.u16(0).u16(kMethodStored).u16(0).u16(kDate);
-  text.u32(entry.crc32).u32(or_full(entry.bytes)).u32(or_full(entry.bytes));
-  text.u16(entry.name.size()).u16(field_bytes(zip64)).u16(0);
-  text.u16(0).u16(0).u32(0).u32(or_full(entry.offset)).text(entry.name);
-  if (zip64 != 0) text.u16(kZip64Field).u16(zip64);
-  if (is_full(entry.bytes)) text.u64(entry.bytes).u64(entry.bytes);
-  if (is_full(entry.offset)) text.u64(entry.offset);
-  out.append(text.str());
 }
 
 Status ZipWriter::commit() {
   std::string directory;
-  for (const Entry& entry : entries_) append_central(entry, directory);
-  const End end = {entries_.size(), directory.size(), file_.size()};
-  directory.append(end_records(end));
+  for (const PlannedRecord& record : records_) directory += central_header(record);
+  directory += end_records(records_.size(), directory.size(), file_.size());
   WINNOW_RETURN_IF_ERROR(file_.append(std::as_bytes(std::span(directory))));
   return file_.commit();
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "winnow/base/status.h"
@@ -16,6 +17,8 @@ namespace winnow::io {
 struct PlannedRecord {
   std::string name;
   uint64_t bytes = 0;
+  uint64_t offset = 0;  ///< of its header; set when it is written
+  uint32_t crc32 = 0;   ///< likewise
 };
 
 /// The size of a file of those records. Precondition: it fits into 64 bits.
@@ -23,12 +26,17 @@ uint64_t zip_bytes(std::span<const PlannedRecord> records);
 
 class ZipWriter {
  public:
-  explicit ZipWriter(AtomicFile file) : file_(std::move(file)) {}
+  ZipWriter(AtomicFile file, std::vector<PlannedRecord> records)
+      : file_(std::move(file)), records_(std::move(records)) {}
 
-  /// Writes a record: its header, with size and CRC in place, and `payload`.
-  Status add(const std::string& name, std::span<const std::byte> payload);
+  /// The record that `add` writes next. Precondition: there is one.
+  const PlannedRecord& next() const { return records_[written_]; }
 
-  /// Writes the directory and commits the file.
+  /// Writes the next record: its header, with size and CRC in place, and `payload`, which has the
+  /// planned size. Precondition: there is one, or the file is committed or abandoned, an error.
+  Status add(std::span<const std::byte> payload);
+
+  /// Writes the directory and commits the file. Precondition: all records are written.
   Status commit();
 
   void abandon() noexcept { file_.abandon(); }
@@ -37,16 +45,9 @@ class ZipWriter {
   uint64_t fingerprint() const noexcept { return fingerprint_; }
 
  private:
-  struct Entry {
-    std::string name;
-    uint64_t offset = 0;
-    uint64_t bytes = 0;
-    uint32_t crc32 = 0;
-  };
-  static void append_central(const Entry& entry, std::string& out);
-
   AtomicFile file_;
-  std::vector<Entry> entries_;
+  std::vector<PlannedRecord> records_;
+  size_t written_ = 0;
   uint64_t fingerprint_ = 0;
 };
 

@@ -109,6 +109,19 @@ TEST(TorchArchiveWriter, CommitsExactlyTheStoragesThatWerePromised) {
   EXPECT_THAT(dir.names(), IsEmpty());
 }
 
+TEST(TorchArchiveWriter, CommitsOnce) {
+  const TempDir dir;
+  Result<TorchArchiveWriter> writer =
+      TorchArchiveWriter::create(Env::posix(), dir.path("out"), vector_tree(), kFourBytes);
+  ASSERT_TRUE(writer->append_storage(bytes("1234")).ok());
+  ASSERT_TRUE(writer->commit().ok());
+  const std::string written = read_file(dir.path("out"));
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(writer->commit().message(), "append to a file that is committed or abandoned");
+  }
+  EXPECT_EQ(read_file(dir.path("out")), written);
+}
+
 TEST(TorchArchiveWriter, LeavesNothingWhenItIsDropped) {
   const TempDir dir;
   ASSERT_TRUE(
