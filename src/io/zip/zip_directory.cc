@@ -11,26 +11,23 @@
 namespace winnow::io {
 namespace {
 
-// The fixed part of a central header.
+// The fixed part of a central header, behind its signature.
 struct CentralHeader : HeaderFields {
-  uint16_t comment_bytes = 0;
-  uint16_t disk = 0;
-  uint32_t attributes = 0;
-  uint32_t offset = 0;
-};
+  uint16_t comment_bytes;
+  uint16_t disk;
+  uint32_t attributes;
+  uint32_t offset;
 
-bool parse_central(std::span<const std::byte> bytes, CentralHeader& out) {
-  ZipFields fields(bytes);
-  if (fields.u32() != kCentralSignature) return false;
-  fields.skip(2);  // the version that made it
-  out.read(fields);
-  out.comment_bytes = fields.u16();
-  out.disk = fields.u16();
-  fields.skip(2);  // internal attributes
-  out.attributes = fields.u32();
-  out.offset = fields.u32();
-  return true;
-}
+  explicit CentralHeader(ZipFields fields) {
+    fields.skip(2);  // the version that made it
+    read(fields);
+    comment_bytes = fields.u16();
+    disk = fields.u16();
+    fields.skip(2);  // internal attributes
+    attributes = fields.u32();
+    offset = fields.u32();
+  }
+};
 
 // Whoever extracts the archive must not write outside of its folder.
 Status check_name(std::string_view name) {
@@ -107,10 +104,11 @@ Status fill_record(const CentralHeader& header, std::span<const std::byte> extra
 
 // Takes the next record off the front of `rest`.
 Status take_record(std::span<const std::byte>& rest, ZipRecord& record) {
-  CentralHeader header;
-  if (rest.size() < kCentralBytes || !parse_central(rest, header)) {
+  ZipFields fields(rest);
+  if (rest.size() < kCentralBytes || fields.u32() != kCentralSignature) {
     return {ZipError::kZipHeader, "the directory holds something that is no record's header"};
   }
+  const CentralHeader header(fields);
   const size_t total =
       kCentralBytes + header.name_bytes + header.extra_bytes + header.comment_bytes;
   if (total > rest.size()) {
@@ -136,11 +134,6 @@ Status check_names(std::span<const ZipRecord> records) {
   if (twice == names.end()) return {};
   return {ZipError::kZipDuplicate,
           concat("there are two records called \"", escape_name(*twice), "\"")};
-}
-
-Status check_count(uint64_t expected, std::string_view found) {
-  return {ZipError::kZipRecordCount,
-          concat("the end record counts ", expected, " records, and the directory holds ", found)};
 }
 
 }  // namespace
@@ -177,12 +170,14 @@ Result<ZipDirectory> read_zip_directory(const InputFile& file, uint64_t max_reco
   // The count is a claim; the directory's bytes are there.
   out.records.reserve(std::min<uint64_t>(end.records, bytes.size() / kCentralBytes));
   std::span<const std::byte> rest = bytes;
-  while (!rest.empty()) {
-    if (out.records.size() == end.records) return check_count(end.records, "more");
+  while (!rest.empty() && out.records.size() < end.records) {
     WINNOW_RETURN_IF_ERROR(take_record(rest, out.records.emplace_back()));
   }
-  if (out.records.size() != end.records) {
-    return check_count(end.records, std::to_string(out.records.size()));
+  if (!rest.empty() || out.records.size() < end.records) {
+    return Status(
+        ZipError::kZipRecordCount,
+        concat("the end record counts ", end.records, " records, and the directory holds ",
+               rest.empty() ? std::to_string(out.records.size()) : "more"));
   }
   WINNOW_RETURN_IF_ERROR(check_names(out.records));
   // check_zip_records goes through the file from its front.

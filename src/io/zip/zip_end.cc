@@ -18,29 +18,25 @@ Status end_error(std::string_view what) {
 
 Status disks_error() { return {ZipError::kZipDisks, "the zip is spread over several disks"}; }
 
-Status mismatch(std::string_view what, uint64_t zip64, uint64_t plain) {
-  return {ZipError::kZip64Mismatch,
-          concat("the zip64 end record has ", zip64, " as the ", what, ", the end record ", plain)};
+// The numbers that both end records have, of 64 bits in one and shorter in the other. Whether they
+// are those of a single disk.
+bool read_numbers(ZipFields& fields, bool wide, ZipEnd& end) {
+  // Two disks in one: the one that this is, and the one that the directory begins on.
+  const uint64_t disks = wide ? fields.u64() : fields.u32();
+  const uint64_t records_on_disk = wide ? fields.u64() : fields.u16();
+  end.records = wide ? fields.u64() : fields.u16();
+  end.directory_bytes = wide ? fields.u64() : fields.u32();
+  end.directory_offset = wide ? fields.u64() : fields.u32();
+  return disks == 0 && records_on_disk == end.records;
 }
 
-// The end record's numbers, full ones if a zip64 record has to say more.
-struct PlainEnd {
-  uint16_t records = 0;
-  uint32_t directory_bytes = 0;
-  uint32_t directory_offset = 0;
-};
-
-Status parse_end(std::span<const std::byte> bytes, PlainEnd& end) {
+Status parse_end(std::span<const std::byte> bytes, ZipEnd& end) {
   ZipFields fields(bytes);
   if (fields.u32() != kEndSignature) return end_error("cut short, or bytes behind it");
-  const uint32_t disks = fields.u32();  // two numbers: of this disk and of the directory's first
-  const uint16_t records_on_disk = fields.u16();
-  end.records = fields.u16();
-  end.directory_bytes = fields.u32();
-  end.directory_offset = fields.u32();
+  const bool one_disk = read_numbers(fields, /*wide=*/false, end);
   // Behind a comment the record would have to be searched for, and could be found twice.
   if (fields.u16() != 0) return end_error("it has a comment");
-  return disks == 0 && records_on_disk == end.records ? Status() : disks_error();
+  return one_disk ? Status() : disks_error();
 }
 
 Status parse_end64(std::span<const std::byte> bytes, ZipEnd& end) {
@@ -49,25 +45,24 @@ Status parse_end64(std::span<const std::byte> bytes, ZipEnd& end) {
   if (fields.u32() != kEnd64Signature || fields.u64() != kEnd64Bytes - 12) {
     return {ZipError::kZip64Mismatch, "no zip64 end record where its locator points to"};
   }
-  fields.skip(4);                       // the versions that made it and that it needs
-  const uint64_t disks = fields.u64();  // two numbers: of this disk and of the directory's first
-  const uint64_t records_on_disk = fields.u64();
-  end.records = fields.u64();
-  end.directory_bytes = fields.u64();
-  end.directory_offset = fields.u64();
-  return disks == 0 && records_on_disk == end.records ? Status() : disks_error();
+  fields.skip(4);  // the versions that made it and that it needs
+  return read_numbers(fields, /*wide=*/true, end) ? Status() : disks_error();
 }
 
-Status compare(const PlainEnd& plain, const ZipEnd& end) {
-  // A full number says that the zip64 record has the real one.
-  if (plain.records != kFull16 && plain.records != end.records) {
-    return mismatch("number of records", end.records, plain.records);
-  }
-  if (plain.directory_bytes != kFull32 && plain.directory_bytes != end.directory_bytes) {
-    return mismatch("size of the directory", end.directory_bytes, plain.directory_bytes);
-  }
-  if (plain.directory_offset != kFull32 && plain.directory_offset != end.directory_offset) {
-    return mismatch("offset of the directory", end.directory_offset, plain.directory_offset);
+// A full number in the plain record says that the zip64 record has the real one.
+Status compare(const ZipEnd& plain, const ZipEnd& zip64) {
+  const struct {
+    std::string_view what;
+    uint64_t plain, full, zip64;
+  } numbers[] = {
+      {"number of records", plain.records, kFull16, zip64.records},
+      {"size of the directory", plain.directory_bytes, kFull32, zip64.directory_bytes},
+      {"offset of the directory", plain.directory_offset, kFull32, zip64.directory_offset},
+  };
+  for (const auto& number : numbers) {
+    if (number.plain == number.full || number.plain == number.zip64) continue;
+    return {ZipError::kZip64Mismatch, concat("the zip64 end record has ", number.zip64, " as the ",
+                                             number.what, ", the end record ", number.plain)};
   }
   return {};
 }
@@ -113,17 +108,13 @@ Result<ZipEnd> read_zip_end(const InputFile& file, uint64_t max_records) {
   if (file.size() < kEndBytes) return end_error("the file is too short");
   std::array<std::byte, kEndBytes> bytes{};
   WINNOW_RETURN_IF_ERROR(file.read(file.size() - kEndBytes, bytes));
-  PlainEnd plain;
+  ZipEnd plain, end;
   WINNOW_RETURN_IF_ERROR(parse_end(bytes, plain));
-  ZipEnd end;
   WINNOW_ASSIGN_OR_RETURN(const bool has_zip64, read_end64(file, end));
-  uint64_t directory_end = file.size() - kEndBytes;
-  if (has_zip64) {
-    directory_end -= kLocatorBytes + kEnd64Bytes;
-    WINNOW_RETURN_IF_ERROR(compare(plain, end));
-  } else {
-    end = {plain.records, plain.directory_bytes, plain.directory_offset};
-  }
+  if (!has_zip64) end = plain;
+  WINNOW_RETURN_IF_ERROR(compare(plain, end));
+  const uint64_t directory_end =
+      file.size() - kEndBytes - (has_zip64 ? kLocatorBytes + kEnd64Bytes : 0);
   WINNOW_RETURN_IF_ERROR(check_directory(end, directory_end, max_records));
   return end;
 }
