@@ -1,6 +1,7 @@
 #include "winnow/io/torch_archive.h"
 
 #include <array>
+#include <bit>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -25,54 +26,34 @@ void copy_row(const std::byte* from, uint64_t stride, uint64_t count, std::byte*
   }
 }
 
-void copy_row(const std::byte* from, uint64_t stride, uint64_t count, size_t bytes, std::byte* to) {
-  if (stride == 1) {
-    std::memcpy(to, from, count * bytes);
-  } else if (bytes == 1) {
-    copy_row<1>(from, stride, count, to);
-  } else if (bytes == 2) {
-    copy_row<2>(from, stride, count, to);
-  } else if (bytes == 4) {
-    copy_row<4>(from, stride, count, to);
-  } else {
-    copy_row<8>(from, stride, count, to);
-  }
-}
-
-// The rows of a tensor in row-major order: where each begins in its storage.
-class Rows {
- public:
-  explicit Rows(const TorchTensor& tensor) : tensor_(tensor), at_(tensor.offset) {}
-
-  uint64_t at() const { return at_; }
-
-  void next() {
-    // Counts like an odometer. The last dimension is the row itself.
-    for (size_t d = tensor_.shape.size() - 1; d-- > 0;) {
-      at_ += tensor_.strides[d];
-      if (++index_[d] < tensor_.shape[d]) return;
-      at_ -= tensor_.strides[d] * tensor_.shape[d];
-      index_[d] = 0;
-    }
-  }
-
- private:
-  const TorchTensor& tensor_;
-  uint64_t at_;
-  std::array<uint64_t, kMaxTorchRank> index_ = {};
-};
+// By the binary logarithm of an element's size, which the type limits to 8 bytes.
+constexpr decltype(&copy_row<1>) kCopyRow[] = {copy_row<1>, copy_row<2>, copy_row<4>, copy_row<8>};
 
 // Copies the elements, row-major, from the payload of the tensor's storage. `out` has room for
 // exactly those; the tensor was checked.
 void gather(const TorchTensor& tensor, std::span<const std::byte> payload,
             std::span<std::byte> out) {
   const size_t bytes = dtype_bits(tensor.dtype) / 8;
-  const uint64_t row_elements = tensor.shape.empty() ? 1 : tensor.shape.back();
-  const uint64_t stride = tensor.shape.empty() ? 1 : tensor.strides.back();
-  Rows rows(tensor);
-  for (uint64_t done = 0; done < out.size(); done += row_elements * bytes) {
-    if (done > 0) rows.next();
-    copy_row(payload.data() + rows.at() * bytes, stride, row_elements, bytes, out.data() + done);
+  const bool is_scalar = tensor.shape.empty();
+  const uint64_t row_elements = is_scalar ? 1 : tensor.shape.back();
+  const uint64_t row_bytes = row_elements * bytes;
+  const uint64_t stride = is_scalar ? 1 : tensor.strides.back();
+  std::array<uint64_t, kMaxTorchRank> index = {};
+  uint64_t at = tensor.offset;
+  for (uint64_t done = 0; done < out.size(); done += row_bytes) {
+    const std::byte* from = payload.data() + at * bytes;
+    if (stride == 1) {
+      std::memcpy(out.data() + done, from, row_bytes);
+    } else {
+      kCopyRow[std::countr_zero(bytes)](from, stride, row_elements, out.data() + done);
+    }
+    // Counts like an odometer. The last dimension is the row itself.
+    for (size_t d = is_scalar ? 0 : tensor.shape.size() - 1; d-- > 0;) {
+      at += tensor.strides[d];
+      if (++index[d] < tensor.shape[d]) break;
+      at -= tensor.strides[d] * tensor.shape[d];
+      index[d] = 0;
+    }
   }
 }
 

@@ -27,26 +27,17 @@ constexpr std::string_view kPayloadFolder = "data/";
 constexpr std::string_view kPickleName = "data.pkl";
 constexpr std::string_view kVersionName = "version";
 
-bool is_digits(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
-}
-
 // N of "data/N".
 std::optional<uint64_t> payload_number(std::string_view name) {
   if (!name.starts_with(kPayloadFolder)) return std::nullopt;
   return parse_storage_number(name.substr(kPayloadFolder.size()));
 }
 
-Status check_version(std::string_view text) {
-  if (text == "3\n" || text == "3") return {};
+Status check_version(std::string_view text, std::string_view supported) {
+  if (text == supported) return {};
   return {TorchArchiveError::kArchiveVersion,
-          concat("\"", escape_name(text), "\" is found, 3 is the version that is supported")};
-}
-
-Status check_format_version(std::string_view text) {
-  if (text == "1") return {};
-  return {TorchArchiveError::kArchiveVersion,
-          concat("\"", escape_name(text), "\" is found, 1 is the version that is supported")};
+          concat("\"", escape_name(text), "\" is found, ", supported,
+                 " is the version that is supported")};
 }
 
 Status check_byteorder(std::string_view text) {
@@ -58,7 +49,7 @@ Status check_byteorder(std::string_view text) {
 }
 
 Status check_number(std::string_view text) {
-  if (is_digits(text)) return {};
+  if (!text.empty() && text.find_first_not_of("0123456789") == text.npos) return {};
   return {TorchArchiveError::kBadRecord, concat("\"", escape_name(text), "\" is no number")};
 }
 
@@ -68,9 +59,9 @@ struct SmallRecord {
 };
 
 constexpr SmallRecord kSmallRecords[] = {
-    {kVersionName, check_version},
+    {kVersionName, [](std::string_view t) { return check_version(t == "3\n" ? "3" : t, "3"); }},
     {"byteorder", check_byteorder},
-    {".format_version", check_format_version},
+    {".format_version", [](std::string_view t) { return check_version(t, "1"); }},
     {".storage_alignment", check_number},
     {".data/serialization_id", check_number},
 };

@@ -14,19 +14,13 @@ namespace winnow::io {
 namespace {
 
 struct LocalHeader : HeaderFields {
+  explicit LocalHeader(ZipFields fields) { read(fields); }
   size_t total() const { return kLocalBytes + name_bytes + extra_bytes; }
 };
 
 Status mismatch(std::string_view what) {
   return {ZipError::kZipLocalMismatch,
           concat("its header has another ", what, " than the directory")};
-}
-
-bool parse_local(std::span<const std::byte> bytes, LocalHeader& out) {
-  ZipFields fields(bytes);
-  if (fields.u32() != kLocalSignature) return false;
-  out.read(fields);
-  return true;
 }
 
 bool equal(std::span<const std::byte> a, std::span<const std::byte> b) {
@@ -67,17 +61,6 @@ Status compare_deferred(const ZipRecord& record, const LocalHeader& local, const
   return equal(extra.zip64, deferred.zip64_field()) ? Status() : compare_zip64(record, extra);
 }
 
-Status compare_descriptor(const ZipRecord& record, std::span<const std::byte> bytes) {
-  ZipFields fields(bytes);
-  const bool wide = bytes.size() == kDescriptor64Bytes;
-  if (fields.u32() != kDescriptorSignature || fields.u32() != record.crc32) {
-    return mismatch("descriptor");
-  }
-  const uint64_t stored_bytes = wide ? fields.u64() : fields.u32();
-  const uint64_t size = wide ? fields.u64() : fields.u32();
-  return stored_bytes == record.bytes && size == record.bytes ? Status() : mismatch("descriptor");
-}
-
 // Checks one record, and moves `cursor` from its begin to its end.
 class RecordCheck {
  public:
@@ -89,8 +72,7 @@ class RecordCheck {
       return {ZipError::kZipCompressed, "it is compressed, and has to be stored"};
     }
     WINNOW_RETURN_IF_ERROR(check_place(record));
-    LocalHeader local;
-    WINNOW_RETURN_IF_ERROR(read_header(record, local));
+    WINNOW_ASSIGN_OR_RETURN(const LocalHeader local, read_header(record));
     ZipExtra extra;
     WINNOW_RETURN_IF_ERROR(compare_header(record, local, extra));
     record.payload_offset = record.header_offset + local.total();
@@ -121,21 +103,25 @@ class RecordCheck {
     return {};
   }
 
-  // Reads the fixed part into `local` and all of the header into buffer_, mostly in one call.
-  Status read_header(const ZipRecord& record, LocalHeader& local) {
+  // Reads all of the header into buffer_, mostly in one call, and returns the fixed part.
+  Result<LocalHeader> read_header(const ZipRecord& record) {
     constexpr size_t kUsualExtraBytes = 128;  // torch pads to 64 bytes
     const uint64_t room = limit_ - record.header_offset;
     const size_t guess = kLocalBytes + record.name.size() + kUsualExtraBytes;
     buffer_.resize(std::min<uint64_t>(guess, room));
     if (buffer_.size() < kLocalBytes) return past_end();
     WINNOW_RETURN_IF_ERROR(file_.read(record.header_offset, buffer_));
-    if (!parse_local(buffer_, local)) {
-      return {ZipError::kZipHeader, concat("no header at ", record.header_offset)};
+    ZipFields fields(buffer_);
+    if (fields.u32() != kLocalSignature) {
+      return Status(ZipError::kZipHeader, concat("no header at ", record.header_offset));
     }
+    const LocalHeader local(fields);
     if (local.total() > room) return past_end();
-    if (local.total() <= buffer_.size()) return {};
-    buffer_.resize(local.total());
-    return file_.read(record.header_offset, buffer_);
+    if (local.total() > buffer_.size()) {
+      buffer_.resize(local.total());
+      WINNOW_RETURN_IF_ERROR(file_.read(record.header_offset, buffer_));
+    }
+    return local;
   }
 
   Status compare_header(const ZipRecord& record, const LocalHeader& local, ZipExtra& extra) const {
@@ -153,15 +139,19 @@ class RecordCheck {
                                                 : compare_deferred(record, local, extra);
   }
 
-  // Its sizes have 64 bits if the header has a zip64 field.
   Status check_descriptor(const ZipRecord& record, const ZipExtra& extra) {
-    std::array<std::byte, kDescriptor64Bytes> bytes{};
-    const size_t size = extra.has_zip64 ? kDescriptor64Bytes : kDescriptorBytes;
-    if (limit_ - cursor_ < size) return past_end();
-    const auto descriptor = std::span(bytes).first(size);
-    WINNOW_RETURN_IF_ERROR(file_.read(cursor_, descriptor));
-    cursor_ += size;
-    return compare_descriptor(record, descriptor);
+    std::array<std::byte, kDescriptor64Bytes> buffer{};
+    const auto bytes =
+        std::span(buffer).first(extra.has_zip64 ? kDescriptor64Bytes : kDescriptorBytes);
+    if (limit_ - cursor_ < bytes.size()) return past_end();
+    WINNOW_RETURN_IF_ERROR(file_.read(cursor_, bytes));
+    cursor_ += bytes.size();
+    ZipFields fields(bytes);
+    // Sizes have 64 bits if the header has a zip64 field.
+    const auto next_size = [&] { return extra.has_zip64 ? fields.u64() : fields.u32(); };
+    const bool is_same = fields.u32() == kDescriptorSignature && fields.u32() == record.crc32 &&
+                         next_size() == record.bytes && next_size() == record.bytes;
+    return is_same ? Status() : mismatch("descriptor");
   }
 
   const InputFile& file_;
