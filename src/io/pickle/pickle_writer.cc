@@ -148,7 +148,8 @@ class PickleWriter {
     op(Opcode::kTuple).op(Opcode::kBinPersId);
   }
 
-  void plain_tensor(const TorchTensor& tensor, bool requires_grad) {
+  // Of a Parameter, its data: `parameter.data` requires no gradients in Python either.
+  void plain_tensor(const TorchTensor& tensor) {
     const bool untyped = storages_[tensor.storage].untyped;
     global("torch._utils", untyped ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2");
     op(Opcode::kMark);
@@ -156,17 +157,16 @@ class PickleWriter {
     integer(static_cast<int64_t>(tensor.offset));
     numbers(tensor.shape);
     numbers(tensor.strides);
-    boolean(requires_grad);
+    boolean(tensor.requires_grad && !tensor.is_parameter);
     empty_ordered_dict();  // hooks: none
     if (untyped) global("torch", torch_dtype_name(tensor.dtype));
     op(Opcode::kTuple).op(Opcode::kReduce);
   }
 
   void tensor(const TorchTensor& tensor) {
-    if (!tensor.is_parameter) return plain_tensor(tensor, tensor.requires_grad);
+    if (!tensor.is_parameter) return plain_tensor(tensor);
     global("torch._utils", "_rebuild_parameter");
-    // Only the Parameter around it requires gradients, as with `parameter.data` in Python.
-    plain_tensor(tensor, false);
+    plain_tensor(tensor);
     boolean(tensor.requires_grad);
     empty_ordered_dict();  // hooks: none
     op(Opcode::kTuple3).op(Opcode::kReduce);
@@ -181,8 +181,8 @@ class PickleWriter {
       call_with_one();
     });
     op(Opcode::kMark);
-    plain_tensor(tensor.indices, tensor.indices.requires_grad);
-    plain_tensor(tensor.values, tensor.values.requires_grad);
+    plain_tensor(tensor.indices);
+    plain_tensor(tensor.values);
     global("torch", "Size");
     numbers(tensor.shape);
     call_with_one();

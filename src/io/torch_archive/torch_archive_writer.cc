@@ -19,14 +19,9 @@ namespace {
 // torch.save takes the file's name; a fixed one gives equal bytes under every name.
 constexpr std::string_view kPrefix = "archive/";
 
-struct SmallRecord {
-  std::string_view name;
-  std::string_view text;
-};
-
 // As torch 2.13 writes them, in its order, behind the pickle. Behind the payloads come the version
 // and the identification.
-constexpr SmallRecord kFrontRecords[] = {
+constexpr std::pair<std::string_view, std::string_view> kFrontRecords[] = {
     {".format_version", "1"}, {".storage_alignment", "64"}, {"byteorder", "little"}};
 constexpr std::string_view kVersion = "3\n";
 constexpr size_t kIdDigits = 40;
@@ -37,7 +32,7 @@ std::vector<io::PlannedRecord> plan(size_t pickle_bytes, std::span<const TorchSt
     out.push_back({concat(kPrefix, name), bytes});
   };
   add("data.pkl", pickle_bytes);
-  for (const SmallRecord& record : kFrontRecords) add(record.name, record.text.size());
+  for (const auto& [name, text] : kFrontRecords) add(name, text.size());
   for (size_t i = 0; i < storages.size(); ++i) add(concat("data/", i), storages[i].bytes());
   add("version", kVersion.size());
   add(".data/serialization_id", kIdDigits);
@@ -103,29 +98,10 @@ struct TorchArchiveWriter::State {
   size_t storages = 0;
   size_t next = 0;  // the storage to be written next
 
-  Status write_front(std::string_view pickle);
-  Status write_back();
   Status misused(std::string what) const {
     return {ErrorCode::kInvalidArgument, concat(name, ": ", what)};
   }
 };
-
-Status TorchArchiveWriter::State::write_front(std::string_view pickle) {
-  WINNOW_RETURN_IF_ERROR(zip.add(bytes_of(pickle)));
-  for (const SmallRecord& record : kFrontRecords) {
-    WINNOW_RETURN_IF_ERROR(zip.add(bytes_of(record.text)));
-  }
-  return {};
-}
-
-// torch identifies an archive by digits that depend on its names and content, and so do we.
-Status TorchArchiveWriter::State::write_back() {
-  WINNOW_RETURN_IF_ERROR(zip.add(bytes_of(kVersion)));
-  std::string id = std::to_string(zip.fingerprint());
-  id.insert(0, kIdDigits - id.size(), '0');
-  WINNOW_RETURN_IF_ERROR(zip.add(bytes_of(id)));
-  return zip.commit();
-}
 
 TorchArchiveWriter::TorchArchiveWriter(std::unique_ptr<State> state) noexcept
     : state_(std::move(state)) {}
@@ -146,7 +122,10 @@ Result<TorchArchiveWriter> TorchArchiveWriter::create(Env& env, const std::strin
   WINNOW_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(env, path, options));
   auto state = std::make_unique<State>(
       State{io::ZipWriter(std::move(file), std::move(records)), name, storages.size()});
-  WINNOW_RETURN_IF_ERROR(state->write_front(*pickle));
+  WINNOW_RETURN_IF_ERROR(state->zip.add(bytes_of(*pickle)));
+  for (const auto& [name_in_zip, text] : kFrontRecords) {
+    WINNOW_RETURN_IF_ERROR(state->zip.add(bytes_of(text)));
+  }
   return TorchArchiveWriter(std::move(state));
 }
 
@@ -162,10 +141,17 @@ Status TorchArchiveWriter::append_storage(std::span<const std::byte> payload) {
 }
 
 Status TorchArchiveWriter::commit() {
-  if (state_->next == state_->storages) return state_->write_back();
-  abandon();
-  return state_->misused(
-      concat("committed with ", state_->next, " of ", state_->storages, " storages written"));
+  if (state_->next != state_->storages) {
+    abandon();
+    return state_->misused(
+        concat("committed with ", state_->next, " of ", state_->storages, " storages written"));
+  }
+  WINNOW_RETURN_IF_ERROR(state_->zip.add(bytes_of(kVersion)));
+  // torch identifies an archive by digits that depend on its names and content, and so do we.
+  std::string id = std::to_string(state_->zip.fingerprint());
+  id.insert(0, kIdDigits - id.size(), '0');
+  WINNOW_RETURN_IF_ERROR(state_->zip.add(bytes_of(id)));
+  return state_->zip.commit();
 }
 
 void TorchArchiveWriter::abandon() noexcept {

@@ -66,17 +66,15 @@ constexpr SmallRecord kSmallRecords[] = {
     {".data/serialization_id", check_number},
 };
 
-const SmallRecord* find_small(std::string_view name) {
-  const auto* found = std::ranges::find(kSmallRecords, name, &SmallRecord::name);
-  return found == std::end(kSmallRecords) ? nullptr : found;
+Status check_size(const TorchRecord& record, size_t max_bytes) {
+  if (record.bytes <= max_bytes) return {};
+  return {TorchArchiveError::kRecordTooLarge,
+          concat("it has ", record.bytes, " bytes, at most ", max_bytes, " are allowed")};
 }
 
 Status check_small(const InputFile& file, const SmallRecord& small, const TorchRecord& record,
                    bool has_checksum) {
-  if (record.bytes > kMaxSmallBytes) {
-    return {TorchArchiveError::kRecordTooLarge,
-            concat("it has ", record.bytes, " bytes, at most ", kMaxSmallBytes, " are allowed")};
-  }
+  WINNOW_RETURN_IF_ERROR(check_size(record, kMaxSmallBytes));
   std::string text(record.bytes, '\0');
   WINNOW_RETURN_IF_ERROR(
       read_record(file, record, has_checksum, std::as_writable_bytes(std::span(text))));
@@ -101,7 +99,8 @@ Status check_torch_script(std::span<const ZipRecord> records) {
 // Finds out by its name what a record is.
 Status sort_record(const InputFile& file, uint32_t index, TorchRecords& out) {
   const TorchRecord& record = out.all[index];
-  if (const SmallRecord* small = find_small(record.name)) {
+  const auto* small = std::ranges::find(kSmallRecords, record.name, &SmallRecord::name);
+  if (small != std::end(kSmallRecords)) {
     return check_small(file, *small, record, out.has_checksums);
   }
   if (const auto number = payload_number(record.name)) {
@@ -112,9 +111,7 @@ Status sort_record(const InputFile& file, uint32_t index, TorchRecords& out) {
     return {TorchArchiveError::kUnknownRecord, "archives of torch.save have no such record"};
   }
   out.pickle = index;
-  if (record.bytes <= kMaxPickleBytes) return {};
-  return {TorchArchiveError::kRecordTooLarge,
-          concat("it has ", record.bytes, " bytes, at most ", kMaxPickleBytes, " are allowed")};
+  return check_size(record, kMaxPickleBytes);
 }
 
 // Takes the prefix off a record's name; the first record sets it.
@@ -131,15 +128,13 @@ Status strip_prefix(std::string& name, std::string& prefix) {
   return {};
 }
 
-// torch writes 0 as every CRC after set_crc32_options(False). With checksums that cannot be: the
-// record "version" has another one, whichever its text.
-bool lacks_checksums(std::span<const TorchRecord> records) {
-  return std::ranges::all_of(records, [](const TorchRecord& r) { return r.crc32 == 0; }) &&
-         std::ranges::any_of(records, [](const TorchRecord& r) { return r.bytes > 0; });
-}
-
 Status check_checksums(TorchRecords& records, const TorchOpenOptions& options) {
-  records.has_checksums = !lacks_checksums(records.all);
+  const auto has_crc = [](const TorchRecord& record) { return record.crc32 != 0; };
+  const auto is_empty = [](const TorchRecord& record) { return record.bytes == 0; };
+  // torch writes 0 as every CRC after set_crc32_options(False). With checksums that cannot be: the
+  // record "version" has another one, whichever its text.
+  records.has_checksums =
+      std::ranges::any_of(records.all, has_crc) || std::ranges::all_of(records.all, is_empty);
   if (records.has_checksums || options.allow_missing_checksums) return {};
   return {TorchArchiveError::kNoChecksums,
           "it was written without checksums, as torch.save does after "

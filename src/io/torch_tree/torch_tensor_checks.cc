@@ -38,25 +38,14 @@ Status check_shape(std::span<const uint64_t> shape) {
   return {};
 }
 
-// The index of the last element in memory, which no other exceeds; nothing if it does not fit.
-std::optional<uint64_t> last_index(const TorchTensor& tensor) {
-  std::optional<uint64_t> last = tensor.offset;
-  for (size_t i = 0; i < tensor.shape.size() && last; ++i) {
-    const auto step = checked_mul(tensor.shape[i] - 1, tensor.strides[i]);
-    last = step ? checked_add(*last, *step) : std::nullopt;
-  }
-  return last;
-}
-
 Status check_strides(const TorchTensor& tensor) {
   if (tensor.strides.size() != tensor.shape.size()) {
     return {TorchArchiveError::kTensorShape,
             concat("a shape of ", tensor.shape.size(), " dimensions with ", tensor.strides.size(),
                    " strides")};
   }
-  const bool too_large =
-      std::ranges::any_of(tensor.strides, [](uint64_t stride) { return stride > kMaxIndex; });
-  if (!too_large && tensor.offset <= kMaxIndex) return {};
+  const auto fits = [](uint64_t index) { return index <= kMaxIndex; };
+  if (fits(tensor.offset) && std::ranges::all_of(tensor.strides, fits)) return {};
   return {TorchArchiveError::kTensorStride, "a stride or an offset is negative"};
 }
 
@@ -67,7 +56,12 @@ uint64_t elements_of(const TorchTensor& tensor, const TorchStorage& storage) {
 
 Status check_bounds(const TorchTensor& tensor, const TorchStorage& storage) {
   const uint64_t elements = elements_of(tensor, storage);
-  const std::optional<uint64_t> last = last_index(tensor);
+  // The index of the last element in memory, which no other exceeds; nothing if it does not fit.
+  std::optional<uint64_t> last = tensor.offset;
+  for (size_t i = 0; i < tensor.shape.size() && last; ++i) {
+    const auto step = checked_mul(tensor.shape[i] - 1, tensor.strides[i]);
+    last = step ? checked_add(*last, *step) : std::nullopt;
+  }
   if (last && *last < elements) return {};
   return {TorchArchiveError::kTensorBounds,
           concat("a tensor of shape ", shown_shape(tensor.shape), ", strides ",

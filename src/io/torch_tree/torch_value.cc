@@ -2,6 +2,8 @@
 
 #include <bit>
 #include <cassert>
+#include <functional>
+#include <numeric>
 #include <utility>
 
 #include "io/torch_tree/torch_names.h"
@@ -9,11 +11,6 @@
 
 namespace winnow {
 namespace {
-
-[[maybe_unused]] bool holds_items(TorchKind kind) {  // asserted only
-  return kind == TorchKind::kList || kind == TorchKind::kTuple || kind == TorchKind::kSet ||
-         kind == TorchKind::kSize;
-}
 
 // The number in a node, if the node is of that kind.
 template <typename T>
@@ -39,9 +36,7 @@ TorchStorage TorchStorage::for_dtype(DType dtype, uint64_t numel) {
 }
 
 uint64_t TorchTensor::numel() const noexcept {
-  uint64_t product = 1;
-  for (const uint64_t size : shape) product *= size;
-  return product;
+  return std::accumulate(shape.begin(), shape.end(), uint64_t{1}, std::multiplies());
 }
 
 std::string_view torch_kind_name(TorchKind kind) noexcept {
@@ -89,7 +84,7 @@ size_t TorchValue::size() const noexcept {
 }
 
 TorchValue TorchValue::operator[](size_t i) const noexcept {
-  assert(holds_items(kind()) && i < size());
+  assert(kind() != TorchKind::kDict && i < size());  // whatever has no items has size 0
   return {*tree_, tree_->table_->nodes[node_].items[i]};
 }
 

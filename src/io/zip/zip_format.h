@@ -99,7 +99,6 @@ class ZipText {
   }
 
   const std::string& str() const { return out_; }
-  std::span<const std::byte> bytes() const { return std::as_bytes(std::span(out_)); }
 
  private:
   ZipText& put(uint64_t value, size_t bytes) {

@@ -23,14 +23,11 @@ Status mismatch(std::string_view what) {
           concat("its header has another ", what, " than the directory")};
 }
 
-bool equal(std::span<const std::byte> a, std::span<const std::byte> b) {
-  return std::ranges::equal(a, b);
-}
-
 // A zip64 field without sizes in it, or with sizes that follow the payload: torch copies that of
 // the directory.
 Status compare_zip64(const ZipRecord& record, const ZipExtra& extra) {
-  if (extra.has_zip64 == (record.zip64_bytes > 0) && equal(extra.zip64, record.zip64_field())) {
+  if (extra.has_zip64 == (record.zip64_bytes > 0) &&
+      std::ranges::equal(extra.zip64, record.zip64_field())) {
     return {};
   }
   return {ZipError::kZip64Mismatch, "its header has another zip64 field than the directory"};
@@ -56,9 +53,10 @@ Status compare_deferred(const ZipRecord& record, const LocalHeader& local, const
   if (local.crc32 != 0 || local.bytes != 0 || local.stored_bytes != 0) {
     return mismatch("CRC or size (0 is expected, with a descriptor)");
   }
-  ZipRecord deferred = record;
-  if (record.zip64_bytes >= 16) std::fill_n(deferred.zip64.begin() + 8, 8, std::byte{0});
-  return equal(extra.zip64, deferred.zip64_field()) ? Status() : compare_zip64(record, extra);
+  auto deferred = record.zip64;
+  if (record.zip64_bytes >= 16) std::fill_n(deferred.begin() + 8, 8, std::byte{0});
+  if (std::ranges::equal(extra.zip64, std::span(deferred).first(record.zip64_bytes))) return {};
+  return compare_zip64(record, extra);
 }
 
 // Checks one record, and moves `cursor` from its begin to its end.
@@ -128,7 +126,7 @@ class RecordCheck {
     const std::span<const std::byte> bytes = buffer_;
     const auto name = bytes.subspan(kLocalBytes, local.name_bytes);
     // A reader that walks from record to record sees this name, others the directory's.
-    if (!equal(name, std::as_bytes(std::span(record.name)))) return mismatch("name");
+    if (!std::ranges::equal(name, std::as_bytes(std::span(record.name)))) return mismatch("name");
     if (local.flags != record.flags) return mismatch("set of flags");
     if (local.method != kMethodStored) return mismatch("method");
     if (local.version > kMaxVersion) return mismatch("version");
