@@ -1,5 +1,6 @@
 #include "io/safetensors/header_handler.h"
 
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -18,28 +19,38 @@ std::string quoted(std::string_view name) { return concat("\"", escape_name(name
 
 }  // namespace
 
+// What the next value has to be, and what is said if it is not.
+struct HeaderHandler::Expected {
+  std::string_view place;  // of a field, behind the name of its tensor
+  StatusCode code;
+  std::string_view type;
+};
+
+const HeaderHandler::Expected& HeaderHandler::expected() const {
+  using Error = SafetensorsError;
+  // In the order of State. Of the two that expect a key, the JSON library says what is wrong.
+  static constexpr Expected kExpected[] = {
+      {"the header", Error::kHeaderNotObject, "a JSON object"},
+      {"", Error::kFieldType, "a number"},  // kEntries
+      {"__metadata__", Error::kMetadataType, "an object of strings or null"},
+      {"", Error::kMetadataType, "a string"},  // kMetadataValue
+      {"", Error::kEntryNotObject, "an object"},
+      {"", Error::kFieldType, "a number"},  // kFields
+      {": dtype", Error::kFieldType, "a string"},
+      {": shape", Error::kFieldType, "an array of numbers"},
+      {": a dimension in shape", Error::kFieldType, "a number"},
+      {": data_offsets", Error::kFieldType, "an array of numbers"},
+      {": a number in data_offsets", Error::kFieldType, "a number"},
+  };
+  static_assert(std::size(kExpected) == static_cast<size_t>(State::kOffset) + 1);
+  return kExpected[static_cast<size_t>(state_)];
+}
+
 // Where the parser is, for messages: `tensor "a": shape`.
 std::string HeaderHandler::place() const {
-  switch (state_) {
-    case State::kTop:
-      return "the header";
-    case State::kMetadata:
-      return "__metadata__";
-    case State::kMetadataValue:
-      return concat("__metadata__ ", quoted(metadata_key_));
-    case State::kDtype:
-      return concat(shown(tensor_), ": dtype");
-    case State::kShape:
-      return concat(shown(tensor_), ": shape");
-    case State::kDimension:
-      return concat(shown(tensor_), ": a dimension in shape");
-    case State::kOffsets:
-      return concat(shown(tensor_), ": data_offsets");
-    case State::kOffset:
-      return concat(shown(tensor_), ": a number in data_offsets");
-    default:
-      return shown(tensor_);
-  }
+  if (state_ == State::kMetadataValue) return concat("__metadata__ ", quoted(metadata_key_));
+  if (state_ == State::kTop || state_ == State::kMetadata) return std::string(expected().place);
+  return concat(shown(tensor_), expected().place);
 }
 
 bool HeaderHandler::fail(StatusCode code, std::string message) {
@@ -49,26 +60,7 @@ bool HeaderHandler::fail(StatusCode code, std::string message) {
 
 // A value of a type that this place does not take.
 bool HeaderHandler::unexpected(std::string_view found) {
-  const auto wrong = [&](StatusCode code, std::string_view expected) {
-    return fail(code, concat(place(), " has to be ", expected, ", found ", found));
-  };
-  switch (state_) {
-    case State::kTop:
-      return wrong(SafetensorsError::kHeaderNotObject, "a JSON object");
-    case State::kMetadata:
-      return wrong(SafetensorsError::kMetadataType, "an object of strings or null");
-    case State::kMetadataValue:
-      return wrong(SafetensorsError::kMetadataType, "a string");
-    case State::kEntry:
-      return wrong(SafetensorsError::kEntryNotObject, "an object");
-    case State::kDtype:
-      return wrong(SafetensorsError::kFieldType, "a string");
-    case State::kShape:
-    case State::kOffsets:
-      return wrong(SafetensorsError::kFieldType, "an array of numbers");
-    default:
-      return wrong(SafetensorsError::kFieldType, "a number");
-  }
+  return fail(expected().code, concat(place(), " has to be ", expected().type, ", found ", found));
 }
 
 bool HeaderHandler::bad_number(std::string_view found) {

@@ -79,6 +79,8 @@ class HeaderHandler {
   // The fields of an entry that were met, as bits.
   enum Field : uint8_t { kNoField = 0, kDtypeField = 1, kShapeField = 2, kOffsetsField = 4 };
 
+  struct Expected;
+  const Expected& expected() const;
   bool fail(StatusCode code, std::string message);
   bool unexpected(std::string_view found);
   bool bad_number(std::string_view found);
