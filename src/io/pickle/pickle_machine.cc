@@ -78,6 +78,15 @@ Result<uint64_t> PickleMachine::take_number(size_t bytes) {
   return number;
 }
 
+// The same in two's complement, as the bits of an int64.
+Result<uint64_t> PickleMachine::take_signed(size_t bytes) {
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t number, take_number(bytes));
+  // The shifts below fill the missing bytes with the sign. By 64 bits they would be undefined.
+  if (bytes == 0) return number;
+  const size_t missing_bits = 64 - 8 * bytes;
+  return static_cast<uint64_t>(static_cast<int64_t>(number << missing_bits) >> missing_bits);
+}
+
 Result<std::string_view> PickleMachine::take_line() {
   const std::string_view rest(reinterpret_cast<const char*>(pickle_.data()) + at_,
                               pickle_.size() - at_);

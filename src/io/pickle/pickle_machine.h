@@ -60,6 +60,7 @@ class PickleMachine {
   // The program's bytes (pickle_machine.cc).
   Result<std::span<const std::byte>> take(size_t bytes);
   Result<uint64_t> take_number(size_t bytes);
+  Result<uint64_t> take_signed(size_t bytes);
   Result<std::string_view> take_line();
 
   // The stack.
@@ -76,9 +77,7 @@ class PickleMachine {
   Status push_empty(TorchKind kind) { return push(add_node({.kind = kind})); }
   Status push_bool(bool value) { return push_once(TorchKind::kBool, value, bools_[value]); }
   Status push_once(TorchKind kind, int64_t bits, TorchNode& node);
-  Status push_int(int64_t value);
-  Status push_unsigned(size_t bytes);
-  Status push_signed(size_t bytes);
+  Status push_int(const Result<uint64_t>& bits);
   Status push_long();
   Status push_float();
   Status push_text(size_t length_bytes);

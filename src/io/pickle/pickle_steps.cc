@@ -33,9 +33,9 @@ const PickleMachine::Step PickleMachine::kSteps[] = {
     {Opcode::kEmptyTuple, "EMPTY_TUPLE", [](Self& m) { return m.push_short_tuple(0); }},
     {Opcode::kStop, "STOP", [](Self& m) { return m.stop(); }},
     {Opcode::kBinFloat, "BINFLOAT", [](Self& m) { return m.push_float(); }},
-    {Opcode::kBinInt, "BININT", [](Self& m) { return m.push_signed(4); }},
-    {Opcode::kBinInt1, "BININT1", [](Self& m) { return m.push_unsigned(1); }},
-    {Opcode::kBinInt2, "BININT2", [](Self& m) { return m.push_unsigned(2); }},
+    {Opcode::kBinInt, "BININT", [](Self& m) { return m.push_int(m.take_signed(4)); }},
+    {Opcode::kBinInt1, "BININT1", [](Self& m) { return m.push_int(m.take_number(1)); }},
+    {Opcode::kBinInt2, "BININT2", [](Self& m) { return m.push_int(m.take_number(2)); }},
     // Node 0 is the None that every tree begins with.
     {Opcode::kNone, "NONE", [](Self& m) { return m.push(PickleValue{0}); }},
     {Opcode::kBinPersId, "BINPERSID", [](Self& m) { return m.load_storage(); }},
@@ -145,29 +145,17 @@ Status PickleMachine::push_once(TorchKind kind, int64_t bits, TorchNode& node) {
   return push(node);
 }
 
-Status PickleMachine::push_int(int64_t value) {
-  const auto index = static_cast<uint64_t>(value);
-  if (index < small_ints_.size()) return push_once(TorchKind::kInt, value, small_ints_[index]);
+Status PickleMachine::push_int(const Result<uint64_t>& bits) {
+  if (!bits.ok()) return bits.status();
+  const auto value = static_cast<int64_t>(*bits);
+  if (*bits < small_ints_.size()) return push_once(TorchKind::kInt, value, small_ints_[*bits]);
   return push(add_node({.kind = TorchKind::kInt, .bits = value}));
-}
-
-Status PickleMachine::push_unsigned(size_t bytes) {
-  WINNOW_ASSIGN_OR_RETURN(const uint64_t number, take_number(bytes));
-  return push_int(static_cast<int64_t>(number));
-}
-
-Status PickleMachine::push_signed(size_t bytes) {
-  WINNOW_ASSIGN_OR_RETURN(const uint64_t number, take_number(bytes));
-  // The shifts below fill the missing bytes with the sign. By 64 bits they would be undefined.
-  if (bytes == 0) return push_int(0);
-  const size_t missing_bits = 64 - 8 * bytes;
-  return push_int(static_cast<int64_t>(number << missing_bits) >> missing_bits);
 }
 
 // Two's complement in as many bytes as its first one says.
 Status PickleMachine::push_long() {
   WINNOW_ASSIGN_OR_RETURN(const uint64_t bytes, take_number(1));
-  if (bytes <= kMaxIntBytes) return push_signed(bytes);
+  if (bytes <= kMaxIntBytes) return push_int(take_signed(bytes));
   return {PickleError::kPickleInt, concat("an integer of ", bytes, " bytes")};
 }
 

@@ -89,9 +89,8 @@ Status check_torch_script(std::span<const ZipRecord> records) {
     if (inner != "constants.pkl" && !inner.starts_with("code/")) continue;
     return {TorchArchiveError::kTorchScript,
             concat("the record \"", escape_name(name),
-                   "\" tells of a TorchScript module, which is "
-                   "code. Of Python: save its state_dict with torch.save. "
-                   "Of C++'s torch::save: read it with torch::load")};
+                   "\" tells of a TorchScript module, which is code. Of Python: save its "
+                   "state_dict with torch.save. Of C++'s torch::save: read it with torch::load")};
   }
   return {};
 }

@@ -1,6 +1,7 @@
 #include "io/torch_tree/torch_names.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/torch_types.h"
 
@@ -55,11 +56,9 @@ std::optional<uint64_t> parse_storage_number(std::string_view text) {
   // One text for each number: data/07 would be another record than data/7.
   if (text.size() > 1 && text[0] == '0') return std::nullopt;
   uint64_t number = 0;
-  for (const char c : text) {
-    if (c < '0' || c > '9') return std::nullopt;
-    number = number * 10 + static_cast<uint64_t>(c - '0');
-  }
-  return number;
+  const char* end = text.data() + text.size();
+  const bool is_number = std::from_chars(text.data(), end, number).ptr == end;
+  return is_number ? std::optional(number) : std::nullopt;
 }
 
 }  // namespace winnow::io

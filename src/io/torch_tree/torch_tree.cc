@@ -46,9 +46,13 @@ class Walk {
       const TorchNodeData& data = table_.nodes[step.node];
       if (step.next_child < children(data)) {
         WINNOW_RETURN_IF_ERROR(enter(child(data, step.next_child++)));
-      } else {
-        WINNOW_RETURN_IF_ERROR(leave(step.node, data));
+        continue;
       }
+      WINNOW_RETURN_IF_ERROR(measure(step.node, data));
+      WINNOW_RETURN_IF_ERROR(check_node(step.node, data));
+      visits_[step.node].state = Visit::kDone;
+      order_.push_back(step.node);
+      path_.pop_back();
     }
     return {};
   }
@@ -74,15 +78,6 @@ class Walk {
     if (visit.state == Visit::kDone) return {};  // a shared node is checked once
     visit.state = Visit::kOnPath;
     path_.push_back({node});
-    return {};
-  }
-
-  Status leave(TorchNode node, const TorchNodeData& data) {
-    WINNOW_RETURN_IF_ERROR(measure(node, data));
-    WINNOW_RETURN_IF_ERROR(check_node(node, data));
-    visits_[node].state = Visit::kDone;
-    order_.push_back(node);
-    path_.pop_back();
     return {};
   }
 

@@ -85,16 +85,14 @@ Status resolve_zip64(const CentralHeader& header, const ZipExtra& extra, ZipReco
   }
   if (big_offset) record.header_offset = fields.u64();
   // For the comparison with the record's own header, where torch repeats the field.
-  std::ranges::copy(extra.zip64, record.zip64.begin());
-  record.zip64_bytes = static_cast<uint8_t>(extra.zip64.size());
+  record.zip64.assign(extra.zip64.begin(), extra.zip64.end());
   return {};
 }
 
 Status fill_record(const CentralHeader& header, std::span<const std::byte> extra_bytes,
                    ZipRecord& record) {
   WINNOW_RETURN_IF_ERROR(check_header(header));
-  ZipExtra extra;
-  WINNOW_RETURN_IF_ERROR(parse_extra(extra_bytes, /*is_local=*/false, extra));
+  WINNOW_ASSIGN_OR_RETURN(const ZipExtra extra, parse_extra(extra_bytes, /*is_local=*/false));
   WINNOW_RETURN_IF_ERROR(resolve_zip64(header, extra, record));
   record.crc32 = header.crc32;
   record.flags = header.flags;
@@ -138,27 +136,29 @@ Status check_names(std::span<const ZipRecord> records) {
 
 }  // namespace
 
-Status parse_extra(std::span<const std::byte> bytes, bool is_local, ZipExtra& extra) {
+Result<ZipExtra> parse_extra(std::span<const std::byte> bytes, bool is_local) {
+  ZipExtra extra;
   bool has_padding = false;
+  const auto cut_short = [] { return Status(ZipError::kZipExtra, "an extra field is cut short"); };
   while (!bytes.empty()) {
-    if (bytes.size() < kExtraHeaderBytes)
-      return {ZipError::kZipExtra, "an extra field is cut short"};
+    if (bytes.size() < kExtraHeaderBytes) return cut_short();
     ZipFields fields(bytes);
     const uint16_t id = fields.u16();
     const uint16_t size = fields.u16();
     bytes = bytes.subspan(kExtraHeaderBytes);
-    if (size > bytes.size()) return {ZipError::kZipExtra, "an extra field is cut short"};
+    if (size > bytes.size()) return cut_short();
     const bool is_padding = is_local && id == kPaddingField;
     bool& seen = is_padding ? has_padding : extra.has_zip64;
     if ((id != kZip64Field && !is_padding) || seen) {
-      return {ZipError::kZipExtra, concat("it has the extra field ", id, seen ? " twice" : "")};
+      return Status(ZipError::kZipExtra,
+                    concat("it has the extra field ", id, seen ? " twice" : ""));
     }
     seen = true;
     // The padding's content means nothing.
     if (!is_padding) extra.zip64 = bytes.first(size);
     bytes = bytes.subspan(size);
   }
-  return {};
+  return extra;
 }
 
 Result<ZipDirectory> read_zip_directory(const InputFile& file, uint64_t max_records) {

@@ -2,7 +2,6 @@
 // see different records in it: headers and directory agree, and the records fill the file.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -23,10 +22,7 @@ struct ZipRecord {
   uint32_t crc32 = 0;
   uint16_t flags = 0;
   bool is_stored = false;
-  std::array<std::byte, 24> zip64 = {};  ///< the content of its zip64 field
-  uint8_t zip64_bytes = 0;
-
-  std::span<const std::byte> zip64_field() const { return std::span(zip64).first(zip64_bytes); }
+  std::vector<std::byte> zip64;  ///< the content of its zip64 field, mostly none
 };
 
 struct ZipDirectory {
@@ -49,7 +45,7 @@ struct ZipExtra {
 
 /// kZipExtra: a field other than zip64 and, in a local header, torch's padding; one that is cut
 /// short or there twice.
-Status parse_extra(std::span<const std::byte> bytes, bool is_local, ZipExtra& extra);
+Result<ZipExtra> parse_extra(std::span<const std::byte> bytes, bool is_local);
 
 /// Reads the end records. kZipEnd, kZipDisks, kZip64Mismatch, kZipDirectory; kZipRecordCount for
 /// more than `max_records`.

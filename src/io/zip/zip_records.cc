@@ -26,10 +26,9 @@ Status mismatch(std::string_view what) {
 // A zip64 field without sizes in it, or with sizes that follow the payload: torch copies that of
 // the directory.
 Status compare_zip64(const ZipRecord& record, const ZipExtra& extra) {
-  if (extra.has_zip64 == (record.zip64_bytes > 0) &&
-      std::ranges::equal(extra.zip64, record.zip64_field())) {
-    return {};
-  }
+  const bool is_same =
+      extra.has_zip64 == !record.zip64.empty() && std::ranges::equal(extra.zip64, record.zip64);
+  if (is_same) return {};
   return {ZipError::kZip64Mismatch, "its header has another zip64 field than the directory"};
 }
 
@@ -54,8 +53,8 @@ Status compare_deferred(const ZipRecord& record, const LocalHeader& local, const
     return mismatch("CRC or size (0 is expected, with a descriptor)");
   }
   auto deferred = record.zip64;
-  if (record.zip64_bytes >= 16) std::fill_n(deferred.begin() + 8, 8, std::byte{0});
-  if (std::ranges::equal(extra.zip64, std::span(deferred).first(record.zip64_bytes))) return {};
+  if (deferred.size() >= 16) std::fill_n(deferred.begin() + 8, 8, std::byte{0});
+  if (std::ranges::equal(extra.zip64, deferred)) return {};
   return compare_zip64(record, extra);
 }
 
@@ -71,8 +70,7 @@ class RecordCheck {
     }
     WINNOW_RETURN_IF_ERROR(check_place(record));
     WINNOW_ASSIGN_OR_RETURN(const LocalHeader local, read_header(record));
-    ZipExtra extra;
-    WINNOW_RETURN_IF_ERROR(compare_header(record, local, extra));
+    WINNOW_ASSIGN_OR_RETURN(const ZipExtra extra, compare_header(record, local));
     record.payload_offset = record.header_offset + local.total();
     const auto end = checked_add(record.payload_offset, record.bytes);
     if (!end || *end > limit_) return past_end();
@@ -122,7 +120,8 @@ class RecordCheck {
     return local;
   }
 
-  Status compare_header(const ZipRecord& record, const LocalHeader& local, ZipExtra& extra) const {
+  // Returns the header's extra fields.
+  Result<ZipExtra> compare_header(const ZipRecord& record, const LocalHeader& local) const {
     const std::span<const std::byte> bytes = buffer_;
     const auto name = bytes.subspan(kLocalBytes, local.name_bytes);
     // A reader that walks from record to record sees this name, others the directory's.
@@ -130,11 +129,11 @@ class RecordCheck {
     if (local.flags != record.flags) return mismatch("set of flags");
     if (local.method != kMethodStored) return mismatch("method");
     if (local.version > kMaxVersion) return mismatch("version");
-    WINNOW_RETURN_IF_ERROR(
-        parse_extra(bytes.subspan(kLocalBytes + local.name_bytes, local.extra_bytes),
-                    /*is_local=*/true, extra));
-    return (local.flags & kFlagDescriptor) == 0 ? compare_plain(record, local, extra)
-                                                : compare_deferred(record, local, extra);
+    const auto fields = bytes.subspan(kLocalBytes + local.name_bytes, local.extra_bytes);
+    WINNOW_ASSIGN_OR_RETURN(const ZipExtra extra, parse_extra(fields, /*is_local=*/true));
+    const auto compare = (local.flags & kFlagDescriptor) == 0 ? compare_plain : compare_deferred;
+    WINNOW_RETURN_IF_ERROR(compare(record, local, extra));
+    return extra;
   }
 
   Status check_descriptor(const ZipRecord& record, const ZipExtra& extra) {

@@ -12,8 +12,6 @@ constexpr uint64_t kAlignment = 64;  // torch's, so that mapped tensors are alig
 constexpr uint16_t kVersion = 20;    // the oldest that everyone reads
 constexpr uint16_t kVersionZip64 = 45;
 constexpr uint16_t kDate = 1 << 5 | 1;  // the first of January of 1980, the format's first day
-constexpr size_t kSizesFieldBytes = 16;
-constexpr size_t kOffsetFieldBytes = 8;
 
 // The greatest number of 32 bits is a mark, so it cannot be written as a value either.
 bool is_full(uint64_t number) { return number >= kFull32; }
@@ -21,9 +19,9 @@ uint32_t or_full(uint64_t number) {
   return is_full(number) ? kFull32 : static_cast<uint32_t>(number);
 }
 
-// The size of the zip64 field, without its own header.
+// The size of the zip64 field without its own header: two sizes, which are equal, and an offset.
 size_t zip64_bytes(uint64_t bytes, uint64_t offset) {
-  return (is_full(bytes) ? kSizesFieldBytes : 0) + (is_full(offset) ? kOffsetFieldBytes : 0);
+  return (is_full(bytes) ? 16 : 0) + (is_full(offset) ? 8 : 0);
 }
 
 // What both headers say, in the order of HeaderFields; no flags, and midnight.
