@@ -15,6 +15,7 @@ namespace winnow::io {
 namespace {
 
 using enum TorchKind;
+// For an argument whose faults have a code or message of their own.
 constexpr TorchKind kAnyKind{0xff};
 
 // The charges, in units of four bytes (docs/torch_archive.md): of a dimension 8 bytes of shape
@@ -141,6 +142,7 @@ Status PickleMachine::check_hooks(PickleValue value) const {
 
 Result<std::vector<uint64_t>> PickleMachine::read_sizes(PickleValue tuple, StatusCode code) const {
   std::vector<uint64_t> out;
+  // A tuple may hold names and storages as well.
   for (const PickleValue item : node(tuple).items) {
     if (kind_of(item) != kInt) {
       return Status(PickleError::kPickleCall, "a shape or its strides hold what is no int");
@@ -200,6 +202,7 @@ Result<PickleValue> PickleMachine::make_parameter(PickleValue data, bool require
   if (kind_of(data) != kTensor || table_.tensor_at(data).is_parameter) {
     return Status(PickleError::kPickleCall, "a Parameter of what is no Tensor");
   }
+  // The flags of the tensor itself stay: it may stand elsewhere in the tree.
   // A Parameter is another object than its tensor, in Python too.
   TorchTensor tensor = table_.tensor_at(data);
   tensor.is_parameter = true;
@@ -218,6 +221,7 @@ Result<PickleValue> PickleMachine::rebuild_parameter(Items args) {
 
 // (data[, requires_grad])
 Result<PickleValue> PickleMachine::new_parameter(Items args) {
+  // Python makes one require gradients unless it is told otherwise.
   const bool has_flag = match(args, {kAnyKind, kBool});
   if (!has_flag && args.size() != 1) return call_error("Parameter", "(Tensor[, bool])");
   return make_parameter(args[0], !has_flag || node(args[1]).bits != 0);
@@ -247,6 +251,7 @@ Result<PickleValue> PickleMachine::make_sparse(Items args) {
 Result<PickleValue> PickleMachine::make_layout(Items args) {
   if (!match(args, {kString})) return call_error("_get_layout", "(str)");
   const std::string_view name = table_.string_at(args[0]);
+  // The compressed layouts have other arguments and checks.
   if (name == "torch.sparse_coo") return foreign(kSparseCoo);
   return Status(TorchArchiveError::kSparseLayout, concat("the layout \"", escape_name(name),
                                                          "\"; only torch.sparse_coo is supported"));

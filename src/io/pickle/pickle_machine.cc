@@ -90,6 +90,7 @@ Result<uint64_t> PickleMachine::take_signed(size_t bytes) {
 Result<std::string_view> PickleMachine::take_line() {
   const std::string_view rest(reinterpret_cast<const char*>(pickle_.data()) + at_,
                               pickle_.size() - at_);
+  // Names end with a newline; strings begin with their length.
   const size_t end = rest.find('\n');
   if (end == rest.npos) return Status(PickleError::kPickleTruncated, "a name without an end");
   at_ += end + 1;

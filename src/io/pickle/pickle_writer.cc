@@ -255,18 +255,15 @@ class PickleWriter {
     }
   }
 
-  // Values whose identity nobody sees cost less than a memo.
-  static bool is_atom(TorchKind kind) {
-    return kind <= TorchKind::kFloat || kind == TorchKind::kDtype;
-  }
-
   // Recursive, no deeper than a checked tree is.
   void write(TorchNode node) {
     const TorchNodeData& data = table_.nodes[node];
     if (memo_[node] != 0) return get(memo_[node] - 1);
     value(node, data);
     // Behind the value: nothing inside can refer to it, since a checked tree has no cycles.
-    if (uses_[node] > 1 && !is_atom(data.kind)) memo_[node] = put() + 1;
+    // Values whose identity nobody sees cost less than a memo.
+    const bool is_atom = data.kind <= TorchKind::kFloat || data.kind == TorchKind::kDtype;
+    if (uses_[node] > 1 && !is_atom) memo_[node] = put() + 1;
   }
 
   const Table& table_;
@@ -284,6 +281,7 @@ Result<std::string> write_pickle(const TorchTree& tree, std::span<const TorchSto
   const Table& table = TorchTreeAccess::table(tree);
   std::vector<TorchNode> order;
   WINNOW_RETURN_IF_ERROR(walk_tree(table, storages, order));
+  // Checked, so the writer can neither recurse too deep nor meet a cycle.
   return PickleWriter(table, storages, order).run();
 }
 

@@ -38,10 +38,12 @@ void gather(const TorchTensor& tensor, std::span<const std::byte> payload,
   const uint64_t row_elements = is_scalar ? 1 : tensor.shape.back();
   const uint64_t row_bytes = row_elements * bytes;
   const uint64_t stride = is_scalar ? 1 : tensor.strides.back();
+  // On the stack: checked tensors have no more dimensions.
   std::array<uint64_t, kMaxTorchRank> index = {};
   uint64_t at = tensor.offset;
   for (uint64_t done = 0; done < out.size(); done += row_bytes) {
     const std::byte* from = payload.data() + at * bytes;
+    // The usual case, and one call a row: rows of a slice lie in one piece.
     if (stride == 1) {
       std::memcpy(out.data() + done, from, row_bytes);
     } else {
@@ -93,6 +95,7 @@ Status TorchArchive::State::load(const TorchOpenOptions& options) try {
 
 Status TorchArchive::State::load_pickle() {
   const TorchRecord& record = records.all[records.pickle];
+  // Freed before storages are matched. Nothing of the result points into it.
   std::vector<std::byte> pickle(record.bytes);
   WINNOW_RETURN_IF_ERROR(io::read_record(file, record, records.has_checksums, pickle));
   WINNOW_ASSIGN_OR_RETURN(content, io::read_pickle(pickle));
@@ -113,6 +116,7 @@ Status TorchArchive::State::match_storages() {
     }
     const TorchRecord& record = records.all[payloads[i].index];
     if (payloads[i].number < number) return unreferenced(record);
+    // torch maps a longer record without a word.
     if (record.bytes != content.storages[i].bytes()) {
       return {TorchArchiveError::kRecordSize,
               concat("record \"", record.name, "\" has ", record.bytes, " bytes, its storage ",
@@ -182,6 +186,7 @@ Status TorchArchive::check_storage(size_t index) const {
 }
 
 Status TorchArchive::read_tensor(const TorchTensor& tensor, std::span<std::byte> out) const try {
+  // The caller may have built it: only tensors of tree() are known to be checked.
   WINNOW_RETURN_IF_ERROR(state_->file.named(io::check_tensor(tensor, storages())));
   // A view may repeat its elements, and so be larger than its storage and than 64 bits.
   const auto bytes = checked_mul(tensor.numel(), dtype_bits(tensor.dtype) / 8);
@@ -208,6 +213,7 @@ Status TorchArchive::read_sparse(const TorchSparseTensor& tensor, std::span<int6
                                  std::span<std::byte> values) const try {
   WINNOW_RETURN_IF_ERROR(state_->file.named(io::check_sparse(tensor, storages())));
   WINNOW_RETURN_IF_ERROR(read_tensor(tensor.indices, std::as_writable_bytes(indices)));
+  // Before the values: these may be large, and indices that are wrong make them useless.
   WINNOW_RETURN_IF_ERROR(state_->file.named(tensor.check_indices(indices)));
   return read_tensor(tensor.values, values);
 } catch (const std::bad_alloc&) {

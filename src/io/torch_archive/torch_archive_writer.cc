@@ -41,6 +41,7 @@ std::vector<io::PlannedRecord> plan(size_t pickle_bytes, std::span<const TorchSt
 
 // So that the size of the file can be computed; what a disk could hold is far below.
 Status check_storages(std::span<const TorchStorage> storages) {
+  // Half of what a signed offset holds: the headers and the directory come on top.
   constexpr uint64_t kMaxBytes = uint64_t{1} << 62;
   uint64_t total = 0;
   for (const TorchStorage& storage : storages) {
@@ -56,6 +57,7 @@ Status check_storages(std::span<const TorchStorage> storages) {
 
 // Reads back what was written, so that nothing is written that a reader would refuse.
 Status check_readable(std::string_view pickle, std::span<const TorchStorage> storages) {
+  // read_pickle has no limit of its own; the reader of archives has.
   if (pickle.size() > kMaxPickleBytes) {
     return {PickleError::kPickleTooLarge,
             concat("the pickle has ", pickle.size(), " bytes, at most ", kMaxPickleBytes,
@@ -64,6 +66,7 @@ Status check_readable(std::string_view pickle, std::span<const TorchStorage> sto
   WINNOW_ASSIGN_OR_RETURN(const io::PickleContent content,
                           io::read_pickle(std::as_bytes(std::span(pickle))));
   for (size_t i = 0; i < storages.size(); ++i) {
+    // Read back, storages have the numbers of their records; one that is not used is missing.
     if (i < content.numbers.size() && content.numbers[i] == i) continue;
     return {TorchArchiveError::kUnreferencedRecord, concat("no tensor refers to storage ", i)};
   }
@@ -73,6 +76,7 @@ Status check_readable(std::string_view pickle, std::span<const TorchStorage> sto
 // Storages that pass check_storages, and a pickle of the tree over them.
 Result<std::string> make_pickle(const TorchTree& tree, std::span<const TorchStorage> storages) {
   constexpr size_t kOtherRecords = 6;  // data.pkl, three in front, two behind
+  // Before the tree is written out, which takes longer.
   if (storages.size() > kMaxTorchRecords - kOtherRecords) {
     return Status(ZipError::kZipRecordCount, concat(storages.size(), " storages"));
   }
@@ -117,6 +121,7 @@ Result<TorchArchiveWriter> TorchArchiveWriter::create(Env& env, const std::strin
   // Before the file is claimed: what cannot be written leaves no trace.
   Result<std::string> pickle = make_pickle(tree, storages);
   if (!pickle.ok()) return pickle.status().with_context(name);
+  // Sizes are known before any payload, so that a disk that is too small shows at once.
   std::vector<io::PlannedRecord> records = plan(pickle->size(), storages);
   options.size_hint = io::zip_bytes(records);
   WINNOW_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(env, path, options));
@@ -131,6 +136,7 @@ Result<TorchArchiveWriter> TorchArchiveWriter::create(Env& env, const std::strin
 
 Status TorchArchiveWriter::append_storage(std::span<const std::byte> payload) {
   const size_t index = state_->next;
+  // A file with a wrong payload could not be committed, so it does not stay around.
   if (index == state_->storages || payload.size() != state_->zip.next().bytes) {
     abandon();
     return state_->misused(
@@ -149,6 +155,7 @@ Status TorchArchiveWriter::commit() {
   WINNOW_RETURN_IF_ERROR(state_->zip.add(bytes_of(kVersion)));
   // torch identifies an archive by digits that depend on its names and content, and so do we.
   std::string id = std::to_string(state_->zip.fingerprint());
+  // Padded, since the size of the record was planned.
   id.insert(0, kIdDigits - id.size(), '0');
   WINNOW_RETURN_IF_ERROR(state_->zip.add(bytes_of(id)));
   return state_->zip.commit();

@@ -102,6 +102,7 @@ Status sort_record(const InputFile& file, uint32_t index, TorchRecords& out) {
   if (small != std::end(kSmallRecords)) {
     return check_small(file, *small, record, out.has_checksums);
   }
+  // By number, as the pickle refers to them; the order in the file is free.
   if (const auto number = payload_number(record.name)) {
     out.payloads.push_back({*number, index});
     return {};
@@ -148,6 +149,7 @@ Status require_record(const TorchRecords& records, std::string_view name) {
 
 Status name_records(ZipDirectory directory, TorchRecords& out) {
   out.all.reserve(directory.records.size());
+  // torch takes the name of the file that was saved, which may have been renamed since.
   std::string prefix;
   for (ZipRecord& record : directory.records) {
     WINNOW_RETURN_IF_ERROR(strip_prefix(record.name, prefix));
@@ -163,6 +165,7 @@ Status check_front(const InputFile& file) {
   WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(front))));
   // First: any bytes may stand at the tar's magic, the name of a parameter among them.
   if (front.starts_with("PK\x03\x04")) return {};
+  // Early versions of torch wrote tars, later ones plain pickles.
   const bool is_tar =
       front.size() > kTarMagicAt && front.compare(kTarMagicAt, kTarMagic.size(), kTarMagic) == 0;
   // The length of a safetensors header may begin with a pickle's first byte.
@@ -198,6 +201,7 @@ Status read_chunks(const InputFile& file, const TorchRecord& record, bool has_ch
 }  // namespace
 
 Result<TorchRecords> read_torch_records(const InputFile& file, const TorchOpenOptions& options) {
+  // First: of a file that is no zip at all, the end would give a misleading error.
   WINNOW_RETURN_IF_ERROR(check_front(file));
   WINNOW_ASSIGN_OR_RETURN(ZipDirectory directory, read_zip_directory(file, kMaxTorchRecords));
   // First: TorchScript's code is compressed, which would be the less helpful error.
@@ -213,6 +217,7 @@ Result<TorchRecords> read_torch_records(const InputFile& file, const TorchOpenOp
   }
   // So that they can be matched with the storages in one pass.
   std::ranges::sort(out.payloads, {}, &PayloadRecord::number);
+  // Behind the loop: a record that is there and wrong is the better error.
   WINNOW_RETURN_IF_ERROR(require_record(out, kPickleName));
   WINNOW_RETURN_IF_ERROR(require_record(out, kVersionName));
   return out;

@@ -8,6 +8,8 @@
 namespace winnow::io {
 namespace {
 
+// Types of torch that a pickle may name. They get a message of their own, since the file is fine:
+// winnow has no DType for them, or they are quantized or packed.
 constexpr std::string_view kUnsupported[] = {"complex32", "complex128", "quint8",
                                              "qint8",     "qint32",     "quint4x2",
                                              "quint2x4",  "bits1x8",    "bits2x4",
@@ -46,6 +48,7 @@ std::optional<DType> dtype_from_storage_class(std::string_view name) noexcept {
 }
 
 bool is_unsupported_type(std::string_view name) noexcept {
+  // Every storage class is called so, those of types still to come as well.
   return name.ends_with("Storage") ||
          std::ranges::find(kUnsupported, name) != std::end(kUnsupported);
 }

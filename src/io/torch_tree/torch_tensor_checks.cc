@@ -71,12 +71,14 @@ Status check_bounds(const TorchTensor& tensor, const TorchStorage& storage) {
 
 Status check_dtype(const TorchTensor& tensor, const TorchStorage& storage) {
   const std::string_view name = torch_dtype_name(tensor.dtype);
+  // The pickle gives a tensor on a typed storage no type of its own.
   if (!name.empty() && (storage.untyped || tensor.dtype == storage.dtype)) return {};
   return {TorchArchiveError::kStorageDtype,
           concat("a tensor of ", dtype_name(tensor.dtype), " in a storage of ",
                  storage.untyped ? "bytes" : dtype_name(storage.dtype))};
 }
 
+// torch refuses to set the flag for integers and bools, so no file that it wrote has it.
 bool can_require_grad(DType dtype) {
   const std::string_view name = torch_dtype_name(dtype);
   return name.starts_with("float") || name.starts_with("bfloat") || name.starts_with("complex");
@@ -95,6 +97,7 @@ bool is_expanded(const TorchTensor& tensor, std::span<const TorchStorage> storag
   return tensor.numel() > elements_of(tensor, storages[tensor.storage]);
 }
 
+// The shape is that of the sparse dimensions followed by that of one entry.
 bool dense_part_fits(const TorchSparseTensor& tensor) {
   const size_t sparse_dims = tensor.indices.shape[0];
   const size_t dense_dims = tensor.values.shape.size() - 1;
@@ -127,6 +130,7 @@ Status check_order(const TorchSparseTensor& tensor, std::span<const int64_t> ind
   uint64_t i = 1;
   while (i < nnz && compare(i - 1, i) < 0) ++i;
   if (i >= nnz) return {};
+  // Even if the tensor does not claim an order: neighbours show without a sort.
   if (compare(i - 1, i) == 0) return duplicate(i - 1, i);
   if (tensor.is_coalesced) {
     return {TorchArchiveError::kSparseOrder,
@@ -147,6 +151,7 @@ Status check_order(const TorchSparseTensor& tensor, std::span<const int64_t> ind
 std::string shown_shape(std::span<const uint64_t> shape) {
   std::string out = "[";
   for (size_t i = 0; i < shape.size(); ++i) {
+    // A message is one line, and a shape may have 64 dimensions.
     if (i == 8) return out.append(", ...]");
     out.append(i == 0 ? "" : ", ").append(std::to_string(shape[i]));
   }
@@ -154,12 +159,14 @@ std::string shown_shape(std::span<const uint64_t> shape) {
 }
 
 Status check_storage(const TorchStorage& storage) {
+  // An untyped storage is one of bytes. Another type there would scale its size.
   const bool known =
       storage.untyped ? storage.dtype == DType::kU8 : !storage_class_name(storage.dtype).empty();
   if (!known) {
     return {TorchArchiveError::kStorageDtype,
             concat("torch has no storage of ", dtype_name(storage.dtype))};
   }
+  // torch counts bytes in signed integers.
   const auto bytes = checked_mul(storage.numel, dtype_bits(storage.dtype) / 8);
   if (bytes && *bytes <= kMaxIndex) return {};
   return {TorchArchiveError::kTensorShape,
@@ -172,6 +179,7 @@ Status check_tensor(const TorchTensor& tensor, std::span<const TorchStorage> sto
                                                 ", of which there are ", storages.size())};
   }
   const TorchStorage& storage = storages[tensor.storage];
+  // In this order: bounds divide by the size of the type, and multiply what the shape check bounds.
   WINNOW_RETURN_IF_ERROR(check_dtype(tensor, storage));
   WINNOW_RETURN_IF_ERROR(check_shape(tensor.shape));
   WINNOW_RETURN_IF_ERROR(check_strides(tensor));
@@ -179,6 +187,7 @@ Status check_tensor(const TorchTensor& tensor, std::span<const TorchStorage> sto
     return {TorchArchiveError::kTensorGrad,
             concat("requires_grad of a tensor of ", dtype_name(tensor.dtype))};
   }
+  // Without elements nothing is out of bounds, whatever the offset; torch loads such tensors.
   const bool empty = std::ranges::find(tensor.shape, uint64_t{0}) != tensor.shape.end();
   return empty ? Status() : check_bounds(tensor, storage);
 }
@@ -201,6 +210,7 @@ Status check_sparse(const TorchSparseTensor& tensor, std::span<const TorchStorag
       return sparse_error(tensor, "indices or values that are a Parameter or require gradients");
     }
   }
+  // Behind the checks above, since it takes apart both shapes.
   if (!dense_part_fits(tensor)) return sparse_error(tensor, "the dimensions do not add up");
   return {};
 }
@@ -219,6 +229,8 @@ bool TorchTensor::fills(const TorchStorage& whole) const noexcept {
 
 Status TorchSparseTensor::check_indices(std::span<const int64_t> index_values) const {
   for (size_t i = 0; i < index_values.size(); ++i) {
+    // Row-major, so that each dimension has nnz indices in a row. Without entries there is no
+    // index.
     const uint64_t dimension = i / nnz();
     const uint64_t size = shape[dimension];
     if (static_cast<uint64_t>(index_values[i]) < size) continue;  // negative ones are huge there

@@ -27,6 +27,7 @@ struct Visit {
   uint32_t expanded = 0;   // nodes below, shared ones counted at each use
 };
 
+// Where the walk stands in a node, in place of a frame on the call stack.
 struct Step {
   TorchNode node;
   size_t next_child = 0;
@@ -34,6 +35,7 @@ struct Step {
 
 // Depth first, children before parents, on a stack of its own: how deep a file goes is only known
 // when it is walked.
+// The order serves compact_tree as well, which needs the places of children first.
 class Walk {
  public:
   Walk(const Table& table, std::span<const TorchStorage> storages, std::vector<TorchNode>& order)
@@ -48,6 +50,7 @@ class Walk {
         WINNOW_RETURN_IF_ERROR(enter(child(data, step.next_child++)));
         continue;
       }
+      // All children are done, so their numbers are known.
       WINNOW_RETURN_IF_ERROR(measure(step.node, data));
       WINNOW_RETURN_IF_ERROR(check_node(step.node, data));
       visits_[step.node].state = Visit::kDone;
@@ -84,6 +87,8 @@ class Walk {
   // Neither number overflows: each child's is within its limit, and so is the sum so far.
   Status measure(TorchNode node, const TorchNodeData& data) {
     Visit& visit = visits_[node];
+    // A file can share a list in a list in a list, so that a few bytes expand without bound, and
+    // whoever walks the tree as Python would pays for each use.
     visit.expanded = 1;
     for (size_t i = 0; i < children(data); ++i) {
       const Visit& below = visits_[child(data, i)];
@@ -94,6 +99,7 @@ class Walk {
                 concat("more than ", kMaxTorchNodes, " values, shared ones counted at each use")};
       }
     }
+    // Callers may recurse over a checked tree: the limit is that of their stack.
     if (++visit.height > kMaxTorchDepth) {
       return {PickleError::kPickleTooDeep,
               concat("values are nested deeper than ", kMaxTorchDepth)};
@@ -106,6 +112,7 @@ class Walk {
     switch (data.kind) {
       case TorchKind::kString:
         return check_text(table_.string_at(node));
+      // Tensors from a pickle were checked when they were made, those of TorchTree only here.
       case TorchKind::kTensor:
         return check_tensor(table_.tensor_at(node), storages_);
       case TorchKind::kSparseTensor:
@@ -165,6 +172,7 @@ std::vector<uint32_t> number_texts(const Table& table, std::span<const TorchNode
     return std::pair(table.strings[text].size(), std::string_view(table.strings[text]));
   });
   for (uint32_t i = 0; i < texts.size(); ++i) {
+    // The place of the first of several equal ones is their number.
     const bool is_new = i == 0 || table.strings[texts[i]] != table.strings[texts[i - 1]];
     numbers[texts[i]] = is_new ? i : numbers[texts[i - 1]];
   }
@@ -174,6 +182,7 @@ std::vector<uint32_t> number_texts(const Table& table, std::span<const TorchNode
 // A double that is a whole number in the range of int64 is equal to that one.
 std::pair<Key::Rank, int64_t> real_key(double real) {
   constexpr double kTwoTo63 = 9223372036854775808.0;  // the first that is above every int64
+  // The range first: the cast of a double outside of it would be undefined.
   if (real >= -kTwoTo63 && real < kTwoTo63 && std::trunc(real) == real) {
     return {Key::kInt, static_cast<int64_t>(real)};
   }
@@ -189,6 +198,7 @@ class KeyCheck {
   Status run() {
     for (const TorchNode node : nodes_) {
       const TorchNodeData& data = table_.nodes[node];
+      // A set has only keys; in a dict every other item is one.
       if (data.kind == TorchKind::kDict) WINNOW_RETURN_IF_ERROR(check(data, 2));
       if (data.kind == TorchKind::kSet) WINNOW_RETURN_IF_ERROR(check(data, 1));
     }
@@ -204,6 +214,7 @@ class KeyCheck {
     for (size_t i = 0; i < count; ++i) {
       WINNOW_RETURN_IF_ERROR(set_key(data.items[step * i], keys_[i]));
     }
+    // Sorted, not hashed: a file chooses its keys and could make them collide.
     std::ranges::sort(keys_, {}, &Key::value);
     const auto twice = std::ranges::adjacent_find(keys_, {}, &Key::value);
     if (twice == keys_.end()) return {};
@@ -269,6 +280,7 @@ Status walk_tree(const Table& table, std::span<const TorchStorage> storages,
 }
 
 void compact_tree(Table& table, std::span<const TorchNode> order) {
+  // Not in place: children move to the front, over nodes that are still to be read.
   Table out;
   reserve_for(table, order, out);
   std::vector<TorchNode> place(table.nodes.size());
@@ -280,6 +292,7 @@ void compact_tree(Table& table, std::span<const TorchNode> order) {
     const auto move_from = [&data](auto& from, auto& to) {
       data.bits = add_value(to, std::move(from[data.bits]));
     };
+    // Strings, tensors and sparse tensors of nodes that are dropped stay behind in the old table.
     if (data.kind == TorchKind::kString) move_from(table.strings, out.strings);
     if (data.kind == TorchKind::kTensor) move_from(table.tensors, out.tensors);
     if (data.kind == TorchKind::kSparseTensor) move_from(table.sparse, out.sparse);

@@ -18,6 +18,7 @@ std::optional<T> bits_as(const io::TorchNodeData& node, TorchKind kind) {
   return node.kind == kind ? std::optional(static_cast<T>(node.bits)) : std::nullopt;
 }
 
+// No index of the keys: most dicts are small, and callers ask for a few names.
 template <typename IsWanted>
 std::optional<TorchValue> find_value(TorchValue dict, const IsWanted& is_wanted) {
   if (dict.kind() != TorchKind::kDict) return std::nullopt;
@@ -40,6 +41,7 @@ uint64_t TorchTensor::numel() const noexcept {
 }
 
 std::string_view torch_kind_name(TorchKind kind) noexcept {
+  // In the order of TorchKind.
   constexpr std::string_view kNames[] = {"None",   "bool",          "int",        "float", "str",
                                          "Tensor", "sparse Tensor", "list",       "tuple", "dict",
                                          "set",    "torch.Size",    "torch.dtype"};
@@ -116,6 +118,7 @@ std::optional<TorchValue> TorchValue::attributes() const noexcept {
 
 // There is always a root, and node 0 is the None, which PickleMachine relies on.
 TorchTree::TorchTree() : table_(std::make_unique<Table>()) { table_->root = add_none(); }
+// Nodes refer to each other by number, so that a copy of the table is a copy of the tree.
 TorchTree::TorchTree(const TorchTree& other) : table_(std::make_unique<Table>(*other.table_)) {}
 TorchTree::TorchTree(TorchTree&& other) noexcept = default;
 TorchTree& TorchTree::operator=(TorchTree&& other) noexcept = default;
@@ -174,6 +177,7 @@ void TorchTree::append(TorchNode list, TorchNode item) {
 
 void TorchTree::set_item(TorchNode dict, TorchNode key, TorchNode value) {
   assert(table_->nodes[dict].kind == TorchKind::kDict);
+  // Keys and values side by side: one vector, whose order is that of insertion.
   std::vector<TorchNode>& items = table_->nodes[dict].items;
   // `check` finds keys that are there twice; a search for each would take quadratic time.
   items.push_back(key);
@@ -181,6 +185,7 @@ void TorchTree::set_item(TorchNode dict, TorchNode key, TorchNode value) {
 }
 
 void TorchTree::set_attributes(TorchNode dict, TorchNode attributes) {
+  // A plain dict has no attributes in Python, so no pickle could say this.
   assert(table_->nodes[dict].ordered);
   assert(table_->nodes[attributes].kind == TorchKind::kDict);
   table_->nodes[dict].attributes = attributes;
@@ -193,6 +198,7 @@ TorchValue TorchTree::root() const noexcept { return {*this, table_->root}; }
 size_t TorchTree::size() const noexcept { return table_->nodes.size(); }
 
 Status TorchTree::check(std::span<const TorchStorage> storages) const {
+  // What `order` is for, compacting, only a reader of files needs.
   std::vector<TorchNode> order;
   return io::walk_tree(*table_, storages, order);
 }
