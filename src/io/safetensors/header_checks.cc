@@ -39,12 +39,14 @@ std::optional<size_t> find_repeated(size_t count, const TextOf& text_of) {
     order[i] = {std::hash<std::string_view>()(text_of(i)), static_cast<uint32_t>(i)};
   }
   std::sort(order.begin(), order.end(), [&](const HashedText& a, const HashedText& b) {
+    // Names that differ seldom share a hash, so few texts are compared to the end.
     return a.hash != b.hash ? a.hash < b.hash : text_of(a.index) < text_of(b.index);
   });
   for (size_t i = 1; i < count; ++i) {
     const HashedText& a = order[i - 1];
     const HashedText& b = order[i];
     if (a.hash == b.hash && text_of(a.index) == text_of(b.index)) {
+      // The later one in the file, whatever the order of the sort.
       return std::max(a.index, b.index);
     }
   }
@@ -54,6 +56,7 @@ std::optional<size_t> find_repeated(size_t count, const TextOf& text_of) {
 // Bits of a tensor of that shape; nothing if the product of the dimensions other than 0 does not
 // fit, so that no product of some dimensions wraps behind a 0 either.
 std::optional<uint64_t> bits_of(const TensorInfo& tensor) {
+  // In bits: the smallest types have less than a byte.
   std::optional<uint64_t> bits = dtype_bits(tensor.dtype);
   bool empty = false;
   for (const uint64_t dimension : tensor.shape) {
@@ -73,6 +76,7 @@ std::vector<uint32_t> data_order(std::span<const TensorInfo> tensors) {
   const auto before = [&](uint32_t a, uint32_t b) {
     const TensorInfo& x = tensors[a];
     const TensorInfo& y = tensors[b];
+    // Else an empty tensor behind one with bytes would seem to overlap it.
     return x.begin != y.begin ? x.begin < y.begin : x.end < y.end;
   };
   // Most writers list the tensors in the order of their data.
@@ -108,6 +112,7 @@ std::string shown(const TensorInfo& tensor) {
 }
 
 Status check_tensor(const TensorInfo& tensor) {
+  // First: bytes() subtracts the two.
   if (tensor.begin > tensor.end) {
     return {SafetensorsError::kOffsetOrder,
             concat(shown(tensor), ": data_offsets begin at ", tensor.begin,
@@ -118,6 +123,7 @@ Status check_tensor(const TensorInfo& tensor) {
     return {ErrorCode::kShapeOverflow,
             concat(shown(tensor), ": the bits of its shape do not fit into 64 bits")};
   }
+  // Else the last byte would belong to two tensors, or to none.
   if (*bits % 8 != 0) {
     return {SafetensorsError::kPartialByte,
             concat(shown(tensor), ": ", *bits, " bits of ", dtype_name(tensor.dtype),
@@ -149,10 +155,12 @@ Status check_unique_keys(const Metadata& metadata) {
 
 Status check_layout(std::span<const TensorInfo> tensors, uint64_t data_bytes) {
   uint64_t expected = 0;
+  // One pass in the order of the data finds overlaps, holes and what is behind the end.
   for (const uint32_t index : data_order(tensors)) {
     WINNOW_RETURN_IF_ERROR(check_place(tensors[index], expected, data_bytes));
     expected = tensors[index].end;
   }
+  // Bytes that no tensor owns could hide another file.
   if (expected == data_bytes) return {};
   return {SafetensorsError::kTrailingData,
           concat(data_bytes - expected, " bytes of data after byte ", expected,

@@ -13,8 +13,10 @@
 namespace winnow::io {
 namespace {
 
+// No tensor can have this name; the format takes it for itself.
 constexpr std::string_view kMetadataName = "__metadata__";
 
+// Names come from the file; escaped, a message stays one line of a terminal.
 std::string quoted(std::string_view name) { return concat("\"", escape_name(name), "\""); }
 
 }  // namespace
@@ -53,6 +55,7 @@ std::string HeaderHandler::place() const {
   return concat(shown(tensor_), expected().place);
 }
 
+// The parser stops at false, so the first fault is the one that is reported.
 bool HeaderHandler::fail(StatusCode code, std::string message) {
   status_ = Status(code, std::move(message));
   return false;
@@ -63,6 +66,7 @@ bool HeaderHandler::unexpected(std::string_view found) {
   return fail(expected().code, concat(place(), " has to be ", expected().type, ", found ", found));
 }
 
+// Numbers of a kind that JSON has and sizes have not.
 bool HeaderHandler::bad_number(std::string_view found) {
   if (state_ == State::kDimension) {
     return fail(SafetensorsError::kBadDimension,
@@ -98,7 +102,9 @@ bool HeaderHandler::number_unsigned(uint64_t value) {
 }
 
 bool HeaderHandler::add_dimension(uint64_t value) {
+  // torch and NumPy count elements in signed integers.
   if (value >> 63 != 0) return bad_number(std::to_string(value));
+  // Before it is stored, so that one shape cannot take the memory of a whole header.
   if (numbers_.size() == kMaxRank) {
     return fail(SafetensorsError::kRankTooLarge,
                 concat(shown(tensor_), ": shape has more than ", kMaxRank, " dimensions"));
@@ -108,6 +114,7 @@ bool HeaderHandler::add_dimension(uint64_t value) {
 }
 
 bool HeaderHandler::add_offset(uint64_t value) {
+  // Likewise: an array of offsets could go on to the end of the header.
   if (numbers_.size() == 2) {
     return fail(SafetensorsError::kOffsetCount,
                 concat(shown(tensor_), ": data_offsets has more than 2 numbers"));
@@ -119,15 +126,18 @@ bool HeaderHandler::add_offset(uint64_t value) {
 bool HeaderHandler::string(std::string& value) {
   if (state_ == State::kDtype) return set_dtype(value);
   if (state_ != State::kMetadataValue) return unexpected("a string");
+  // An entry of a few bytes takes two strings of memory.
   if (header_.metadata.size() == kMaxMetadataEntries) {
     return fail(SafetensorsError::kTooMuchMetadata,
                 concat("__metadata__ has more than ", kMaxMetadataEntries, " entries"));
   }
+  // The library fills its string anew for each event, so it may be moved from.
   header_.metadata.emplace_back(std::move(metadata_key_), std::move(value));
   return true;
 }
 
 bool HeaderHandler::set_dtype(std::string_view name) {
+  // Unknown types are refused at once: without their size no offset can be checked.
   const std::optional<DType> dtype = dtype_from_name(name);
   if (!dtype) {
     return fail(SafetensorsError::kUnknownDtype,
@@ -150,6 +160,7 @@ bool HeaderHandler::start_object(size_t) {
       header_.metadata_begin = *consumed_ - 1;  // the brace itself is consumed
       state_ = State::kMetadataValue;
       return true;
+    // A fourth level, which the format does not have, has its own code.
     case State::kDimension:
     case State::kOffset:
       return fail(SafetensorsError::kHeaderTooDeep,
@@ -160,6 +171,7 @@ bool HeaderHandler::start_object(size_t) {
 }
 
 bool HeaderHandler::start_array(size_t) {
+  // One vector for all arrays: its memory is used again.
   numbers_.clear();
   switch (state_) {
     case State::kShape:
@@ -179,12 +191,14 @@ bool HeaderHandler::start_array(size_t) {
 
 bool HeaderHandler::end_array() {
   if (state_ == State::kOffset) return finish_offsets();
+  // Copied into a vector of its exact size: headers have up to millions of shapes.
   tensor_.shape.assign(numbers_.begin(), numbers_.end());
   state_ = State::kFields;
   return true;
 }
 
 bool HeaderHandler::finish_offsets() {
+  // More than two were refused when they came.
   if (numbers_.size() != 2) {
     return fail(SafetensorsError::kOffsetCount,
                 concat(shown(tensor_), ": data_offsets has to hold 2 numbers, ", "found ",
@@ -205,6 +219,7 @@ bool HeaderHandler::key(std::string& name) {
 
 bool HeaderHandler::start_entry(std::string& name) {
   if (name == kMetadataName) {
+    // The library reports each key, equal ones too. Python would keep the last.
     if (metadata_seen_)
       return fail(SafetensorsError::kDuplicateMetadata, "__metadata__ is there twice");
     metadata_seen_ = true;
@@ -229,6 +244,7 @@ bool HeaderHandler::start_field(std::string_view name) {
     return fail(SafetensorsError::kUnknownField,
                 concat(shown(tensor_), ": unknown field ", quoted(name)));
   }
+  // Readers differ in which of the two they take.
   if ((fields_seen_ & field) != 0) {
     return fail(SafetensorsError::kDuplicateField,
                 concat(shown(tensor_), ": ", name, " is there twice"));
@@ -253,6 +269,7 @@ bool HeaderHandler::finish_entry() {
   if ((fields_seen_ & kDtypeField) == 0) return missing("dtype");
   if ((fields_seen_ & kShapeField) == 0) return missing("shape");
   if ((fields_seen_ & kOffsetsField) == 0) return missing("data_offsets");
+  // While its name is at hand, and before millions more are read.
   status_ = check_tensor(tensor_);
   if (!status_.ok()) return false;
   header_.tensors.push_back(std::move(tensor_));

@@ -21,6 +21,7 @@ uint64_t decode_length(std::span<const std::byte> bytes) noexcept {
 // The bytes of the shortest entry: "":{"dtype":"U8","shape":[],"data_offsets":[0,0]}
 constexpr size_t kShortestEntry = 49;
 
+// What stands between tokens in JSON. In a text that is not JSON it need not be right.
 bool ends_token(char c) noexcept {
   return c == '{' || c == '}' || c == '[' || c == ']' || c == ',' || c == ':' || c == ' ' ||
          c == '\t' || c == '\n' || c == '\r';
@@ -76,6 +77,7 @@ std::string valid_utf8(std::string_view text) {
 // For each entry whether it is the last one with its key: the one that Python's json keeps.
 std::vector<bool> last_of_its_key(const Metadata& metadata) {
   std::vector<bool> last(metadata.size());
+  // These keys are the caller's own, so a hash table will do.
   std::unordered_set<std::string> seen;
   for (size_t i = metadata.size(); i-- > 0;) {
     last[i] = seen.insert(valid_utf8(metadata[i].first)).second;
@@ -96,6 +98,7 @@ Result<uint64_t> header_length(std::span<const std::byte> first_bytes, uint64_t 
                   concat("a safetensors file has at least 8 bytes, this one has ", file_bytes));
   }
   const uint64_t length = decode_length(first_bytes);
+  // Before the file's size: other kinds of file show huge lengths here.
   if (length > kMaxHeaderBytes) {
     const Status status = header_too_large(length);
     return Status(status.code(), concat(status.message(), ": is it a safetensors file?"));
@@ -125,6 +128,7 @@ Result<size_t> scan_tokens(std::string_view text) {
       at = end;
       token_begin = end + 1;
     } else if (ends_token(c)) {
+      // An upper bound: metadata and the header itself have braces too.
       objects += c == '{';
       token_begin = at + 1;
     } else if (at - token_begin == kMaxTokenBytes) {
@@ -139,6 +143,7 @@ void append_json_string(std::string& out, std::string_view text) {
   out.push_back('"');
   while (!text.empty()) {
     const uint32_t length = decode_utf8(text).length;
+    // Else a caller's text could make a header that no reader takes.
     if (length == 0) out.append(kReplacement);
     if (length == 1) append_json_ascii(out, text[0]);
     if (length > 1) out.append(text.substr(0, length));
@@ -151,6 +156,7 @@ void append_json_metadata(std::string& out, const Metadata& metadata) {
   const std::vector<bool> is_last = last_of_its_key(metadata);
   char separator = '{';
   for (size_t i = 0; i < metadata.size(); ++i) {
+    // Two entries of one key are refused by the reader.
     if (!is_last[i]) continue;
     out.push_back(separator);
     append_json_string(out, metadata[i].first);

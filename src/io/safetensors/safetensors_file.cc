@@ -20,6 +20,7 @@ Result<std::string> read_header(const InputFile& file) {
   // header_length refuses shorter files, with a code of their own.
   if (file.size() >= length_bytes.size()) WINNOW_RETURN_IF_ERROR(file.read(0, length_bytes));
   WINNOW_ASSIGN_OR_RETURN(const uint64_t length, io::header_length(length_bytes, file.size()));
+  // Checked against the size of the file by now, so this is no mere claim.
   std::string text(length, '\0');
   WINNOW_RETURN_IF_ERROR(file.read(io::kLengthBytes, std::as_writable_bytes(std::span(text))));
   return text;
@@ -45,6 +46,7 @@ Status explained(const Status& status, const InputFile& file) {
 Result<SafetensorsFile> SafetensorsFile::open(Env& env, const std::string& path) {
   WINNOW_ASSIGN_OR_RETURN(InputFile file, InputFile::open(env, path));
   Result<SafetensorsHeader> header = parse_header(file);
+  // Only if it failed: a look at the front costs a read.
   if (!header.ok()) return file.named(explained(header.status(), file));
   return SafetensorsFile(std::move(file), std::move(header).value());
 }
@@ -55,6 +57,7 @@ uint64_t SafetensorsFile::data_bytes() const noexcept {
 
 Status SafetensorsFile::read(const TensorInfo& tensor, uint64_t offset_in_tensor,
                              std::span<std::byte> out) const {
+  // By a difference: the sum of the two could wrap.
   if (offset_in_tensor > tensor.bytes() || out.size() > tensor.bytes() - offset_in_tensor) {
     return {ErrorCode::kInvalidArgument,
             concat(file_.name(), ": ", io::shown(tensor), " has ", tensor.bytes(),

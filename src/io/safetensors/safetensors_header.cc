@@ -87,14 +87,17 @@ Status parse_json(const std::string& text, io::HeaderHandler& handler, size_t& c
 
 Result<io::ParsedHeader> parse_text(const std::string& text, uint64_t data_bytes) {
   WINNOW_RETURN_IF_ERROR(check_bytes(text));
+  // Before the library sees the text: its memory is bounded by what this allows.
   WINNOW_ASSIGN_OR_RETURN(const size_t max_tensors, io::scan_tokens(text));
   size_t consumed = 0;
   io::HeaderHandler handler(&consumed, max_tensors);
   WINNOW_RETURN_IF_ERROR(parse_json(text, handler, consumed));
   io::ParsedHeader& header = handler.header();
+  // When all are known: sorting once is cheaper than a set that grows.
   WINNOW_RETURN_IF_ERROR(io::check_unique_keys(header.metadata));
   WINNOW_RETURN_IF_ERROR(io::check_unique_names(header.tensors));
   WINNOW_RETURN_IF_ERROR(io::check_layout(header.tensors, data_bytes));
+  // A reference to the handler's own, which would be copied.
   return std::move(header);
 }
 
@@ -116,6 +119,7 @@ uint64_t TensorInfo::numel() const noexcept {
 Result<SafetensorsHeader> SafetensorsHeader::parse(std::string text, uint64_t data_bytes) try {
   WINNOW_ASSIGN_OR_RETURN(io::ParsedHeader parsed, parse_text(text, data_bytes));
   SafetensorsHeader header;
+  // Kept for text_with_metadata, which leaves all else as the file has it.
   header.text_ = std::move(text);
   header.tensors_ = std::move(parsed.tensors);
   header.metadata_ = std::move(parsed.metadata);
@@ -128,6 +132,7 @@ Result<SafetensorsHeader> SafetensorsHeader::parse(std::string text, uint64_t da
 
 Result<SafetensorsHeader> SafetensorsHeader::parse_image(std::span<const std::byte> file) {
   Result<SafetensorsHeader> header = read_image(file);
+  // Only a failure asks what kind of file it is.
   if (header.ok()) return header;
   return io::with_file_kind(header.status(), file.first(std::min(file.size(), io::kFrontBytes)));
 }
@@ -135,12 +140,14 @@ Result<SafetensorsHeader> SafetensorsHeader::parse_image(std::span<const std::by
 std::string SafetensorsHeader::text_with_metadata(const Metadata& metadata) const {
   std::string out;
   if (metadata_end_ != 0) {
+    // All but the metadata stays byte for byte, in the order of the file.
     out.assign(text_, 0, metadata_begin_);
     io::append_json_metadata(out, metadata);
     out.append(text_, metadata_end_);
   } else if (metadata.empty()) {
     out = text_;
   } else {
+    // At the front, where the reference puts it too.
     const size_t inside = text_.find('{') + 1;
     out.assign(text_, 0, inside).append("\"__metadata__\":");
     io::append_json_metadata(out, metadata);

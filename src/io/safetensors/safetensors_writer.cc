@@ -33,6 +33,7 @@ void append_entry(std::string& out, const TensorInfo& tensor) {
 }  // namespace
 
 std::string safetensors_header_text(std::span<const TensorInfo> tensors, const Metadata& metadata) {
+  // By hand: the order of entries is the caller's, which a JSON object would not keep.
   std::string out = "{";
   if (!metadata.empty()) {
     out.append(R"("__metadata__":)");
@@ -54,6 +55,7 @@ Result<SafetensorsWriter> SafetensorsWriter::create(Env& env, const std::string&
   // No file is begun that the reader would refuse.
   const Status valid = SafetensorsHeader::parse(header_text, data_bytes).status();
   if (!valid.ok()) return valid.with_context(escape_path(path));
+  // A disk that is too small then shows before anything is pruned.
   options.size_hint = io::kLengthBytes + header_text.size() + data_bytes;
   WINNOW_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(env, path, options));
   WINNOW_RETURN_IF_ERROR(file.append(io::encode_length(header_text.size())));
@@ -62,6 +64,7 @@ Result<SafetensorsWriter> SafetensorsWriter::create(Env& env, const std::string&
 }
 
 Status SafetensorsWriter::append(std::span<const std::byte> data) {
+  // The header is written already and says how much there is.
   if (data.size() > remaining_) {
     abandon();
     return {ErrorCode::kInvalidArgument,
@@ -72,6 +75,7 @@ Status SafetensorsWriter::append(std::span<const std::byte> data) {
 }
 
 Status SafetensorsWriter::commit() {
+  // The header would promise more than the file holds.
   if (remaining_ != 0) {
     abandon();
     return {ErrorCode::kInvalidArgument,
