@@ -7,8 +7,6 @@
 #include <variant>
 
 namespace winnow::nn {
-using namespace internal;
-
 namespace {
 
 using torch::nn::EmbeddingBagOptions;

@@ -5,6 +5,8 @@
 #include "torch/support/errors.h"
 
 namespace winnow {
+using namespace internal;
+
 namespace {
 
 bool is_number(const c10::IValue& value) { return value.isInt() || value.isDouble(); }
