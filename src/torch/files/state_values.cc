@@ -1,9 +1,7 @@
 // Converts states to dictionaries of plain values, with upstream's keys, and back.
-#include <ATen/core/Dict.h>
-#include <ATen/core/Tensor.h>
-#include <ATen/core/jit_type.h>
 #include <c10/util/Exception.h>
 
+#include "torch/support/plain_values.h"
 #include "torch/support/tensor_memory.h"
 #include "winnow/torch/torch_file.h"
 
@@ -12,22 +10,11 @@ using namespace internal;
 
 namespace {
 
-using Dict = c10::impl::GenericDict;
-
-// Values of any type, because those of one state have different types.
-Dict new_dict() { return Dict(c10::StringType::get(), c10::AnyType::get()); }
-
-template <typename Value>
-c10::IValue dict_of(const torch::OrderedDict<std::string, Value>& items) {
-  Dict dict = new_dict();
-  for (const auto& item : items) {
-    if constexpr (std::is_same_v<Value, NamedValues>) {
-      dict.insert(item.key(), to_value(item.value()));
-    } else {
-      dict.insert(item.key(), item.value());
-    }
-  }
-  return dict;
+c10::IValue dict_of_groups(const torch::OrderedDict<std::string, NamedValues>& groups) {
+  // Converted first: a c10 dictionary holds plain values only.
+  torch::OrderedDict<std::string, c10::IValue> values;
+  for (const auto& item : groups) values.insert(item.key(), to_value(item.value()));
+  return dict_of(values);
 }
 
 /// Calls function(key, value) for the entries of a dictionary called `what`.
@@ -99,9 +86,9 @@ ScheduleValues schedule_values_of(const c10::IValue& value, const std::string& w
 }  // namespace
 
 c10::IValue to_value(const NamedValues& values) {
-  Dict dict = new_dict();
-  for (const auto& entry : values) dict.insert(entry.name, entry.value);
-  return dict;
+  torch::OrderedDict<std::string, c10::IValue> items;
+  for (const auto& entry : values) items.insert(entry.name, entry.value);
+  return dict_of(items);
 }
 
 c10::IValue to_value(const torch::OrderedDict<std::string, at::Tensor>& tensors) {
@@ -115,8 +102,8 @@ torch::OrderedDict<std::string, at::Tensor> to_tensors(const c10::IValue& value)
 }
 
 c10::IValue to_value(const DataSparsifierState& state) {
-  return to_value(NamedValues{{"state", dict_of(state.state)},
-                              {"data_groups", dict_of(state.data_groups)},
+  return to_value(NamedValues{{"state", dict_of_groups(state.state)},
+                              {"data_groups", dict_of_groups(state.data_groups)},
                               {"_container", dict_of(state.container)}});
 }
 

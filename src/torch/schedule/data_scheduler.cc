@@ -1,7 +1,5 @@
 #include "winnow/torch/data_scheduler.h"
 
-#include <ATen/core/Dict.h>
-#include <ATen/core/jit_type.h>
 #include <c10/util/Exception.h>
 
 #include <ostream>
@@ -11,6 +9,7 @@
 #include "torch/support/class_name.h"
 #include "torch/support/errors.h"
 #include "torch/support/flag_guard.h"
+#include "torch/support/plain_values.h"
 #include "winnow/core/schedule.h"
 
 namespace winnow {
@@ -32,12 +31,6 @@ ScheduleValues copy_of(const ScheduleValues& values) {
   ScheduleValues copy("data");
   for (const auto& item : values) copy.insert(item.key(), item.value().deepcopy());
   return copy;
-}
-
-c10::IValue dict_of(const ScheduleValues& values) {
-  c10::impl::GenericDict dict(c10::StringType::get(), c10::AnyType::get());
-  for (const auto& item : values) dict.insert(item.key(), item.value());
-  return dict;
 }
 
 }  // namespace

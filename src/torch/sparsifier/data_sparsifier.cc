@@ -16,6 +16,7 @@
 #include "torch/support/errors.h"
 #include "torch/support/flag_guard.h"
 #include "torch/support/inference_mode.h"
+#include "torch/support/plain_values.h"
 #include "winnow/base/edit_distance.h"
 
 namespace winnow {
@@ -356,9 +357,7 @@ void BaseDataSparsifier::set_config(const std::string& name, const std::string& 
 
 void BaseDataSparsifier::set_config(const std::string& name, const std::string& key,
                                     std::initializer_list<int64_t> integers) {
-  NamedValues tuple;
-  tuple.set(key, integers);
-  set_config(name, key, tuple.at(key));
+  set_config(name, key, tuple_of(integers));
 }
 
 NamedValues& BaseDataSparsifier::state(const std::string& name) { return impl_->entry(name).state; }

@@ -7,6 +7,7 @@
 
 #include "torch/masks/apply_mask.h"
 #include "torch/support/dtype_map.h"
+#include "torch/support/plain_values.h"
 #include "torch/support/tensor_memory.h"
 #include "winnow/base/dtype.h"
 #include "winnow/core/packed_mask.h"
@@ -24,10 +25,6 @@ at::Tensor byte_mask(const at::Tensor& mask) {
   if (dense.element_size() == 1) return dense;  // pack_mask itself refuses bytes other than 0 and 1
   const at::Tensor kept = dense.ne(0);
   return dense.eq(1).equal(kept) ? kept : at::Tensor();
-}
-
-c10::IValue shape_tuple(at::IntArrayRef sizes) {
-  return c10::ivalue::Tuple::create(std::vector<c10::IValue>(sizes.begin(), sizes.end()));
 }
 
 std::vector<int64_t> shape_in(const std::string& name, const NamedValues& values) {
@@ -81,7 +78,7 @@ NamedValues packed_mask_values(const at::Tensor& mask) {
     const at::Tensor bits = at::empty({size}, at::kByte);
     if (pack_mask(tensor_bytes<uint8_t>(kept), mutable_tensor_bytes<uint8_t>(bits))) {
       return {{kBits, bits},
-              {kShape, shape_tuple(mask.sizes())},
+              {kShape, tuple_of(mask.sizes())},
               {kDtype, std::string(dtype_name(*dtype))}};
     }
   }

@@ -1,25 +1,17 @@
 #include "winnow/torch/named_values.h"
 
-#include <ATen/core/Dict.h>
-#include <ATen/core/List.h>
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <utility>
 
 #include "torch/support/errors.h"
+#include "torch/support/plain_values.h"
 
 namespace winnow {
 using namespace internal;
 
 namespace {
-
-c10::IValue tuple_of(std::initializer_list<int64_t> integers) {
-  std::vector<c10::IValue> elements(integers.begin(), integers.end());
-  return c10::ivalue::Tuple::create(std::move(elements));
-}
 
 c10::IValue copy_of(const c10::IValue& value) {
   if (value.isTensor()) {

@@ -1,7 +1,5 @@
 #include "torch/training/checkpoint.h"
 
-#include <ATen/core/Dict.h>
-#include <ATen/core/List.h>
 #include <c10/util/Exception.h>
 #include <torch/nn/module.h>
 #include <torch/optim/optimizer.h>
@@ -13,6 +11,7 @@
 #include "torch/files/value_tree.h"
 #include "torch/support/class_name.h"
 #include "torch/support/errors.h"
+#include "torch/support/plain_values.h"
 #include "torch/training/optimizer_state.h"
 #include "torch/training/random_state.h"
 #include "winnow/torch/torch_file.h"
@@ -23,13 +22,11 @@ namespace {
 constexpr const char* kCheckpointFormat = "winnow checkpoint 2";
 
 c10::IValue callbacks_value(const std::vector<std::shared_ptr<Callback>>& callbacks) {
-  c10::impl::GenericList list(c10::AnyType::get());
-  for (const auto& callback : callbacks) {
+  return list_of(callbacks, [](const auto& callback) {
     const Callback& object = *callback;
-    list.push_back(to_value(NamedValues{{"class", class_name(typeid(object))},
-                                        {"state", to_value(callback->state_dict())}}));
-  }
-  return list;
+    return to_value(NamedValues{{"class", class_name(typeid(object))},
+                                {"state", to_value(object.state_dict())}});
+  });
 }
 
 /// Reads the parts of a checkpoint on demand, so that another model's checkpoint is refused before
