@@ -156,7 +156,7 @@ class ValueMaker {
 }  // namespace
 
 c10::IValue value_of_node(const TorchArchive& archive, const std::string& path, TorchValue value) {
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
   return ValueMaker(archive, path).make(value);
 }
@@ -181,7 +181,7 @@ void read_into(const TorchArchive& archive, const TorchTensor& from, const at::T
     bump_version(to);  // autograd does not see writes through pointers
     return;
   }
-  const InModeOf mode(to);
+  const InMode mode(to);
   const at::NoGradGuard no_grad;
   const bool bools = to.scalar_type() == at::kBool;
   const at::Tensor values =

@@ -127,7 +127,7 @@ void write_masks_by_copy(std::span<const TensorMask> targets, const WriteMasks& 
   auto copy = copies.begin();
   for (const TensorMask& target : targets) {
     if (!status.ok() || target.data.is_meta()) continue;
-    const InModeOf mode(target.mask);
+    const InMode mode(target.mask);
     target.mask.copy_((copy++)->mask);
   }
   finish(targets, status);

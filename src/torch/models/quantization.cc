@@ -248,7 +248,7 @@ std::unique_ptr<BaseDataSparsifier> make_checked(const SparsifierFactory& make_s
 
 void post_training_sparse_quantize(Module& model, const SparsifierFactory& make_sparsifier,
                                    const PostTrainingSparseQuantizeOptions& options) {
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
   const auto sparsifier = make_checked(make_sparsifier);
   const std::vector<Child> children = walk(model);

@@ -113,7 +113,7 @@ void Quantizable::save_table(torch::serialize::OutputArchive& archive) const {
 }
 
 void Quantizable::load_table(torch::serialize::InputArchive& archive) {
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   // Into new tensors first: a file with other shapes must leave the table unchanged.
   QuantizedWeight read;
   archive.read(kCodes, read.codes, /*is_buffer=*/true);

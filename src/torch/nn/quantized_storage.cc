@@ -156,7 +156,7 @@ QuantizedTable::QuantizedTable(const QuantizedWeight& values, QuantizedWeight ob
 
 void QuantizedTable::assign(const QuantizedWeight& values) {
   values.check();
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
   const at::Tensor rows = laid_out(values);
   const at::Tensor scales = values.scales.clone(), zero_points = values.zero_points.clone();
@@ -181,7 +181,7 @@ at::Tensor QuantizedTable::rows() {
 
 void QuantizedTable::follow() {
   weight_.check();
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
   if (same_view(codes_in(rows_), weight_.codes)) {
     write_tails(rows_, weight_);  // the codes are a view of the rows, so they are there already
@@ -196,7 +196,7 @@ void QuantizedTable::see() {
 }
 
 QuantizedWeight make_placeholders() {
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   return {at::empty({0, 0}, at::kByte), at::empty({0}, at::kFloat), at::empty({0}, at::kFloat)};
 }
 

@@ -89,7 +89,7 @@ void check_parameter(const at::Tensor& tensor, const char* name, int64_t rows) {
 QuantizedWeight QuantizedWeight::zeros(int64_t rows, int64_t cols) {
   TORCH_CHECK_VALUE(rows >= 0 && cols >= 0, "a table of ", rows, " by ", cols,
                     " has no meaning: both have to be at least 0");
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   return {at::zeros({rows, cols}, at::kByte), at::ones({rows}, at::kFloat),
           at::zeros({rows}, at::kFloat)};
 }
@@ -105,7 +105,7 @@ void QuantizedWeight::check() const {
 
 QuantizedWeight quantize_rows(const at::Tensor& weight, ZeroPolicy policy) {
   check_weight(weight);
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
   QuantizedWeight table = QuantizedWeight::zeros(weight.size(0), weight.size(1));
   for_floats(weight.detach(), [&](const at::Tensor& rows, int64_t begin) {
@@ -123,7 +123,7 @@ QuantizedWeight requantize_rows(const at::Tensor& weight, const QuantizedWeight&
   like.check();
   TORCH_CHECK_VALUE(weight.sizes() == like.codes.sizes(), "a weight of shape ", weight.sizes(),
                     " cannot take the scales of one of shape ", like.codes.sizes());
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
   const at::Tensor codes = at::empty(weight.sizes(), at::kByte);
   const at::Tensor scales = like.scales.contiguous(), zero_points = like.zero_points.contiguous();

@@ -56,7 +56,7 @@ void check_can_be_written(const at::Tensor& tensor, const std::string& what) {
 
 void write_masked_values(const ParametrizationList& chain) {
   const at::Tensor& original = chain.original();
-  const InModeOf mode(original);
+  const InMode mode(original);
   const at::NoGradGuard no_grad;  // second, because leaving inference mode turns gradients on
   if (const at::Tensor* mask = only_mask(chain)) {
     multiply_in_pieces(original, *mask);

@@ -92,7 +92,7 @@ at::Tensor BaseDataSparsifier::Impl::own_mask(const DataEntry& entry) const {
     const std::shared_lock reading(mask_mutex);
     if (!is_one_value(entry.mask)) return entry.mask;
   }
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   const std::unique_lock writing(mask_mutex);
   // Another thread may have allocated it meanwhile. set_data keeps the shared tensor object.
   if (is_one_value(entry.mask)) entry.mask.set_data(entry.mask.contiguous());
@@ -148,7 +148,7 @@ void BaseDataSparsifier::Impl::check_together(const std::string& name,
 DataEntry BaseDataSparsifier::Impl::new_entry(const std::string& name, const DataWeight& weight,
                                               const DataEntry* old,
                                               const AddDataOptions& options) const {
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   DataEntry entry;
   entry.tensor = weight.tensor;
   entry.owner = weight.owner;
@@ -273,7 +273,7 @@ void BaseDataSparsifier::step() {
                       "' cannot be stepped any more; add its data again");
     impl_->check_owner(name, entry);
   }
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
   update_masks();
 }

@@ -118,7 +118,7 @@ DataEntry entry_for(const std::string& name, const at::Tensor& tensor, bool mask
 
 DataEntry load_entry(const std::string& name, const NamedValues& values, const NamedValues& group,
                      const TensorDict& container) {
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
   check_data_name(name);
   const auto [stored, masked] = stored_tensor(name, container);
@@ -138,7 +138,7 @@ BaseDataSparsifier::Impl::Impl(const Impl& other)
       fields(other.fields),
       enable_mask_update(other.enable_mask_update),
       step_count(other.step_count) {
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
   const TensorDict container = other.container_state();
   // Other threads may ask the original for a mask, which gives it memory.
@@ -291,7 +291,7 @@ DataEntry BaseDataSparsifier::Impl::with_mask_of(const std::string& name, const 
 }
 
 void BaseDataSparsifier::load_masks(const DataSparsifierState& state) {
-  const OutOfInferenceMode normal;
+  const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
   impl_->check_same_names(state);
   const TensorDict tensors = impl_->container_state();  // a new link gets the old one's tensors

@@ -9,28 +9,17 @@
 
 namespace winnow::internal {
 
-/// Leaves inference mode during its lifetime; does nothing outside of it. Leaving inference mode
-/// turns gradients on.
-class OutOfInferenceMode {
+/// Enters or leaves inference mode during its lifetime; does nothing if that is the mode already.
+/// Leaving it turns gradients on.
+class InMode {
  public:
-  OutOfInferenceMode() {
-    if (c10::InferenceMode::is_enabled()) normal_.emplace(false);
+  explicit InMode(bool inference) {
+    if (inference != c10::InferenceMode::is_enabled()) mode_.emplace(inference);
   }
 
- private:
-  std::optional<c10::InferenceMode> normal_;
-};
-
-/// Enters the mode in which `tensor` may be written, during its lifetime. An inference tensor can
-/// only be changed in inference mode; a normal one should not be, because autograd would not
-/// notice.
-class InModeOf {
- public:
-  explicit InModeOf(const at::Tensor& tensor) {
-    if (tensor.is_inference() != c10::InferenceMode::is_enabled()) {
-      mode_.emplace(tensor.is_inference());
-    }
-  }
+  /// The mode in which `tensor` may be written. An inference tensor can only be changed in
+  /// inference mode; a normal one should not be, because autograd would not notice.
+  explicit InMode(const at::Tensor& tensor) : InMode(tensor.is_inference()) {}
 
  private:
   std::optional<c10::InferenceMode> mode_;
