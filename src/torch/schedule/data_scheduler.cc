@@ -1,6 +1,7 @@
 #include "winnow/torch/data_scheduler.h"
 
 #include <c10/util/Exception.h>
+#include <c10/util/ScopeExit.h>
 
 #include <ostream>
 #include <utility>
@@ -8,7 +9,6 @@
 #include "torch/sparsifier/data_sparsifier_impl.h"
 #include "torch/support/class_name.h"
 #include "torch/support/errors.h"
-#include "torch/support/flag_guard.h"
 #include "torch/support/plain_values.h"
 #include "winnow/core/schedule.h"
 
@@ -104,7 +104,8 @@ void BaseDataScheduler::advance() {
 }
 
 ScheduleValues BaseDataScheduler::scheduled_values() {
-  const FlagGuard within_step(called_within_step_);
+  called_within_step_ = true;
+  const auto end = c10::make_scope_exit([this] { called_within_step_ = false; });
   ScheduleValues values = get_schedule_param();
   for (const auto& item : values) {
     TORCH_CHECK_VALUE(sparsifier_->contains(item.key()), class_name(typeid(*this)),

@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/ones.h>
 #include <c10/util/Exception.h>
+#include <c10/util/ScopeExit.h>
 
 #include <algorithm>
 #include <ostream>
@@ -14,7 +15,6 @@
 #include "torch/sparsifier/data_sparsifier_impl.h"
 #include "torch/support/class_name.h"
 #include "torch/support/errors.h"
-#include "torch/support/flag_guard.h"
 #include "torch/support/inference_mode.h"
 #include "torch/support/plain_values.h"
 #include "winnow/base/edit_distance.h"
@@ -264,7 +264,8 @@ void BaseDataSparsifier::remove_data(const std::string& name) {
 void BaseDataSparsifier::step() {
   TORCH_CHECK(!impl_->stepping, class_name(typeid(*this)),
               ": step was called from within step, by update_mask perhaps");
-  const FlagGuard within_step(impl_->stepping);
+  impl_->stepping = true;
+  const auto end = c10::make_scope_exit([this] { impl_->stepping = false; });
   // Also while masks are kept: a scheduler asks whether step was called.
   ++impl_->step_count;
   if (!impl_->enable_mask_update) return;

@@ -3,6 +3,7 @@
 #include <ATen/MemoryOverlap.h>
 #include <ATen/ops/sum.h>
 #include <c10/util/Exception.h>
+#include <c10/util/ScopeExit.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
@@ -169,18 +170,6 @@ void check_copies(const Parameters& originals, const Parameters& copies) {
   }
 }
 
-/// Restores LibTorch's random generator in its destructor.
-class KeptRandomState {
- public:
-  KeptRandomState() : state_(random_state()) {}
-  ~KeptRandomState() { set_random_state(state_); }
-  KeptRandomState(const KeptRandomState&) = delete;
-  KeptRandomState& operator=(const KeptRandomState&) = delete;
-
- private:
-  at::Tensor state_;
-};
-
 }  // namespace
 
 std::string valid_name(const std::string& fqn) {
@@ -236,7 +225,8 @@ std::shared_ptr<torch::nn::Module> clone_model(const torch::nn::Module& model) {
 
 std::shared_ptr<torch::nn::Module> internal::checked_copy(const torch::nn::Module& model,
                                                           const CopyModel& copy_model) {
-  const KeptRandomState kept;  // clone() draws first values for every module, to replace them
+  // clone() draws first values for every module, although it replaces them.
+  const auto restore = c10::make_scope_exit([state = random_state()] { set_random_state(state); });
   std::shared_ptr<torch::nn::Module> copy = copy_model(model);
   TORCH_CHECK_VALUE(copy != nullptr && copy.get() != &model,
                     "copy_model has to return another module than the model, found ",

@@ -1,6 +1,7 @@
 #include "winnow/torch/training/trainer.h"
 
 #include <c10/util/Exception.h>
+#include <c10/util/ScopeExit.h>
 #include <torch/nn/module.h>
 #include <torch/optim/optimizer.h>
 
@@ -8,7 +9,6 @@
 #include <limits>
 #include <utility>
 
-#include "torch/support/flag_guard.h"
 #include "torch/training/checkpoint.h"
 #include "torch/training/optimizer_state.h"
 #include "torch/training/random_state.h"
@@ -61,7 +61,8 @@ void Trainer::fit(torch::nn::Module& model, torch::optim::Optimizer& optimizer, 
   should_stop_ = false;
   between_batches_ = false;
   pending_checkpoint_.clear();
-  const FlagGuard fitting(fitting_);
+  fitting_ = true;
+  const auto end = c10::make_scope_exit([this] { fitting_ = false; });
   warn_of_repeated_parameters(optimizer);
   model.train();
   for_each(&Callback::setup);
