@@ -1,18 +1,14 @@
 #include "torch/files/module_tensors.h"
 
-#include <torch/nn/module.h>
-
 namespace winnow::internal {
 namespace {
 
 using Tensors = torch::OrderedDict<std::string, at::Tensor>;
 
 void add_tensors(const torch::nn::Module& module, const std::string& prefix, Tensors& out) {
-  for (const auto& item : module.named_parameters(/*recurse=*/false)) {
-    out.insert(prefix + item.key(), item.value());
-  }
-  for (const auto& item : module.named_buffers(/*recurse=*/false)) {
-    out.insert(prefix + item.key(), item.value());
+  for (const auto& own :
+       {module.named_parameters(/*recurse=*/false), module.named_buffers(/*recurse=*/false)}) {
+    for (const auto& item : own) out.insert(prefix + item.key(), item.value());
   }
   for (const auto& child : module.named_children()) {
     // Children that torch::save leaves out stay out here too.

@@ -1,15 +1,9 @@
 // PRIVATE. The tensors of a module that are saved.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-#include <c10/util/Exception.h>  // before the next, which uses it
-#include <torch/ordered_dict.h>
+#include <torch/nn/module.h>
 
 #include <string>
-
-namespace torch::nn {
-class Module;
-}
 
 namespace winnow::internal {
 

@@ -2,11 +2,7 @@
 // the table.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
-namespace torch::nn {
-struct EmbeddingBagOptions;
-}
+#include <torch/nn/options/embedding.h>
 
 namespace winnow::nn {
 

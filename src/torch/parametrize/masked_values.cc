@@ -1,10 +1,8 @@
 // Writes masked values into the memory of their original.
-#include <ATen/ExpandUtils.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <vector>
 
 #include "torch/masks/mask_targets.h"
 #include "torch/parametrize/parametrization_access.h"

@@ -1,14 +1,12 @@
 #include "winnow/torch/parametrization.h"
 
 #include <ATen/core/grad_mode.h>
-#include <c10/util/Type.h>
 
 #include <algorithm>
 #include <ranges>
 
 #include "torch/parametrize/parametrization_access.h"
 #include "torch/support/errors.h"
-#include "torch/support/inference_mode.h"
 #include "torch/support/tensor_memory.h"
 
 namespace winnow {

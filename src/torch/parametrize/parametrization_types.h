@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "winnow/torch/named_values.h"
 #include "winnow/torch/parametrization.h"

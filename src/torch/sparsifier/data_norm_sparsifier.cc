@@ -1,6 +1,5 @@
 #include "winnow/torch/data_norm_sparsifier.h"
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
 #include "torch/masks/mask_targets.h"

@@ -55,7 +55,6 @@ class NamedList {
     return names;
   }
 
-  size_t size() const noexcept { return items_.size(); }
   auto begin() noexcept { return items_.begin(); }
   auto end() noexcept { return items_.end(); }
   auto begin() const noexcept { return items_.begin(); }

@@ -4,7 +4,6 @@
 #include <torch/nn/module.h>
 #include <torch/optim/optimizer.h>
 
-#include <functional>
 #include <set>
 
 #include "torch/files/module_tensors.h"
