@@ -1,19 +1,19 @@
 #include "torch/training/optimizer_state.h"
 
-#include <ATen/core/List.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 #include <torch/serialize/archive.h>
 
 #include <cstring>
+#include <functional>
 #include <memory>
-#include <typeindex>
-#include <unordered_map>
+#include <tuple>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "torch/support/class_name.h"
+#include "torch/support/plain_values.h"
 #include "torch/training/optimizer_fields.h"
 #include "winnow/torch/torch_file.h"
 
@@ -28,17 +28,17 @@ namespace optim = torch::optim;
 
 // ---- one group's options, one parameter's state
 
-template <typename Fields>
-NamedValues values_of_fields(const Fields& fields) {
+template <typename Fields, typename Base>
+c10::IValue value_of_fields(const Base& base) {
   NamedValues values;
-  visit_fields(fields, [&](const char* name, const auto& field) {
+  visit_fields(dynamic_cast<const Fields&>(base), [&](const char* name, const auto& field) {
     if constexpr (std::is_same_v<std::decay_t<decltype(field)>, at::Tensor>) {
       values.set(name, field.defined() ? c10::IValue(field) : c10::IValue());
     } else {
       values.set(name, field);
     }
   });
-  return values;
+  return to_value(values);
 }
 
 template <typename Fields>
@@ -78,55 +78,31 @@ const char* missing_in(const optim::AdagradOptions&, const optim::AdagradParamSt
   return state.sum().defined() ? nullptr : "sum";
 }
 
-/// Functions that read and make the options and states of one class of optimizer.
+/// An optimizer with the classes of its options and states.
+template <typename OptimizerOf, typename OptionsOf, typename StateOf>
 struct OptimizerKind {
-  NamedValues (*options)(const optim::OptimizerOptions&);
-  std::unique_ptr<optim::OptimizerOptions> (*make_options)(const NamedValues&);
-  NamedValues (*state)(const optim::OptimizerParamState&);
-  std::unique_ptr<optim::OptimizerParamState> (*make_state)(const NamedValues&);
-  const char* (*missing)(const optim::OptimizerOptions&, const optim::OptimizerParamState&);
+  using Optimizer = OptimizerOf;
+  using Options = OptionsOf;
+  using State = StateOf;
 };
 
-template <typename Options, typename State>
-OptimizerKind kind_of() {
-  return {
-      .options =
-          [](const optim::OptimizerOptions& options) {
-            return values_of_fields(dynamic_cast<const Options&>(options));
-          },
-      .make_options = [](const NamedValues& values) -> std::unique_ptr<optim::OptimizerOptions> {
-        // Some classes have no default learning rate; set_fields_of replaces this one.
-        auto options = std::make_unique<Options>(Options(0.001));
-        set_fields_of(*options, values);
-        return options;
-      },
-      .state =
-          [](const optim::OptimizerParamState& state) {
-            return values_of_fields(dynamic_cast<const State&>(state));
-          },
-      .make_state = [](const NamedValues& values) -> std::unique_ptr<optim::OptimizerParamState> {
-        auto state = std::make_unique<State>();
-        set_fields_of(*state, values);
-        return state;
-      },
-      .missing =
-          [](const optim::OptimizerOptions& options, const optim::OptimizerParamState& state) {
-            return missing_in(dynamic_cast<const Options&>(options),
-                              dynamic_cast<const State&>(state));
-          }};
-}
+using KnownKinds =
+    std::tuple<OptimizerKind<optim::SGD, optim::SGDOptions, optim::SGDParamState>,
+               OptimizerKind<optim::Adam, optim::AdamOptions, optim::AdamParamState>,
+               OptimizerKind<optim::AdamW, optim::AdamWOptions, optim::AdamWParamState>,
+               OptimizerKind<optim::RMSprop, optim::RMSpropOptions, optim::RMSpropParamState>,
+               OptimizerKind<optim::Adagrad, optim::AdagradOptions, optim::AdagradParamState>>;
 
-/// Looks up the exact class, because a derived class may have more to save. Null for others.
-const OptimizerKind* find_kind(const optim::Optimizer& optimizer) {
-  static const std::unordered_map<std::type_index, OptimizerKind> kinds{
-      {typeid(optim::SGD), kind_of<optim::SGDOptions, optim::SGDParamState>()},
-      {typeid(optim::Adam), kind_of<optim::AdamOptions, optim::AdamParamState>()},
-      {typeid(optim::AdamW), kind_of<optim::AdamWOptions, optim::AdamWParamState>()},
-      {typeid(optim::RMSprop), kind_of<optim::RMSpropOptions, optim::RMSpropParamState>()},
-      {typeid(optim::Adagrad), kind_of<optim::AdagradOptions, optim::AdagradParamState>()},
+/// Calls use(kind) if the kind of the optimizer is known; returns whether it is.
+template <typename Use>
+bool use_kind(const optim::Optimizer& optimizer, const Use& use) {
+  const auto use_if_same = [&]<typename Kind>(Kind kind) {
+    // The exact class, because a derived class may have more to save.
+    const bool same = typeid(optimizer) == typeid(typename Kind::Optimizer);
+    if (same) use(kind);
+    return same;
   };
-  const auto found = kinds.find(typeid(optimizer));
-  return found == kinds.end() ? nullptr : &found->second;
+  return std::apply([&](auto... kinds) { return (use_if_same(kinds) || ...); }, KnownKinds());
 }
 
 // ---- all groups, all parameters
@@ -148,28 +124,22 @@ std::vector<GroupedParameter> distinct_in_groups(const optim::Optimizer& optimiz
   return distinct;
 }
 
-template <typename Items, typename ValueOf>
-c10::IValue list_of_values(const Items& items, const ValueOf& value_of) {
-  c10::impl::GenericList list(c10::AnyType::get());
-  for (const auto& item : items) list.push_back(value_of(item));
-  return list;
-}
-
-c10::IValue shapes_of(const optim::OptimizerParamGroup& group) {
-  return list_of_values(group.params(), [](const at::Tensor& parameter) -> c10::IValue {
-    const at::IntArrayRef sizes = parameter.sizes();
-    return c10::ivalue::Tuple::create(std::vector<c10::IValue>(sizes.begin(), sizes.end()));
+/// The shapes of each group's parameters.
+c10::IValue shapes_of(const optim::Optimizer& optimizer) {
+  return list_of(optimizer.param_groups(), [](const auto& group) {
+    return list_of(group.params(),
+                   [](const at::Tensor& parameter) { return tuple_of(parameter.sizes()); });
   });
 }
 
-c10::IValue all_shapes(const optim::Optimizer& optimizer) {
-  return list_of_values(optimizer.param_groups(), shapes_of);
-}
-
-at::Tensor archive_of(const optim::Optimizer& optimizer) {
+void check_can_be_archived(const optim::Optimizer& optimizer) {
   TORCH_CHECK_VALUE(repeated_parameter(optimizer) < 0, "the ", class_name(typeid(optimizer)),
                     " holds a parameter twice, and LibTorch cannot load such an optimizer: make it "
                     "of distinct_parameters(model)");
+}
+
+at::Tensor archive_of(const optim::Optimizer& optimizer) {
+  check_can_be_archived(optimizer);
   torch::serialize::OutputArchive archive;
   optimizer.save(archive);
   // Save twice, first to count and then to copy: a growing buffer would need three times the
@@ -191,13 +161,6 @@ at::Tensor archive_of(const optim::Optimizer& optimizer) {
   return tensor;
 }
 
-void load_archive(optim::Optimizer& optimizer, const at::Tensor& bytes) {
-  torch::serialize::InputArchive archive;
-  archive.load_from(static_cast<const char*>(bytes.const_data_ptr()),
-                    static_cast<size_t>(bytes.numel()));
-  optimizer.load(archive);
-}
-
 /// Replaces the optimizer's options and state by the archive; puts them back if loading fails.
 void restore_archive(optim::Optimizer& optimizer, const at::Tensor& bytes) {
   std::vector<std::unique_ptr<optim::OptimizerOptions>> options;
@@ -205,7 +168,10 @@ void restore_archive(optim::Optimizer& optimizer, const at::Tensor& bytes) {
   auto state = std::move(optimizer.state());
   optimizer.state().clear();  // LibTorch's load would keep states that the archive lacks
   try {
-    load_archive(optimizer, bytes);
+    torch::serialize::InputArchive archive;
+    archive.load_from(static_cast<const char*>(bytes.const_data_ptr()),
+                      static_cast<size_t>(bytes.numel()));
+    optimizer.load(archive);
   } catch (const std::exception& error) {
     optimizer.state() = std::move(state);
     for (size_t i = 0; i < options.size(); ++i) {
@@ -265,37 +231,14 @@ NamedValues fitting_state(const NamedValues& saved, const at::Tensor& parameter,
   return state;
 }
 
-/// Checks that `was` has the shapes of the optimizer's parameters. Compares them one by one and not
-/// as text, because a small file can hold nested lists with an endless text.
-void check_same_shapes(const c10::IValue& was, const optim::Optimizer& optimizer) {
-  const auto same_sizes = [](const c10::IValue& value, at::IntArrayRef sizes) {
-    if (!value.isTuple() || value.toTupleRef().elements().size() != sizes.size()) return false;
-    for (size_t d = 0; d < sizes.size(); ++d) {
-      const c10::IValue& size = value.toTupleRef().elements()[d];
-      if (!size.isInt() || size.toInt() != sizes[d]) return false;
-    }
-    return true;
-  };
-  const auto same_group = [&](const c10::IValue& value, const optim::OptimizerParamGroup& group) {
-    if (!value.isList() || value.toListRef().size() != group.params().size()) return false;
-    for (size_t i = 0; i < group.params().size(); ++i) {
-      if (!same_sizes(value.toListRef()[i], group.params()[i].sizes())) return false;
-    }
-    return true;
-  };
-  const auto& groups = optimizer.param_groups();
-  bool same = was.isList() && was.toListRef().size() == groups.size();
-  for (size_t i = 0; same && i < groups.size(); ++i)
-    same = same_group(was.toListRef()[i], groups[i]);
-  TORCH_CHECK(same, "the optimizer had parameters of shapes ", to_text(was), " and has ",
-              to_text(all_shapes(optimizer)), " now");
-}
-
-template <typename Made, typename Make>
-Made made_of(const c10::IValue& value, const std::string& what, const Make& make) {
+/// Makes options or a state of a dictionary, which `checked` may change first.
+template <typename Fields, typename Checked>
+std::unique_ptr<Fields> made_of(const c10::IValue& value, std::unique_ptr<Fields> fields,
+                                const std::string& what, const Checked& checked) {
   TORCH_CHECK(value.isGenericDict(), "the optimizer's ", what, " is no dictionary");
   try {
-    return make(to_named_values(value));
+    set_fields_of(*fields, checked(to_named_values(value)));
+    return fields;
   } catch (const c10::Error& error) {
     TORCH_CHECK(false, "the optimizer's ", what, ": ", error.what_without_backtrace());
   }
@@ -307,13 +250,16 @@ struct NewOptimizerParts {
   std::vector<std::pair<void*, std::unique_ptr<optim::OptimizerParamState>>> states;
 };
 
-std::shared_ptr<NewOptimizerParts> checked_parts(const optim::Optimizer& optimizer,
-                                                 const OptimizerKind& kind,
-                                                 const NamedValues& values) {
-  auto parts = std::make_shared<NewOptimizerParts>();
+template <typename Kind>
+NewOptimizerParts checked_parts(const optim::Optimizer& optimizer, const NamedValues& values,
+                                Kind) {
+  using Options = typename Kind::Options;
+  NewOptimizerParts parts;
   for (const auto& options : items_of_part(values, "options", optimizer.param_groups().size())) {
-    parts->options.push_back(made_of<std::unique_ptr<optim::OptimizerOptions>>(
-        options, "options of group " + std::to_string(parts->options.size()), kind.make_options));
+    // Some classes have no default learning rate; the one here is replaced.
+    parts.options.push_back(made_of(options, std::make_unique<Options>(Options(0.001)),
+                                    c10::str("options of group ", parts.options.size()),
+                                    std::identity()));
   }
   const std::vector<GroupedParameter> parameters = distinct_in_groups(optimizer);
   TakenStorages taken;
@@ -321,15 +267,13 @@ std::shared_ptr<NewOptimizerParts> checked_parts(const optim::Optimizer& optimiz
   for (size_t i = 0; i < parameters.size(); ++i) {
     if (states[i].isNone()) continue;
     const auto& [parameter, group] = parameters[i];
-    const auto make = [&](const NamedValues& state) {
-      return kind.make_state(fitting_state(state, parameter, i, taken));
-    };
-    auto state = made_of<std::unique_ptr<optim::OptimizerParamState>>(
-        states[i], "state of parameter " + std::to_string(i), make);
-    const char* missing = kind.missing(*parts->options[group], *state);
+    auto state = made_of(
+        states[i], std::make_unique<typename Kind::State>(), c10::str("state of parameter ", i),
+        [&](const NamedValues& saved) { return fitting_state(saved, parameter, i, taken); });
+    const char* missing = missing_in(static_cast<const Options&>(*parts.options[group]), *state);
     TORCH_CHECK(missing == nullptr, "the optimizer's state of parameter ", i, ": its '", missing,
                 "' is missing or makes no sense");
-    parts->states.emplace_back(parameter.unsafeGetTensorImpl(), std::move(state));
+    parts.states.emplace_back(parameter.unsafeGetTensorImpl(), std::move(state));
   }
   return parts;
 }
@@ -358,21 +302,19 @@ int64_t repeated_parameter(const optim::Optimizer& optimizer) {
 
 NamedValues optimizer_values(const optim::Optimizer& optimizer) {
   NamedValues values{{"class", class_name(typeid(optimizer))},
-                     {"parameters", all_shapes(optimizer)}};
-  const OptimizerKind* kind = find_kind(optimizer);
-  if (kind == nullptr) {
-    values.set("archive", archive_of(optimizer));
-    return values;
-  }
-  values.set("options", list_of_values(optimizer.param_groups(), [&](const auto& group) {
-               return to_value(kind->options(group.options()));
-             }));
-  values.set("state",
-             list_of_values(distinct_in_groups(optimizer), [&](const GroupedParameter& parameter) {
-               const auto found = optimizer.state().find(parameter.tensor.unsafeGetTensorImpl());
-               return found == optimizer.state().end() ? c10::IValue()
-                                                       : to_value(kind->state(*found->second));
-             }));
+                     {"parameters", shapes_of(optimizer)}};
+  const bool known = use_kind(optimizer, [&]<typename Kind>(Kind) {
+    values.set("options", list_of(optimizer.param_groups(), [](const auto& group) {
+                 return value_of_fields<typename Kind::Options>(group.options());
+               }));
+    values.set("state", list_of(distinct_in_groups(optimizer), [&](const auto& parameter) {
+                 const auto found = optimizer.state().find(parameter.tensor.unsafeGetTensorImpl());
+                 if (found == optimizer.state().end()) return c10::IValue();
+                 return value_of_fields<typename Kind::State>(*found->second);
+               }));
+  });
+  // Only LibTorch knows the fields of a derived or new class.
+  if (!known) values.set("archive", archive_of(optimizer));
   return values;
 }
 
@@ -380,14 +322,17 @@ std::function<void()> optimizer_restorer(optim::Optimizer& optimizer, const Name
   const c10::IValue& was = optimizer_part(values, "class");
   const std::string now = class_name(typeid(optimizer));
   TORCH_CHECK(was == c10::IValue(now), "the optimizer was ", to_text(was), " and is ", now, " now");
-  check_same_shapes(optimizer_part(values, "parameters"), optimizer);
-  if (const OptimizerKind* kind = find_kind(optimizer)) {
-    auto parts = checked_parts(optimizer, *kind, values);
+  // Not compared as text: a small file can hold nested lists with an endless one.
+  const c10::IValue& old_shapes = optimizer_part(values, "parameters");
+  const c10::IValue shapes = shapes_of(optimizer);
+  TORCH_CHECK(old_shapes == shapes, "the optimizer had parameters of shapes ", to_text(old_shapes),
+              " and has ", to_text(shapes), " now");
+  // Shared, because std::function is copied.
+  const auto parts = std::make_shared<NewOptimizerParts>();
+  if (use_kind(optimizer, [&](auto kind) { *parts = checked_parts(optimizer, values, kind); })) {
     return [&optimizer, parts] { put_parts(optimizer, *parts); };
   }
-  TORCH_CHECK(repeated_parameter(optimizer) < 0, "the ", now,
-              " holds a parameter twice, and LibTorch cannot load such an optimizer: make it of "
-              "distinct_parameters(model)");
+  check_can_be_archived(optimizer);
   const c10::IValue& archive = optimizer_part(values, "archive");
   TORCH_CHECK(archive.isTensor() && archive.toTensor().scalar_type() == at::kByte &&
                   archive.toTensor().dim() == 1,
