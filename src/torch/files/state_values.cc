@@ -17,11 +17,11 @@ c10::IValue dict_of_groups(const torch::OrderedDict<std::string, NamedValues>& g
   return dict_of(values);
 }
 
-/// Calls function(key, value) for the entries of a dictionary called `what`.
-template <typename Function>
-void for_each_entry(const c10::IValue& value, const std::string& what, const Function& function) {
+/// Returns the checked entries of a dictionary called `what`.
+ScheduleValues items_in(const c10::IValue& value, const std::string& what) {
   TORCH_CHECK(value.isGenericDict(), "Error loading ", what, ": expected a dictionary, found ",
               value.isString() ? "a string" : to_text(value));
+  ScheduleValues items("name");
   for (const auto& item : value.toGenericDict()) {
     TORCH_CHECK(item.key().isString(), "Error loading ", what, ": the key ", to_text(item.key()),
                 " is no string");
@@ -29,8 +29,9 @@ void for_each_entry(const c10::IValue& value, const std::string& what, const Fun
     TORCH_CHECK(!item.value().isTensor() || !is_expanded(item.value().toTensor()), "Error loading ",
                 what, ": '", item.key().toStringRef(),
                 "' is an expanded view, larger than what it is a view of");
-    function(item.key().toStringRef(), item.value());
+    items.insert(item.key().toStringRef(), item.value());
   }
+  return items;
 }
 
 /// Converts a dictionary to NamedValues. Their look-up is linear, so the size is limited: a file
@@ -41,9 +42,7 @@ NamedValues entries_of(const c10::IValue& value, const std::string& what) {
               what, ": it has ", value.isGenericDict() ? value.toGenericDict().size() : 0,
               " entries, expected at most ", kMost);
   NamedValues entries;
-  for_each_entry(value, what, [&](const std::string& key, const c10::IValue& entry) {
-    entries.set(key, entry);
-  });
+  for (const auto& item : items_in(value, what)) entries.set(item.key(), item.value());
   return entries;
 }
 
@@ -58,29 +57,21 @@ c10::IValue take(NamedValues& entries, const std::string& key, const std::string
 torch::OrderedDict<std::string, NamedValues> groups_of(const c10::IValue& value,
                                                        const std::string& what) {
   torch::OrderedDict<std::string, NamedValues> groups("name");
-  for_each_entry(value, what, [&](const std::string& name, const c10::IValue& group) {
-    groups.insert(name, entries_of(group, what + " of " + name));
-  });
+  for (const auto& item : items_in(value, what)) {
+    groups.insert(item.key(), entries_of(item.value(), what + " of " + item.key()));
+  }
   return groups;
 }
 
 torch::OrderedDict<std::string, at::Tensor> tensors_in(const c10::IValue& value,
                                                        const std::string& what) {
   torch::OrderedDict<std::string, at::Tensor> tensors("name");
-  for_each_entry(value, what, [&](const std::string& name, const c10::IValue& tensor) {
-    TORCH_CHECK(tensor.isTensor(), "Error loading ", what, ": '", name, "' is no tensor but ",
-                to_text(tensor));
-    tensors.insert(name, tensor.toTensor());
-  });
+  for (const auto& item : items_in(value, what)) {
+    TORCH_CHECK(item.value().isTensor(), "Error loading ", what, ": '", item.key(),
+                "' is no tensor but ", to_text(item.value()));
+    tensors.insert(item.key(), item.value().toTensor());
+  }
   return tensors;
-}
-
-ScheduleValues schedule_values_of(const c10::IValue& value, const std::string& what) {
-  ScheduleValues values("name");
-  for_each_entry(value, what, [&](const std::string& name, const c10::IValue& entry) {
-    values.insert(name, entry);
-  });
-  return values;
 }
 
 }  // namespace
@@ -160,8 +151,8 @@ DataSchedulerState to_scheduler_state(const c10::IValue& value) {
   state.schedule_param = entries.get<std::string>("schedule_param");
   state.last_epoch = entries.get<int64_t>("last_epoch");
   state.step_count = entries.get<int64_t>("_step_count");
-  state.base_param = schedule_values_of(take(entries, "base_param", what), "base_param");
-  state.last_param = schedule_values_of(take(entries, "_last_param", what), "_last_param");
+  state.base_param = items_in(take(entries, "base_param", what), "base_param");
+  state.last_param = items_in(take(entries, "_last_param", what), "_last_param");
   // The rest are fields of the class. The last two of these names are attributes that upstream
   // saves and that have no meaning here.
   for (const char* key :
