@@ -14,12 +14,10 @@ using namespace internal;
 namespace {
 
 c10::IValue copy_of(const c10::IValue& value) {
-  if (value.isTensor()) {
-    // IValue's deepcopy would keep the gradient graph.
-    const at::Tensor& tensor = value.toTensor();
-    return tensor.defined() ? tensor.detach().clone() : at::Tensor();
-  }
-  return value.deepcopy();
+  if (!value.isTensor()) return value.deepcopy();
+  // deepcopy would keep the gradient graph of a tensor.
+  const at::Tensor& tensor = value.toTensor();
+  return tensor.defined() ? tensor.detach().clone() : at::Tensor();
 }
 
 /// Formats like Python's repr: the shortest digits that read back, with a point or an exponent.
@@ -55,13 +53,19 @@ class TextWriter {
   }
 
   void value(const c10::IValue& value) {
+    const auto write_element = [this](const c10::IValue& item) { element(item); };
     if (value.isTuple()) {
       const auto& elements = value.toTupleRef().elements();
-      list("(", elements, elements.size() == 1 ? ",)" : ")");
+      items("(", elements, write_element, elements.size() == 1 ? ",)" : ")");
     } else if (value.isList()) {
-      list("[", value.toListRef(), "]");
+      items("[", value.toListRef(), write_element, "]");
     } else if (value.isGenericDict()) {
-      dict(value.toGenericDict());
+      const auto write_entry = [this](const auto& entry) {
+        element(entry.key());
+        text_ += ": ";
+        element(entry.value());
+      };
+      items("{", value.toGenericDict(), write_entry, "}");
     } else {
       text_ += to_text(value);
     }
@@ -77,36 +81,27 @@ class TextWriter {
     }
   }
 
-  void list(const char* open, c10::ArrayRef<c10::IValue> items, const char* close) {
+  template <typename Items, typename Write>
+  void items(const char* open, const Items& items, const Write& write, const char* close) {
     text_ += open;
-    const char* separator = "";
-    for (const c10::IValue& item : items) {
-      if (text_.size() > kMaxText) return;
-      text_ += std::exchange(separator, ", ");
-      element(item);
-    }
-    text_ += close;
-  }
-
-  void dict(const c10::Dict<c10::IValue, c10::IValue>& items) {
-    text_ += "{";
     const char* separator = "";
     for (const auto& item : items) {
       if (text_.size() > kMaxText) return;
       text_ += std::exchange(separator, ", ");
-      element(item.key());
-      text_ += ": ";
-      element(item.value());
+      write(item);
     }
-    text_ += "}";
+    text_ += close;
   }
 
   std::string text_;
 };
 
-[[noreturn]] void refuse_type(std::string_view name, const char* wanted, const c10::IValue& value) {
-  TORCH_CHECK_TYPE(false, name, ": expected ", wanted, ", found ", value.tagKind(), " ",
+const c10::IValue& checked(const NamedValues& values, std::string_view name,
+                           bool (c10::IValue::*is)() const, const char* wanted) {
+  const c10::IValue& value = values.at(name);
+  TORCH_CHECK_TYPE((value.*is)(), name, ": expected ", wanted, ", found ", value.tagKind(), " ",
                    to_text(value));
+  return value;
 }
 
 }  // namespace
@@ -131,39 +126,29 @@ const c10::IValue& NamedValues::at(std::string_view name) const {
 
 template <>
 double NamedValues::get<double>(std::string_view name) const {
-  const c10::IValue& value = at(name);
   // As in Python, where 1 does for 1.0.
-  if (value.isInt()) return static_cast<double>(value.toInt());
-  if (!value.isDouble()) refuse_type(name, "a number", value);
-  return value.toDouble();
+  if (at(name).isInt()) return static_cast<double>(at(name).toInt());
+  return checked(*this, name, &c10::IValue::isDouble, "a number").toDouble();
 }
 
 template <>
 int64_t NamedValues::get<int64_t>(std::string_view name) const {
-  const c10::IValue& value = at(name);
-  if (!value.isInt()) refuse_type(name, "an integer", value);
-  return value.toInt();
+  return checked(*this, name, &c10::IValue::isInt, "an integer").toInt();
 }
 
 template <>
 bool NamedValues::get<bool>(std::string_view name) const {
-  const c10::IValue& value = at(name);
-  if (!value.isBool()) refuse_type(name, "a bool", value);
-  return value.toBool();
+  return checked(*this, name, &c10::IValue::isBool, "a bool").toBool();
 }
 
 template <>
 std::string NamedValues::get<std::string>(std::string_view name) const {
-  const c10::IValue& value = at(name);
-  if (!value.isString()) refuse_type(name, "a string", value);
-  return value.toStringRef();
+  return checked(*this, name, &c10::IValue::isString, "a string").toStringRef();
 }
 
 template <>
 at::Tensor NamedValues::get<at::Tensor>(std::string_view name) const {
-  const c10::IValue& value = at(name);
-  if (!value.isTensor()) refuse_type(name, "a tensor", value);
-  return value.toTensor();
+  return checked(*this, name, &c10::IValue::isTensor, "a tensor").toTensor();
 }
 
 void NamedValues::set(std::string_view name, c10::IValue value) {
