@@ -8,6 +8,7 @@
 
 #include "torch/support/at_parallel_for.h"
 #include "torch/support/inference_mode.h"
+#include "torch/support/tensor_memory.h"
 #include "winnow/core/row_quantization.h"
 
 namespace winnow::nn {
@@ -44,8 +45,7 @@ MatrixView view_of(const at::Tensor& rows) {
 /// memory, otherwise in chunks, so that no F32 copy of the whole table is made.
 template <typename Use>
 void for_floats(const at::Tensor& weight, const Use& use) {
-  const bool plain = weight.scalar_type() == at::kFloat && weight.is_contiguous() &&
-                     !weight.is_neg() && !weight._is_zerotensor();
+  const bool plain = weight.scalar_type() == at::kFloat && is_plain_memory(weight);
   const int64_t rows = weight.size(0), cols = std::max<int64_t>(1, weight.size(1));
   const int64_t step = plain ? std::max<int64_t>(1, rows) : std::max<int64_t>(1, kChunk / cols);
   for (int64_t begin = 0; begin < rows; begin += step) {

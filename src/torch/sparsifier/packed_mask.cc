@@ -3,9 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
-#include <utility>
-
-#include "torch/masks/apply_mask.h"
+#include "torch/masks/mask_targets.h"
 #include "torch/support/dtype_map.h"
 #include "torch/support/plain_values.h"
 #include "torch/support/tensor_memory.h"
@@ -100,8 +98,7 @@ bool can_unpack_into(const std::string& name, const NamedValues& values, const a
   const PackedForm form = checked_form(name, values, mask.numel());
   const auto bits = values.get<at::Tensor>(kBits);
   // unpack_into writes the bytes 0 and 1, so they have to be the values as they stand in memory.
-  return bits.is_cpu() && bits.is_contiguous() && has_mask_bytes(mask) && mask.is_cpu() &&
-         mask.is_contiguous() && mask.element_size() == 1 && !mask.is_neg() &&
+  return is_plain_memory(bits) && has_mask_bytes(mask) && is_plain_memory(mask) &&
          mask.scalar_type() == form.type && mask.sizes() == at::IntArrayRef(form.sizes);
 }
 

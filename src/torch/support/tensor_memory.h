@@ -15,22 +15,26 @@ std::span<const Byte> tensor_bytes(const at::Tensor& tensor) {
   return {static_cast<const Byte*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
 
-/// To be written: autograd does not see it.
+/// For writing: autograd does not see it.
 template <typename Byte = std::byte>
 std::span<Byte> mutable_tensor_bytes(const at::Tensor& tensor) {
   static_assert(sizeof(Byte) == 1);
   return {static_cast<Byte*>(tensor.mutable_data_ptr()), tensor.nbytes()};
 }
 
-/// `tensor` itself where its memory holds its values in order, else a copy of them on the CPU.
+/// Returns true if memory of the CPU holds the values in order: lazy ones are not in memory.
+inline bool is_plain_memory(const at::Tensor& tensor) {
+  return tensor.is_cpu() && tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg() &&
+         !tensor._is_zerotensor();
+}
+
+/// Returns `tensor` itself if it is plain memory, otherwise a copy.
 inline at::Tensor dense_on_cpu(const at::Tensor& tensor) {
-  const bool plain =
-      tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg() && !tensor._is_zerotensor();
-  if (plain && tensor.device().is_cpu()) return tensor;
+  if (is_plain_memory(tensor)) return tensor;
   return at::empty(tensor.sizes(), at::dtype(tensor.scalar_type())).copy_(tensor);
 }
 
-/// Whether some elements share memory, as those of expand() do.
+/// Returns true if some elements share memory, as those of expand() do.
 inline bool is_expanded(const at::Tensor& tensor) {
   if (!tensor.has_storage() || tensor.layout() != at::kStrided) return false;
   return tensor.nbytes() > tensor.storage().nbytes();

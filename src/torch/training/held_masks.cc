@@ -14,8 +14,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "torch/masks/apply_mask.h"
-#include "torch/support/class_name.h"
+#include "torch/masks/mask_targets.h"
 
 namespace winnow {
 using namespace internal;
