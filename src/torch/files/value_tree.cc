@@ -1,26 +1,132 @@
-#include <ATen/core/Dict.h>
-#include <ATen/core/List.h>
+#include "torch/files/value_tree.h"
+
 #include <ATen/core/grad_mode.h>
-#include <ATen/core/jit_type.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/sparse_coo_tensor.h>
+#include <c10/util/Exception.h>
 
+#include <functional>
 #include <unordered_map>
 
-#include "torch/files/value_tree.h"
 #include "torch/masks/mask_targets.h"
 #include "torch/support/dtype_map.h"
 #include "torch/support/errors.h"
 #include "torch/support/inference_mode.h"
+#include "torch/support/plain_values.h"
 #include "torch/support/tensor_memory.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::internal {
 namespace {
 
+// Sizes and strides have a sign in LibTorch and none in files.
+std::vector<uint64_t> unsigned_sizes(at::IntArrayRef sizes) { return {sizes.begin(), sizes.end()}; }
+
 std::vector<int64_t> signed_sizes(std::span<const uint64_t> sizes) {
   return {sizes.begin(), sizes.end()};
 }
+
+/// Adds a value to a tree, recursively. Refuses what is nested too deep, also for its own stack.
+class TreeMaker {
+ public:
+  TorchNode add(const c10::IValue& value) {
+    if (place_.depth() >= kMaxTorchDepth) refuse("is nested too deep");
+    TorchTree& tree = made_.tree;
+    if (value.isNone()) return tree.add_none();
+    if (value.isBool()) return tree.add_bool(value.toBool());
+    if (value.isInt()) return tree.add_int(value.toInt());
+    if (value.isDouble()) return tree.add_float(value.toDouble());
+    if (value.isString()) return tree.add_string(value.toStringRef());
+    if (value.isTensor()) return add_shared(value.toTensor());
+    if (value.isTuple()) return tree.add_tuple(items_of(value.toTupleRef().elements()));
+    if (value.isList()) return tree.add_list(items_of(value.toListRef()));
+    if (value.isGenericDict()) return add_dict(value.toGenericDict());
+    refuse("is a " + value.tagKind());
+  }
+
+  ValueTree finish(TorchNode root) {
+    made_.tree.set_root(root);
+    return std::move(made_);
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& why) const {
+    TORCH_CHECK_VALUE(false, "cannot write the value", place_.text(), ": it ", why);
+  }
+
+  std::vector<TorchNode> items_of(c10::ArrayRef<c10::IValue> values) {
+    std::vector<TorchNode> items;
+    for (size_t i = 0; i < values.size(); ++i) {
+      place_.enter(i);
+      items.push_back(add(values[i]));
+      place_.leave();
+    }
+    return items;
+  }
+
+  TorchNode add_dict(const c10::impl::GenericDict& dict) {
+    // Made before its items, because it is filled one by one.
+    const TorchNode node = made_.tree.add_dict();
+    for (const auto& item : dict) {
+      const c10::IValue& key = item.key();
+      if (!key.isString() && !key.isInt()) refuse("has a key of kind " + key.tagKind());
+      const TorchNode key_node = add(key);
+      // The view is safe: the dictionary outlives the step.
+      key.isString() ? place_.enter(key.toStringView()) : place_.enter_key(key.toInt());
+      made_.tree.set_item(node, key_node, add(item.value()));
+      place_.leave();
+    }
+    return node;
+  }
+
+  /// Adds one node for a tensor object, however often it occurs.
+  TorchNode add_shared(const at::Tensor& tensor) {
+    // Python has no undefined tensor that a file could become.
+    if (!tensor.defined()) refuse("is an undefined tensor");
+    // By the object, and not by its memory: views stay apart, as they are written.
+    const auto [known, added] = nodes_.emplace(tensor.unsafeGetTensorImpl(), 0);
+    if (added) known->second = add_tensor(tensor);
+    return known->second;
+  }
+
+  TorchNode add_tensor(const at::Tensor& tensor) {
+    if (tensor.is_quantized() || tensor.is_nested() || tensor.is_meta()) {
+      refuse("is a tensor without plain values: " + tensor.toString());
+    }
+    if (tensor.layout() == at::kStrided) return made_.tree.add_tensor(add_storage(tensor));
+    if (tensor.layout() != at::kSparse)
+      refuse("is a tensor of another layout: " + tensor.toString());
+    // Coalesced, so that equal tensors give equal bytes.
+    const at::Tensor coalesced = tensor.detach().coalesce();
+    TorchTensor indices = add_storage(coalesced.indices());
+    return made_.tree.add_sparse({.indices = std::move(indices),
+                                  .values = add_storage(coalesced.values()),
+                                  .shape = unsigned_sizes(coalesced.sizes()),
+                                  .is_coalesced = true});
+  }
+
+  /// Adds a storage for this tensor alone and returns the view of all of it. Views of a shared
+  /// storage are not kept: a small slice would write a whole table.
+  TorchTensor add_storage(const at::Tensor& tensor) {
+    const auto dtype = dtype_of(tensor.scalar_type());
+    if (!dtype || *dtype == DType::kF4) {  // torch.save has no storage type for F4
+      refuse(std::string("has the dtype ") + c10::toString(tensor.scalar_type()));
+    }
+    // Detached: a file has no gradients, and a copy must not record one.
+    const at::Tensor dense = dense_on_cpu(tensor.detach());
+    TorchTensor view{.storage = static_cast<uint32_t>(made_.storages.size()),
+                     .dtype = *dtype,
+                     .shape = unsigned_sizes(dense.sizes()),
+                     .strides = unsigned_sizes(dense.strides())};
+    made_.storages.push_back(TorchStorage::for_dtype(*dtype, static_cast<uint64_t>(dense.numel())));
+    made_.payloads.push_back(dense);
+    return view;
+  }
+
+  ValueTree made_;
+  Place place_;
+  std::unordered_map<const at::TensorImpl*, TorchNode> nodes_;  // the value keeps them alive
+};
 
 /// In C++, a bool whose byte is neither 0 nor 1 is undefined behaviour.
 at::Tensor normal_bools(const at::Tensor& bytes) { return bytes.ne(0); }
@@ -33,6 +139,15 @@ class ValueMaker {
       : archive_(archive), path_(path) {}
 
   c10::IValue make(TorchValue value) {
+    // Scalars are cheaper to make again than to look up.
+    if (value.kind() <= TorchKind::kFloat) return make_new(value);
+    const auto known = made_.find(value.node());
+    if (known != made_.end()) return known->second;
+    return made_.emplace(value.node(), make_new(value)).first->second;
+  }
+
+ private:
+  c10::IValue make_new(TorchValue value) {
     switch (value.kind()) {
       case TorchKind::kNone:
         return {};
@@ -42,18 +157,6 @@ class ValueMaker {
         return *value.as_int();
       case TorchKind::kFloat:
         return *value.as_float();
-      default:
-        break;
-    }
-    // Scalars above are cheaper to make again than to look up.
-    const auto known = made_.find(value.node());
-    if (known != made_.end()) return known->second;
-    return made_.emplace(value.node(), make_object(value)).first->second;
-  }
-
- private:
-  c10::IValue make_object(TorchValue value) {
-    switch (value.kind()) {
       case TorchKind::kString:
         return std::string(*value.as_string());
       case TorchKind::kTensor:
@@ -64,7 +167,7 @@ class ValueMaker {
       case TorchKind::kSize:
         return c10::ivalue::Tuple::create(items_of(value));
       case TorchKind::kList:
-        return list_of(value);
+        return list_of(items_of(value), std::identity());
       case TorchKind::kDict:
         return dict_of(value);
       default:
@@ -87,14 +190,9 @@ class ValueMaker {
     return items;
   }
 
-  c10::IValue list_of(TorchValue value) {
-    c10::impl::GenericList list(c10::AnyType::get());
-    for (c10::IValue& item : items_of(value)) list.push_back(std::move(item));
-    return list;
-  }
-
   // A c10 dictionary has keys of one type, which the first key decides here.
   c10::IValue dict_of(TorchValue value) {
+    // An empty dictionary tells nothing; strings are what states have.
     const TorchKind kind = value.size() == 0 ? TorchKind::kString : value.key(0).kind();
     if (kind != TorchKind::kString && kind != TorchKind::kInt) {
       refuse("a dictionary with keys of kind " + std::string(torch_kind_name(kind)));
@@ -125,6 +223,7 @@ class ValueMaker {
   at::Tensor view(const TorchTensor& tensor) {
     const at::ScalarType type = *scalar_type_of(tensor.dtype);
     const at::Tensor view = at::empty({0}, type == at::kBool ? at::kByte : type);
+    // The reader has checked that the view stays within its storage.
     view.set_(storage(tensor.storage), static_cast<int64_t>(tensor.offset),
               signed_sizes(tensor.shape), signed_sizes(tensor.strides));
     if (type != at::kBool) return view;
@@ -155,6 +254,26 @@ class ValueMaker {
 
 }  // namespace
 
+std::string Place::text() const {
+  std::string text;  // appended piece by piece, because GCC 12 warns of a sum of temporaries
+  for (const auto& step : steps_) {
+    text.append(text.empty() ? " at [" : "[");
+    if (const auto* key = std::get_if<std::string_view>(&step)) {
+      text.append("'").append(escape_name(*key)).append("'");
+    } else {
+      text.append(std::to_string(std::get<int64_t>(step)));
+    }
+    text.append("]");
+  }
+  return text;
+}
+
+ValueTree tree_of(const c10::IValue& value) {
+  TreeMaker maker;
+  const TorchNode root = maker.add(value);
+  return maker.finish(root);
+}
+
 c10::IValue value_of_node(const TorchArchive& archive, const std::string& path, TorchValue value) {
   const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
@@ -166,24 +285,21 @@ c10::IValue value_of_tree(const TorchArchive& archive, const std::string& path) 
 }
 
 bool can_read_into(const TorchTensor& from, const at::Tensor& to) {
+  // Several elements in one place would get whichever value came last.
   return to.layout() == at::kStrided && scalar_type_of(from.dtype) == to.scalar_type() &&
          at::IntArrayRef(signed_sizes(from.shape)) == to.sizes() &&
          layout_of(to).has_distinct_places();
 }
 
 void read_into(const TorchArchive& archive, const TorchTensor& from, const at::Tensor& to) {
-  // Bytes of bools have to be normalised first, and a lazy negation or conjugation is not in
-  // memory.
-  const bool direct = to.is_cpu() && to.is_contiguous() && !to.is_neg() && !to.is_conj() &&
-                      to.scalar_type() != at::kBool;
-  if (direct) {
+  const bool bools = to.scalar_type() == at::kBool;
+  if (is_plain_memory(to) && !bools) {  // the bytes of bools have to be normalised first
     check_ok(archive.read_tensor(from, mutable_tensor_bytes(to)));
     bump_version(to);  // autograd does not see writes through pointers
     return;
   }
   const InMode mode(to);
   const at::NoGradGuard no_grad;
-  const bool bools = to.scalar_type() == at::kBool;
   const at::Tensor values =
       at::empty(to.sizes(), at::TensorOptions(bools ? at::kByte : to.scalar_type()));
   check_ok(archive.read_tensor(from, mutable_tensor_bytes(values)));
