@@ -16,48 +16,22 @@
 
 namespace torch::nn {
 class EmbeddingImpl;
-class Embedding;
-}  // namespace torch::nn
+}
 
 namespace winnow::nn {
 
 using torch::nn::EmbeddingFromPretrainedOptions;
 using torch::nn::EmbeddingOptions;
 
-/// Looks up rows of a table. Options, initial values, parameter names, archives, forward and errors
-/// are those of torch::nn::EmbeddingImpl. It does not derive from that class, because a call
-/// through that type would not see a mask.
-///
-/// Differs from LibTorch: a clone has tensors of its own even if the weight was passed in, and
-/// keeps requires_grad.
-class EmbeddingImpl : public QuantizableModule<EmbeddingImpl> {
+/// Looks up rows of a table, as torch::nn::EmbeddingImpl does. Its base has the constructors, the
+/// options and the weight.
+class EmbeddingImpl
+    : public QuantizableModule<EmbeddingImpl, torch::nn::EmbeddingImpl, EmbeddingOptions> {
  public:
-  /// Initializes the weight as torch::nn does: the same values for the same seed.
-  EmbeddingImpl(int64_t num_embeddings, int64_t embedding_dim);
-  explicit EmbeddingImpl(EmbeddingOptions options);
-
-  /// Converts a module of LibTorch, with its options, training flag and weight. The weight is the
-  /// same tensor object, so both modules and an optimizer see each other's changes.
-  explicit EmbeddingImpl(const torch::nn::EmbeddingImpl& module);
-  explicit EmbeddingImpl(const torch::nn::Embedding& module);  ///< likewise, from its holder
-
-  void reset() override;
-  /// Initializes the original anew. Throws c10::ValueError if the module is quantized.
-  void reset_parameters();
-  void pretty_print(std::ostream& stream) const override;
+  using QuantizableModule::QuantizableModule;
 
   /// Returns the rows of `indices`: [indices..., embedding_dim].
   at::Tensor forward(const at::Tensor& indices);
-
-  /// Returns how the weight is stored now.
-  std::shared_ptr<const WeightStorage> storage() const override;
-
-  /// The options of the constructor, without `_weight`, which became `weight`.
-  EmbeddingOptions options;
-
-  /// The original: [num_embeddings, embedding_dim]. Masking does not change the tensor object; do
-  /// not assign another while it is masked. Undefined once the module is quantized.
-  at::Tensor weight;
 };
 
 /// The holder of an EmbeddingImpl, as torch::nn::Embedding is of torch's.

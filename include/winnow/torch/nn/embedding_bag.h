@@ -17,35 +17,19 @@
 
 namespace torch::nn {
 class EmbeddingBagImpl;
-class EmbeddingBag;
-}  // namespace torch::nn
+}
 
 namespace winnow::nn {
 
 using torch::nn::EmbeddingBagFromPretrainedOptions;
 using torch::nn::EmbeddingBagOptions;
 
-/// Computes sums, means or maxima over bags of rows of a table. Options, initial values, parameter
-/// names, archives, forward and errors are those of torch::nn::EmbeddingBagImpl. It does not derive
-/// from that class, because a call through that type would not see a mask.
-///
-/// Differs from LibTorch: a clone has tensors of its own even if the weight was passed in, and
-/// keeps requires_grad.
-class EmbeddingBagImpl : public QuantizableModule<EmbeddingBagImpl> {
+/// Computes sums, means or maxima over bags of rows of a table, as torch::nn::EmbeddingBagImpl
+/// does. Its base has the constructors, the options and the weight.
+class EmbeddingBagImpl
+    : public QuantizableModule<EmbeddingBagImpl, torch::nn::EmbeddingBagImpl, EmbeddingBagOptions> {
  public:
-  /// Initializes the weight as torch::nn does: the same values for the same seed.
-  EmbeddingBagImpl(int64_t num_embeddings, int64_t embedding_dim);
-  explicit EmbeddingBagImpl(EmbeddingBagOptions options);
-
-  /// Converts a module of LibTorch, with its options, training flag and weight. The weight is the
-  /// same tensor object, so both modules and an optimizer see each other's changes.
-  explicit EmbeddingBagImpl(const torch::nn::EmbeddingBagImpl& module);
-  explicit EmbeddingBagImpl(const torch::nn::EmbeddingBag& module);  ///< likewise, from its holder
-
-  void reset() override;
-  /// Initializes the original anew. Throws c10::ValueError if the module is quantized.
-  void reset_parameters();
-  void pretty_print(std::ostream& stream) const override;
+  using QuantizableModule::QuantizableModule;
 
   /// Reduces each bag of rows to one row, by the option `mode`.
   /// @param input   indices: [bags, indices per bag], or flat with `offsets`
@@ -55,16 +39,6 @@ class EmbeddingBagImpl : public QuantizableModule<EmbeddingBagImpl> {
   /// @return [bags, embedding_dim]
   at::Tensor forward(const at::Tensor& input, const at::Tensor& offsets = {},
                      const at::Tensor& per_sample_weights = {});
-
-  /// Returns how the weight is stored now.
-  std::shared_ptr<const WeightStorage> storage() const override;
-
-  /// The options of the constructor, without `_weight`, which became `weight`.
-  EmbeddingBagOptions options;
-
-  /// The original: [num_embeddings, embedding_dim]. Masking does not change the tensor object; do
-  /// not assign another while it is masked. Undefined once the module is quantized.
-  at::Tensor weight;
 
  protected:
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(at::Tensor())},

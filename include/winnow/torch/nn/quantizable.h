@@ -14,7 +14,9 @@
 
 #include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
 
+#include <iosfwd>
 #include <memory>
 #include <optional>
 
@@ -110,72 +112,80 @@ class Quantizable {
   std::shared_ptr<QuantizedTable> table_;
 };
 
-/// The base of Embedding and EmbeddingBag: overrides what differs while a module is quantized.
-template <typename Derived>
+/// The base of Embedding and EmbeddingBag, which is all of them but forward. Options, initial
+/// values, parameter names, archives and errors are those of `LibTorchImpl`. No module here derives
+/// from LibTorch's, because a call through that type would not see a mask.
+///
+/// Differs from LibTorch: a clone has tensors of its own even if the weight was passed in, and
+/// keeps requires_grad.
+template <typename Derived, typename LibTorchImpl, typename Options>
 class QuantizableModule : public ParametrizableModule<Derived>, public Quantizable {
  public:
-  using ParametrizableModule<Derived>::ParametrizableModule;
+  /// Initializes the weight as torch::nn does: the same values for the same seed.
+  QuantizableModule(int64_t num_embeddings, int64_t embedding_dim)
+      : QuantizableModule(Options(num_embeddings, embedding_dim)) {}
+  explicit QuantizableModule(Options options);
+
+  /// Converts a module of LibTorch, with its options, training flag and weight. The weight is the
+  /// same tensor object, so both modules and an optimizer see each other's changes.
+  explicit QuantizableModule(const LibTorchImpl& module);
+  /// Does the same from its holder.
+  explicit QuantizableModule(const torch::nn::ModuleHolder<LibTorchImpl>& module)
+      : QuantizableModule(*module) {}
+
+  void reset() override;
+  /// Initializes the original anew. Throws c10::ValueError if the module is quantized.
+  void reset_parameters();
+  void pretty_print(std::ostream& stream) const override;
+
+  /// Returns how the weight is stored now.
+  std::shared_ptr<const WeightStorage> storage() const override;
 
   /// Returns a copy with its own tensors. If this module is quantized, so is the copy; any device
   /// other than the CPU is a c10::ValueError then.
   std::shared_ptr<torch::nn::Module> clone(
-      const std::optional<at::Device>& device = std::nullopt) const override;
+      const std::optional<at::Device>& device = std::nullopt) const override {
+    if (is_quantized() && device) check_device(*device);
+    auto copy = ParametrizableModule<Derived>::clone(device);
+    if (is_quantized()) dynamic_cast<Derived&>(*copy).adopt_buffers(copy->named_buffers());
+    return copy;
+  }
 
   /// For a quantized module, a dtype has no effect, and any device other than the CPU is a
   /// c10::ValueError.
-  void to(at::Device device, at::ScalarType dtype, bool non_blocking = false) override;
-  void to(at::ScalarType dtype, bool non_blocking = false) override;
-  void to(at::Device device, bool non_blocking = false) override;
+  void to(at::Device device, at::ScalarType dtype, bool non_blocking = false) override {
+    if (!is_quantized()) return torch::nn::Module::to(device, dtype, non_blocking);
+    check_device(device);
+  }
+  void to(at::ScalarType dtype, bool non_blocking = false) override {
+    if (!is_quantized()) torch::nn::Module::to(dtype, non_blocking);
+  }
+  void to(at::Device device, bool non_blocking = false) override {
+    if (!is_quantized()) return torch::nn::Module::to(device, non_blocking);
+    check_device(device);
+  }
 
   /// Saves the buffers of a quantized module under their names.
-  void save(torch::serialize::OutputArchive& archive) const override;
+  void save(torch::serialize::OutputArchive& archive) const override {
+    is_quantized() ? save_table(archive) : torch::nn::Module::save(archive);
+  }
   /// Loads them. If it throws, a quantized module is unchanged.
-  void load(torch::serialize::InputArchive& archive) override;
+  void load(torch::serialize::InputArchive& archive) override {
+    is_quantized() ? load_table(archive) : torch::nn::Module::load(archive);
+  }
+
+  /// The options of the constructor, without `_weight`, which became `weight`.
+  Options options;
+
+  /// The original: [num_embeddings, embedding_dim]. Masking does not change the tensor object; do
+  /// not assign another while it is masked. Undefined once the module is quantized.
+  at::Tensor weight;
 
  protected:
   TableOptions table_options() const override {
-    const auto& options = static_cast<const Derived&>(*this).options;
     return {options.num_embeddings(), options.embedding_dim(), options.max_norm().has_value()};
   }
-  void forget_weight() noexcept override { static_cast<Derived&>(*this).weight = at::Tensor(); }
+  void forget_weight() noexcept override { weight = at::Tensor(); }
 };
-
-template <typename Derived>
-std::shared_ptr<torch::nn::Module> QuantizableModule<Derived>::clone(
-    const std::optional<at::Device>& device) const {
-  if (is_quantized() && device) check_device(*device);
-  auto copy = ParametrizableModule<Derived>::clone(device);
-  if (is_quantized()) dynamic_cast<Derived&>(*copy).adopt_buffers(copy->named_buffers());
-  return copy;
-}
-
-template <typename Derived>
-void QuantizableModule<Derived>::to(at::Device device, at::ScalarType dtype, bool non_blocking) {
-  if (!is_quantized()) return torch::nn::Module::to(device, dtype, non_blocking);
-  check_device(device);
-}
-
-template <typename Derived>
-void QuantizableModule<Derived>::to(at::ScalarType dtype, bool non_blocking) {
-  if (!is_quantized()) torch::nn::Module::to(dtype, non_blocking);
-}
-
-template <typename Derived>
-void QuantizableModule<Derived>::to(at::Device device, bool non_blocking) {
-  if (!is_quantized()) return torch::nn::Module::to(device, non_blocking);
-  check_device(device);
-}
-
-template <typename Derived>
-void QuantizableModule<Derived>::save(torch::serialize::OutputArchive& archive) const {
-  if (!is_quantized()) return torch::nn::Module::save(archive);
-  save_table(archive);
-}
-
-template <typename Derived>
-void QuantizableModule<Derived>::load(torch::serialize::InputArchive& archive) {
-  if (!is_quantized()) return torch::nn::Module::load(archive);
-  load_table(archive);
-}
 
 }  // namespace winnow::nn
