@@ -13,32 +13,25 @@ namespace {
 
 namespace F = torch::nn::functional;
 
-class DenseStorage final : public WeightStorage {
+class FloatStorage final : public WeightStorage {
  public:
-  explicit DenseStorage(at::Tensor weight) : weight_(std::move(weight)) {}
-  std::string_view kind() const noexcept override { return "dense"; }
-  at::Tensor weight() const override { return weight_; }
-
- private:
-  at::Tensor weight_;
-};
-
-class ParametrizedStorage final : public WeightStorage {
- public:
-  explicit ParametrizedStorage(std::shared_ptr<const ParametrizationList> chain)
-      : chain_(std::move(chain)) {}
+  FloatStorage(at::Tensor weight, std::shared_ptr<const ParametrizationList> chain)
+      : weight_(std::move(weight)), chain_(std::move(chain)) {}
 
   std::string_view kind() const noexcept override {
+    if (chain_ == nullptr) return "dense";
+    // By any link: users may chain a scale of their own behind a mask.
     const bool masked = std::ranges::any_of(*chain_, [](const auto& link) {
       return dynamic_cast<const FakeSparsity*>(link.get()) != nullptr;
     });
     return masked ? "masked" : "parametrized";
   }
 
-  at::Tensor weight() const override { return chain_->read(); }
+  at::Tensor weight() const override { return chain_ != nullptr ? chain_->read() : weight_; }
 
  private:
-  std::shared_ptr<const ParametrizationList> chain_;
+  at::Tensor weight_;
+  std::shared_ptr<const ParametrizationList> chain_;  // null if the weight is read as it is
 };
 
 }  // namespace
@@ -76,8 +69,7 @@ at::Tensor WeightStorage::linear(const at::Tensor& input, const at::Tensor& bias
 
 std::shared_ptr<const WeightStorage> make_storage(
     const at::Tensor& weight, std::shared_ptr<const ParametrizationList> chain) {
-  if (chain != nullptr) return std::make_shared<ParametrizedStorage>(std::move(chain));
-  return std::make_shared<DenseStorage>(weight);
+  return std::make_shared<FloatStorage>(weight, std::move(chain));
 }
 
 }  // namespace winnow::nn
