@@ -11,7 +11,8 @@
 #include <unordered_map>
 #include <utility>
 
-#include "torch/training/callback_parts.h"
+#include "torch/support/dtype_map.h"
+#include "torch/training/checked_copy.h"
 #include "torch/training/random_state.h"
 
 namespace winnow {
