@@ -9,11 +9,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "torch/support/dtype_map.h"
 #include "torch/training/checked_copy.h"
 #include "torch/training/random_state.h"
+#include "winnow/core/default_selection.h"
 
 namespace winnow {
 using namespace internal;
@@ -171,6 +173,9 @@ void check_copies(const Parameters& originals, const Parameters& copies) {
   }
 }
 
+/// The rule treats dtypes that files cannot have, such as quantized ones, as codes, like bytes.
+DType rule_dtype(c10::ScalarType type) { return dtype_of(type).value_or(DType::kU8); }
+
 }  // namespace
 
 std::string valid_name(const std::string& fqn) {
@@ -186,6 +191,43 @@ std::vector<std::pair<std::string, at::Tensor>> distinct_parameters(
     distinct.emplace_back(parameter.fqns.front(), parameter.tensor);
   }
   return distinct;
+}
+
+std::vector<LeftAloneParameter> left_alone(const torch::nn::Module& model) {
+  const auto parameters = model.named_parameters();
+  auto tensors = parameters.pairs();
+  for (const auto& item : model.named_buffers()) tensors.push_back(item.pair());
+  std::vector<std::vector<uint64_t>> shapes;
+  shapes.reserve(tensors.size());  // facts refer to them
+  std::vector<TensorFacts> facts;
+  for (const auto& [name, tensor] : tensors) {
+    const at::IntArrayRef sizes = tensor.sizes();
+    const auto& shape = shapes.emplace_back(sizes.begin(), sizes.end());
+    facts.push_back({name, rule_dtype(tensor.scalar_type()), shape});
+  }
+  // A tensor that the rule leaves alone under one of its names, which may be that of a buffer, is
+  // left alone under all of them.
+  const std::vector<DefaultChoice> choices = default_selection(facts);
+  std::unordered_map<const at::TensorImpl*, LeftAlone> reasons;
+  for (size_t i = 0; i < choices.size(); ++i) {
+    const auto& reason = choices[i].in_training;
+    if (reason) reasons.emplace(tensors[i].second.unsafeGetTensorImpl(), *reason);
+  }
+  std::vector<LeftAloneParameter> left;
+  for (const auto& item : parameters) {
+    const auto reason = reasons.find(item.value().unsafeGetTensorImpl());
+    if (reason == reasons.end()) continue;
+    left.push_back({item.key(), std::string(left_alone_text(reason->second))});
+  }
+  return left;
+}
+
+ParameterFilter default_filter(const torch::nn::Module& model) {
+  std::unordered_set<std::string> left;
+  for (LeftAloneParameter& parameter : left_alone(model)) left.insert(std::move(parameter.fqn));
+  return [left = std::move(left)](const std::string& fqn, const at::Tensor&) {
+    return !left.contains(fqn);
+  };
 }
 
 void attach_model(const torch::nn::Module& module, BaseDataSparsifier& sparsifier,
