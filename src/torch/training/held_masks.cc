@@ -23,25 +23,19 @@ namespace {
 
 using torch::optim::OptimizerParamState;
 
-std::vector<at::Tensor> defined(std::vector<at::Tensor> tensors) {
-  std::erase_if(tensors, [](const at::Tensor& tensor) { return !tensor.defined(); });
-  return tensors;
-}
-
-// By the class of the state and not of the optimizer, so that derived optimizers are known too.
-std::vector<at::Tensor> momenta_in(const OptimizerParamState& state) {
+/// Returns the momentum in a state; undefined if it has none.
+at::Tensor momentum_in(const OptimizerParamState& state) {
   namespace optim = torch::optim;
-  if (const auto* adam = dynamic_cast<const optim::AdamParamState*>(&state)) {
-    return defined({adam->exp_avg()});
-  }
+  // By the class of the state and not of the optimizer, so that derived optimizers are known too.
+  if (const auto* adam = dynamic_cast<const optim::AdamParamState*>(&state)) return adam->exp_avg();
   if (const auto* adamw = dynamic_cast<const optim::AdamWParamState*>(&state)) {
-    return defined({adamw->exp_avg()});
+    return adamw->exp_avg();
   }
   if (const auto* sgd = dynamic_cast<const optim::SGDParamState*>(&state)) {
-    return defined({sgd->momentum_buffer()});
+    return sgd->momentum_buffer();
   }
   if (const auto* rms = dynamic_cast<const optim::RMSpropParamState*>(&state)) {
-    return defined({rms->momentum_buffer()});
+    return rms->momentum_buffer();
   }
   if (dynamic_cast<const optim::AdagradParamState*>(&state) != nullptr) return {};
   TORCH_CHECK_TYPE(false, "the momenta of ", c10::demangle(typeid(state).name()),
@@ -71,7 +65,9 @@ std::vector<at::Tensor> momenta_of(const torch::optim::Optimizer& optimizer,
                                    const at::Tensor& parameter) {
   const auto found = optimizer.state().find(parameter.unsafeGetTensorImpl());
   if (found == optimizer.state().end()) return {};
-  return momenta_in(*found->second);
+  const at::Tensor momentum = momentum_in(*found->second);
+  if (!momentum.defined()) return {};
+  return {momentum};
 }
 
 HeldMasks::HeldMasks(const BaseDataSparsifier& sparsifier, MomentaOf momenta_of)
