@@ -46,6 +46,17 @@ class Reader {
     TORCH_CHECK(holds, path_, ": cannot resume: ", message...);
   }
 
+  /// Returns call(), and puts the path in front of its errors.
+  template <typename Call>
+  auto with_path(const Call& call) const {
+    try {
+      return call();
+    } catch (const c10::Error& error) {
+      check(false, error.what_without_backtrace());
+      throw;
+    }
+  }
+
   const TorchArchive& archive() const { return archive_; }
 
   /// The value as stored: its tensors are not read yet.
@@ -145,23 +156,9 @@ std::vector<NamedValues> callback_states(const Reader& reader, torch::nn::Module
                  before == nullptr ? "nothing" : to_text(*before), " and is ", now, " now");
     reader.check(saved.contains("state"), "the callback ", now, " has no 'state'");
     states.push_back(reader.dict_of(saved.at("state"), "state"));
-    try {
-      callback.check_state_dict(states.back(), model);
-    } catch (const c10::Error& error) {
-      reader.check(false, error.what_without_backtrace());  // adds the path
-    }
+    reader.with_path([&] { callback.check_state_dict(states.back(), model); });
   }
   return states;
-}
-
-/// Returns a function that restores the optimizer; all checks are done before.
-std::function<void()> restorer_of(const Reader& reader, torch::optim::Optimizer& optimizer) {
-  try {
-    return optimizer_restorer(optimizer, reader.dict("optimizer"));
-  } catch (const c10::Error& error) {
-    reader.check(false, error.what_without_backtrace());
-  }
-  return {};
 }
 
 }  // namespace
@@ -189,7 +186,8 @@ Checkpoint load_checkpoint(const std::string& path, torch::nn::Module& model,
   const Reader reader(path);
   const TrainingProgress progress = read_progress(reader, batches);
   const Reads reads = match_model(reader, model);
-  const auto restore_optimizer = restorer_of(reader, optimizer);
+  const auto restore_optimizer =
+      reader.with_path([&] { return optimizer_restorer(optimizer, reader.dict("optimizer")); });
   const c10::IValue rng = reader.part("rng_state");
   reader.check(rng.isTensor() && rng.toTensor().sizes() == random_state().sizes() &&
                    rng.toTensor().scalar_type() == at::kByte,
