@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <string_view>
 
-#include "torch/models/child_slot.h"
+#include "torch/models/child_setter.h"
 #include "torch/parametrize/parametrization_access.h"
 #include "torch/support/errors.h"
 #include "winnow/torch/nn/embedding.h"
@@ -155,7 +155,7 @@ std::shared_ptr<Module> swap_child(Module& parent, const std::string& name,
   WINNOW_CHECK_KEY(child != nullptr, parent.name(), " has no child '", name, "'");
   const AnyModule replacement = make_replacement(*child, mapping);
   if (replacement.is_empty()) return child;
-  ChildSlot(parent, name, replacement.type_info()).set(replacement);
+  child_setter(parent, name, replacement.type_info())(replacement);
   return replacement.ptr();
 }
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "torch/models/child_slot.h"
+#include "torch/models/child_setter.h"
 #include "torch/support/errors.h"
 #include "torch/support/inference_mode.h"
 #include "winnow/torch/module_utils.h"
@@ -125,10 +125,10 @@ std::vector<ModulePtr> selected_embeddings(const std::vector<Data>& selected, co
 
 /// A module to convert: itself, or its replacement.
 struct Target {
-  std::string name;              ///< for the sparsifier
-  AnyModule replacement;         ///< for a module of LibTorch; otherwise empty
-  Quantizable* quantizable;      ///< the replacement, or the module itself
-  std::vector<ChildSlot> slots;  ///< where the replacement goes
+  std::string name;                  ///< for the sparsifier
+  AnyModule replacement;             ///< for a module of LibTorch; otherwise empty
+  Quantizable* quantizable;          ///< the replacement, or the module itself
+  std::vector<ChildSetter> setters;  ///< of the replacement, for each of its places
   std::shared_ptr<QuantizedTable> table = nullptr;
 };
 
@@ -162,7 +162,8 @@ Target make_target(const ModulePtr& module, const std::vector<Child>& children) 
   Target target{{}, std::move(replacement), quantizable, {}};
   for (const Child& child : children) {
     if (child.module != module) continue;
-    target.slots.emplace_back(*child.parent, child.name, target.replacement.type_info());
+    target.setters.push_back(
+        child_setter(*child.parent, child.name, target.replacement.type_info()));
   }
   return target;
 }
@@ -231,7 +232,7 @@ void check_tables(const std::vector<Target>& targets) {
 void put_in_place(const std::vector<Target>& targets) {
   for (const Target& target : targets) {
     target.quantizable->quantize(target.table);
-    for (const ChildSlot& slot : target.slots) slot.set(target.replacement);
+    for (const ChildSetter& set : target.setters) set(target.replacement);
   }
 }
 
