@@ -23,16 +23,7 @@ namespace {
 using torch::nn::AnyModule;
 using torch::nn::Module;
 
-struct SplitName {
-  std::string head, tail;
-};
-
-SplitName split_at_last_dot(const std::string& name) {
-  const size_t dot = name.rfind('.');
-  if (dot == std::string::npos) return {"", name};
-  return {name.substr(0, dot), name.substr(dot + 1)};
-}
-
+// Listed anew: LibTorch gives no other access to children by name.
 std::shared_ptr<Module> find_child(const Module& module, const std::string& name) {
   const auto children = module.named_children();
   const auto* found = children.find(name);
@@ -128,9 +119,10 @@ at::Tensor fqn_to_tensor(const Module& model, const std::string& path) {
 }
 
 TensorArgInfo get_arg_info_from_tensor_fqn(Module& model, const std::string& tensor_fqn) {
-  auto [module_fqn, tensor_name] = split_at_last_dot(tensor_fqn);
-  Module* module = fqn_to_module(model, module_fqn);
-  return {std::move(module_fqn), module, std::move(tensor_name), tensor_fqn};
+  const size_t dot = tensor_fqn.rfind('.');
+  const std::string module_fqn = dot == std::string::npos ? "" : tensor_fqn.substr(0, dot);
+  // Without a dot, dot + 1 is 0: the whole name.
+  return {module_fqn, fqn_to_module(model, module_fqn), tensor_fqn.substr(dot + 1), tensor_fqn};
 }
 
 SwapMapping default_swap_mapping() {
