@@ -36,13 +36,9 @@ bool is_libtorch_embedding(const Module& module) {
          typeid(module) == typeid(torch::nn::EmbeddingBagImpl);
 }
 
-const Quantizable* as_float_quantizable(const Module& module) {
-  const auto* quantizable = dynamic_cast<const Quantizable*>(&module);
-  return quantizable != nullptr && !quantizable->is_quantized() ? quantizable : nullptr;
-}
-
 bool is_convertible(const Module& module) {
-  return is_libtorch_embedding(module) || as_float_quantizable(module) != nullptr;
+  const auto* quantizable = dynamic_cast<const Quantizable*>(&module);
+  return is_libtorch_embedding(module) || (quantizable != nullptr && !quantizable->is_quantized());
 }
 
 /// A child, with its parent and its name there.
@@ -74,9 +70,8 @@ std::vector<Child> walk(Module& model) {
   return found;
 }
 
-bool contains(const std::vector<ModulePtr>& modules, const Module* module) {
-  return std::ranges::any_of(modules,
-                             [&](const ModulePtr& other) { return other.get() == module; });
+void add_once(std::vector<ModulePtr>& modules, const ModulePtr& module) {
+  if (std::ranges::find(modules, module) == modules.end()) modules.push_back(module);
 }
 
 std::vector<ModulePtr> all_embeddings(const Module& model, const std::vector<Child>& children) {
@@ -85,9 +80,7 @@ std::vector<ModulePtr> all_embeddings(const Module& model, const std::vector<Chi
       ", which has no name in a model: call its quantize, or put it into a Sequential");
   std::vector<ModulePtr> modules;
   for (const Child& child : children) {
-    if (is_convertible(*child.module) && !contains(modules, child.module.get())) {
-      modules.push_back(child.module);
-    }
+    if (is_convertible(*child.module)) add_once(modules, child.module);
   }
   return modules;
 }
@@ -116,7 +109,7 @@ std::vector<ModulePtr> selected_embeddings(const std::vector<Data>& selected, co
   std::vector<ModulePtr> modules;
   for (const Data& data : selected) {
     check_selected(data, model, children);
-    if (!contains(modules, data.module().get())) modules.push_back(data.module());
+    add_once(modules, data.module());
   }
   return modules;
 }
