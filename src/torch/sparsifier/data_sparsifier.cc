@@ -11,7 +11,6 @@
 
 #include "torch/parametrize/parametrization_access.h"
 #include "torch/parametrize/parametrization_types.h"
-#include "torch/sparsifier/data_container.h"
 #include "torch/sparsifier/data_sparsifier_impl.h"
 #include "torch/support/class_name.h"
 #include "torch/support/errors.h"
@@ -64,6 +63,29 @@ void warn_if_misspelt(const std::string& key, const NamedValues& declared) {
   }
 }
 
+/// A module without forward. It only shows the data of a sparsifier, whose tensors stay the same
+/// objects.
+class DataContainer final : public torch::nn::Module, public Parametrizable {
+ public:
+  DataContainer() : Module("DataContainer") {}
+
+  /// Adds the tensor of `entry`, or the chain whose original it is.
+  void add(const std::string& name, const DataEntry& entry) {
+    if (entry.is_masked()) {
+      ParametrizationAccess::attach(*this, name, entry.chain);
+    } else {
+      ParametrizationAccess::insert_tensor(*this, name, entry.tensor, entry.as_parameter);
+    }
+  }
+
+ private:
+  torch::nn::Module& module() noexcept override { return *this; }
+  const torch::nn::Module& module() const noexcept override { return *this; }
+  torch::OrderedDict<std::string, at::Tensor>& own_parameters() noexcept override {
+    return parameters_;
+  }
+};
+
 }  // namespace
 
 bool internal::is_one_value(const at::Tensor& mask) {
@@ -84,25 +106,6 @@ std::shared_ptr<ParametrizationList> internal::chain_of(const at::Tensor& tensor
   auto chain = std::make_shared<ParametrizationList>(tensor, as_parameter);
   chain->append(std::move(link));
   return chain;
-}
-
-at::Tensor BaseDataSparsifier::Impl::own_mask(const DataEntry& entry) const {
-  // Const members may run concurrently, and only the first call allocates. Later ones only read.
-  {
-    const std::shared_lock reading(mask_mutex);
-    if (!is_one_value(entry.mask)) return entry.mask;
-  }
-  const InMode normal(/*inference=*/false);
-  const std::unique_lock writing(mask_mutex);
-  // Another thread may have allocated it meanwhile. set_data keeps the shared tensor object.
-  if (is_one_value(entry.mask)) entry.mask.set_data(entry.mask.contiguous());
-  return entry.mask;
-}
-
-at::Tensor BaseDataSparsifier::Impl::read(const DataEntry& entry) const {
-  // own_mask may give the mask its memory meanwhile.
-  const std::shared_lock reading(mask_mutex);
-  return entry.read();
 }
 
 DataEntry& BaseDataSparsifier::Impl::entry(const std::string& name) {
@@ -206,22 +209,9 @@ std::vector<const NamedList<DataEntry>::Item*> BaseDataSparsifier::Impl::in_cont
   return items;
 }
 
-std::shared_ptr<const torch::nn::Module> BaseDataSparsifier::Impl::container() const {
-  const std::lock_guard lock(container_mutex_);
-  if (container_ == nullptr) {
-    auto made = std::make_shared<DataContainer>();
-    for (const auto* item : in_container_order()) {
-      const DataEntry& entry = item->second;
-      made->add(item->first, entry.tensor, entry.as_parameter, entry.chain);
-    }
-    container_ = std::move(made);
-  }
-  return container_;
-}
-
 void BaseDataSparsifier::Impl::structure_changed() {
-  const std::lock_guard lock(container_mutex_);
-  container_.reset();
+  const std::lock_guard lock(container_mutex);
+  made_container.reset();
 }
 
 BaseDataSparsifier::BaseDataSparsifier(NamedValues defaults, std::vector<ConfigField> fields)
@@ -291,7 +281,17 @@ void BaseDataSparsifier::update_masks() {
 void BaseDataSparsifier::check_data(const std::string&, const at::Tensor&) const {}
 
 at::Tensor BaseDataSparsifier::get_mask(const std::string& name) const {
-  return impl_->own_mask(impl_->entry(name));
+  const DataEntry& entry = impl_->entry(name);
+  // Const members may run concurrently, and only the first call allocates. Later ones only read.
+  {
+    const std::shared_lock reading(impl_->mask_mutex);
+    if (!is_one_value(entry.mask)) return entry.mask;
+  }
+  const InMode normal(/*inference=*/false);
+  const std::unique_lock writing(impl_->mask_mutex);
+  // Another thread may have allocated it meanwhile. set_data keeps the shared tensor object.
+  if (is_one_value(entry.mask)) entry.mask.set_data(entry.mask.contiguous());
+  return entry.mask;
 }
 
 at::Tensor BaseDataSparsifier::raw_mask(const std::string& name) const {
@@ -300,7 +300,11 @@ at::Tensor BaseDataSparsifier::raw_mask(const std::string& name) const {
 
 at::Tensor BaseDataSparsifier::get_data(const std::string& name, bool return_original) const {
   const DataEntry& entry = impl_->entry(name);
-  if (!return_original) return impl_->read(entry);
+  if (!return_original) {
+    // get_mask may give the mask its memory meanwhile.
+    const std::shared_lock reading(impl_->mask_mutex);
+    return entry.read();
+  }
   TORCH_CHECK_VALUE(entry.is_masked(), "mask squashed - original mask value does not exist for '",
                     name, "'");
   return entry.tensor;
@@ -374,7 +378,13 @@ void BaseDataSparsifier::set_enable_mask_update(bool enable) noexcept {
 int64_t BaseDataSparsifier::step_count() const noexcept { return impl_->step_count; }
 
 std::shared_ptr<const torch::nn::Module> BaseDataSparsifier::container() const {
-  return impl_->container();
+  const std::lock_guard lock(impl_->container_mutex);
+  if (impl_->made_container == nullptr) {
+    auto made = std::make_shared<DataContainer>();
+    for (const auto* item : impl_->in_container_order()) made->add(item->first, item->second);
+    impl_->made_container = std::move(made);
+  }
+  return impl_->made_container;
 }
 
 std::string BaseDataSparsifier::text() const {

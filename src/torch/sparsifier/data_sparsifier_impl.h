@@ -10,13 +10,30 @@
 #include <utility>
 #include <vector>
 
-#include "torch/sparsifier/data_weight.h"
 #include "torch/support/named_list.h"
 #include "winnow/torch/data_sparsifier.h"
 #include "winnow/torch/parametrization.h"
 
 namespace winnow {
 namespace internal {
+
+/// The tensor that a piece of data stands for.
+struct DataWeight {
+  at::Tensor tensor;  ///< the object itself
+  bool is_parameter = false;
+  std::weak_ptr<torch::nn::Module> owner = {};  ///< the module that it is the weight of
+};
+
+/// Throws AssertionError "specified data type ... not supported" for data that cannot be
+/// sparsified.
+DataWeight weight_of(const Data& data);
+
+/// Returns the member `weight` of an Embedding or EmbeddingBag; null for other modules.
+const at::Tensor* weight_of_module(torch::nn::Module& module);
+
+/// Throws the same for a tensor that is undefined, sparse, quantized or nested. `owner` is put in
+/// front of the tensor in the message.
+void check_is_dense(const at::Tensor& tensor, const std::string& owner);
 
 struct DataEntry {
   at::Tensor tensor;  // the object that was added, or a loaded one: the original, or squashed
@@ -55,12 +72,8 @@ struct BaseDataSparsifier::Impl {
   Impl(const Impl& other);
   Impl& operator=(const Impl&) = delete;
 
-  /// Returns the mask of `entry`, the tensor object itself, with memory for each value. Allocates
-  /// an initial mask.
-  at::Tensor own_mask(const DataEntry& entry) const;
-  /// Returns the masked read of `entry`; may run concurrently with own_mask.
-  at::Tensor read(const DataEntry& entry) const;
-  mutable std::shared_mutex mask_mutex;  // const members may run concurrently
+  // Guards the memory of masks: get_mask, which is const, may give it to an initial one.
+  mutable std::shared_mutex mask_mutex;
 
   /// Returns the entry of that name. Throws c10::ValueError if there is none.
   DataEntry& entry(const std::string& name);
@@ -114,15 +127,12 @@ struct BaseDataSparsifier::Impl {
   /// Throws c10::Error, naming `what`, if a declared field is missing in `config`.
   void check_complete(const std::string& what, const NamedValues& config) const;
 
-  /// Returns a module with the current entries. It is made on demand, because updating it at each
-  /// change would take time that grows with the number of names.
-  std::shared_ptr<const torch::nn::Module> container() const;
+  // The module that container() returns. It is made on demand, because updating it at each change
+  // would take time that grows with the number of names.
+  std::mutex container_mutex;
+  std::shared_ptr<const torch::nn::Module> made_container;
   /// Must be called after every change of names, and of what is masked.
   void structure_changed();
-
- private:
-  mutable std::mutex container_mutex_;  // const members may run concurrently
-  mutable std::shared_ptr<const torch::nn::Module> container_;
 };
 
 namespace internal {

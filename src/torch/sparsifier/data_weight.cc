@@ -1,7 +1,6 @@
-#include "torch/sparsifier/data_weight.h"
-
 #include <torch/nn/modules/embedding.h>
 
+#include "torch/sparsifier/data_sparsifier_impl.h"
 #include "torch/support/errors.h"
 #include "winnow/torch/nn/embedding.h"
 #include "winnow/torch/nn/embedding_bag.h"
