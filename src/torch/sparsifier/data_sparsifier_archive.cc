@@ -36,11 +36,21 @@ void write_values(OutputArchive& archive, const std::string& key, const NamedVal
   archive.write(key, c10::ivalue::Tuple::create(std::move(elements)));
 }
 
-c10::IValue read_value(InputArchive& archive, const std::string& key) {
-  c10::IValue value;
-  TORCH_CHECK(archive.try_read(key, value), "not a file of a data sparsifier, or a damaged one: '",
-              key, "' is missing");
+/// Reads a value, tensor or child. `fault` begins the message if it is missing.
+template <typename T>
+T read(InputArchive& archive, const std::string& key,
+       const char* fault = "a damaged file of a data sparsifier: '") {
+  T value;
+  TORCH_CHECK(archive.try_read(key, value), fault, key, "' is missing");
   return value;
+}
+
+c10::IValue read_value(InputArchive& archive, const std::string& key) {
+  return read<c10::IValue>(archive, key, "not a file of a data sparsifier, or a damaged one: '");
+}
+
+at::Tensor read_tensor(InputArchive& archive, const std::string& key) {
+  return read<at::Tensor>(archive, key, "a damaged file of a data sparsifier: tensor '");
 }
 
 std::vector<std::string> read_names(InputArchive& archive, const std::string& key) {
@@ -63,20 +73,6 @@ NamedValues read_values(InputArchive& archive, const std::string& key) {
   return values;
 }
 
-at::Tensor read_tensor(InputArchive& archive, const std::string& key) {
-  at::Tensor tensor;
-  TORCH_CHECK(archive.try_read(key, tensor), "a damaged file of a data sparsifier: tensor '", key,
-              "' is missing");
-  return tensor;
-}
-
-InputArchive read_child(InputArchive& archive, const std::string& key) {
-  InputArchive child;
-  TORCH_CHECK(archive.try_read(key, child), "a damaged file of a data sparsifier: '", key,
-              "' is missing");
-  return child;
-}
-
 std::string numbered(const char* key, size_t i) { return key + std::to_string(i); }
 
 void write_container(OutputArchive& archive,
@@ -92,7 +88,7 @@ void write_container(OutputArchive& archive,
 }
 
 void read_container(InputArchive& archive, torch::OrderedDict<std::string, at::Tensor>& container) {
-  InputArchive child = read_child(archive, "container");
+  InputArchive child = read<InputArchive>(archive, "container");
   const std::vector<std::string> keys = read_names(child, "keys");
   for (size_t i = 0; i < keys.size(); ++i) {
     container.insert(keys[i], read_tensor(child, numbered("tensor_", i)));
@@ -136,7 +132,7 @@ void BaseDataSparsifier::load(InputArchive& archive) {
   DataSparsifierSnapshot snapshot;
   const std::vector<std::string> names = read_names(archive, "names");
   for (size_t i = 0; i < names.size(); ++i) {
-    InputArchive entry = read_child(archive, numbered("entry_", i));
+    InputArchive entry = read<InputArchive>(archive, numbered("entry_", i));
     NamedValues values{{"mask", read_tensor(entry, "mask")}};
     values.update(read_values(entry, "state"));
     snapshot.state.insert(names[i], std::move(values));
