@@ -68,10 +68,6 @@ DataNormConfig core_config(const std::string& name, const NamedValues& group, No
   return *config;
 }
 
-void check_zeros_in_block(const std::string& name, const NamedValues& group) {
-  core_config(name, group, Norm::kL1);
-}
-
 NamedValues defaults_of(const DataNormSparsifierOptions& options) {
   const auto [rows, cols] = options.sparse_block_shape;
   // A number, so that data with a block of their own inherit it, as they do upstream.
@@ -108,9 +104,13 @@ DataNormSparsifierOptions DataNormSparsifierOptions::nm(int64_t n, int64_t m, No
 }
 
 DataNormSparsifier::DataNormSparsifier(const DataNormSparsifierOptions& options)
-    : BaseDataSparsifier(defaults_of(options), {{kLevel, check_level},
-                                                {kBlock, check_block},
-                                                {kZeros, check_zeros, check_zeros_in_block}}),
+    : BaseDataSparsifier(defaults_of(options),
+                         {{kLevel, check_level},
+                          {kBlock, check_block},
+                          {kZeros, check_zeros,
+                           [](const std::string& name, const NamedValues& group) {
+                             core_config(name, group, Norm::kL1);
+                           }}}),
       norm_(options.norm),
       scope_(options.scope) {}
 

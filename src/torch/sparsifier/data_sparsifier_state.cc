@@ -144,14 +144,12 @@ BaseDataSparsifier::Impl::Impl(const Impl& other)
   // Other threads may ask the original for a mask, which gives it memory.
   const std::shared_lock reading(other.mask_mutex);
   for (const auto& [name, from] : other.entries) {
-    DataEntry copy;
+    DataEntry copy = from;
     copy.tensor = from.tensor.detach().clone().set_requires_grad(from.tensor.requires_grad());
     copy.mask = copy_of_mask(from.mask);
     copy.group = from.group.deep_copy();
     copy.state = from.state.deep_copy();
-    copy.as_parameter = from.as_parameter;
-    // The owner is left out: no module has the copy as its weight.
-    copy.place = from.place;
+    copy.owner.reset();  // no module has the copy as its weight
     if (from.is_masked()) {
       auto link = make_link(copy.group, copy.mask);
       load_link(*link, name, container);
