@@ -1,9 +1,9 @@
 #include "torch/parametrize/parametrization_types.h"
 
 #include <ATen/ops/result_type.h>
+#include <c10/util/Synchronized.h>
 
 #include <map>
-#include <mutex>
 
 #include "torch/parametrize/parametrization_access.h"
 #include "torch/support/errors.h"
@@ -16,23 +16,22 @@ namespace {
 
 using Maker = std::function<std::shared_ptr<Parametrization>(const at::Tensor& mask)>;
 
-struct Registry {
-  std::mutex mutex;
-  std::map<std::string, Maker> makers;
-};
+using Makers = std::map<std::string, Maker>;
 
-Registry& registry() {
-  static Registry instance;
+/// The makers of all registered types.
+c10::Synchronized<Makers>& registry() {
+  // In a function, so that other static objects may register types.
+  static c10::Synchronized<Makers> instance;
   return instance;
 }
 
 Maker maker_of(const std::string& name) {
-  Registry& known = registry();
-  const std::lock_guard lock(known.mutex);
-  const auto found = known.makers.find(name);
-  TORCH_CHECK_VALUE(found != known.makers.end(), "no parametrization type '", name,
-                    "' is registered: call register_parametrization_type first");
-  return found->second;
+  return registry().withLock([&](const Makers& makers) {
+    const auto found = makers.find(name);
+    TORCH_CHECK_VALUE(found != makers.end(), "no parametrization type '", name,
+                      "' is registered: call register_parametrization_type first");
+    return found->second;
+  });
 }
 
 }  // namespace
@@ -40,9 +39,7 @@ Maker maker_of(const std::string& name) {
 void register_parametrization_type(const std::string& name, Maker make) {
   TORCH_CHECK_VALUE(!name.empty() && make != nullptr,
                     "register_parametrization_type needs a name and a function");
-  Registry& known = registry();
-  const std::lock_guard lock(known.mutex);
-  known.makers[name] = std::move(make);
+  registry().withLock([&](Makers& makers) { makers[name] = std::move(make); });
 }
 
 std::shared_ptr<Parametrization> internal::make_link(const NamedValues& group,
