@@ -146,17 +146,10 @@ void internal::ParametrizationAccess::insert_tensor(Parametrizable& target, cons
 
 void internal::ParametrizationAccess::erase_tensor(Parametrizable& target,
                                                    const std::string& name) {
-  if (find_tensor(target.module(), name).is_parameter) {
-    target.own_parameters().erase(name);
-  } else {
-    erase_buffer(target, name);
-  }
-}
-
-// LibTorch's modules cannot unregister a buffer: the module's own part is made anew without it.
-void internal::ParametrizationAccess::erase_buffer(Parametrizable& target,
-                                                   const std::string& name) {
   torch::nn::Module& module = target.module();
+  if (find_tensor(module, name).is_parameter) return target.own_parameters().erase(name);
+  // LibTorch's modules cannot unregister a buffer: the module's own part is made anew without it.
+  // The name is passed on, because it is computed from the type otherwise.
   torch::nn::Module rest(module.name());
   rest.train(module.is_training());
   for (const auto& buffer : module.named_buffers(/*recurse=*/false)) {

@@ -31,9 +31,6 @@ class ParametrizationAccess {
   /// there is a chain.
   static void restore(Parametrizable& target, const std::string& name);
 
-  /// Takes the buffer `name` out of the module.
-  static void erase_buffer(Parametrizable& target, const std::string& name);
-
   /// Removes the parameter or buffer `name` from the module.
   static void erase_tensor(Parametrizable& target, const std::string& name);
 
@@ -50,8 +47,8 @@ void check_evaluation(const at::Tensor& before, Parametrization& link);
 /// masks, because views of the tensor keep the old values.
 void adopt_values(const at::Tensor& mask, const at::Tensor& values);
 
-/// c10::ValueError, beginning with `what`, where the values of `tensor` cannot be changed one by
-/// one in their place: expanded and otherwise overlapping views, lazy zeros.
+/// Throws c10::ValueError, beginning with `what`, if the values of `tensor` cannot be changed one
+/// by one in their place: expanded and otherwise overlapping views, lazy zeros.
 void check_can_be_written(const at::Tensor& tensor, const std::string& what);
 
 /// Writes the read of `chain` into the memory of its original, where all views see it.
