@@ -132,7 +132,14 @@ class ParametrizableModule : public torch::nn::Cloneable<Derived>, public Parame
 
   /// A deep copy, on `device` if that is given; its chains hold clones of the links.
   std::shared_ptr<torch::nn::Module> clone(
-      const std::optional<at::Device>& device = std::nullopt) const override;
+      const std::optional<at::Device>& device = std::nullopt) const override {
+    // Cloneable::clone compares tensors by name with what reset() makes, which knows no chains.
+    Derived plain(static_cast<const Derived&>(*this));
+    plain.forget_chains();
+    auto copy = plain.torch::nn::template Cloneable<Derived>::clone(device);
+    clone_chains(dynamic_cast<Derived&>(*copy), device);
+    return copy;
+  }
 
  protected:
   torch::nn::Module& module() noexcept override { return *this; }
@@ -176,16 +183,5 @@ void remove_parametrizations(torch::nn::Module& module, const std::string& tenso
 void register_parametrization_type(
     const std::string& name,
     std::function<std::shared_ptr<Parametrization>(const at::Tensor& mask)> make);
-
-template <typename Derived>
-std::shared_ptr<torch::nn::Module> ParametrizableModule<Derived>::clone(
-    const std::optional<at::Device>& device) const {
-  // Cloneable::clone compares tensors by name with what reset() makes, which knows no chains.
-  Derived plain(static_cast<const Derived&>(*this));
-  plain.forget_chains();
-  auto copy = plain.torch::nn::template Cloneable<Derived>::clone(device);
-  clone_chains(dynamic_cast<Derived&>(*copy), device);
-  return copy;
-}
 
 }  // namespace winnow

@@ -17,10 +17,6 @@
 #include "winnow/torch/data_sparsifier.h"
 #include "winnow/torch/nn/quantized_weight.h"
 
-namespace torch::nn {
-class Module;
-}
-
 namespace winnow {
 
 /// Options of post_training_sparse_quantize.

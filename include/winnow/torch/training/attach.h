@@ -21,10 +21,6 @@
 
 #include "winnow/torch/data_sparsifier.h"
 
-namespace torch::nn {
-class Module;
-}
-
 namespace winnow {
 
 /// Returns the name under which attach_model adds the parameter `fqn`: every '.' becomes '_'.

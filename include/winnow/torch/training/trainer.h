@@ -25,13 +25,6 @@
 
 #include "winnow/torch/training/callback.h"
 
-namespace torch::nn {
-class Module;
-}
-namespace torch::optim {
-class Optimizer;
-}
-
 namespace winnow {
 
 /// Options of Trainer.
