@@ -28,6 +28,12 @@ void check(bool holds, const Parts&... parts) {
 /// std::invalid_argument otherwise.
 void check_ok(const Status& status);
 
+/// The elements of a contiguous tensor.
+template <typename T>
+std::span<T> span_of(const torch::stable::Tensor& tensor) {
+  return {static_cast<T*>(tensor.mutable_data_ptr()), static_cast<size_t>(tensor.numel())};
+}
+
 /// How tensors see their values: element sizes and strides, which refer to the tensor.
 StridedLayout layout_of(const torch::stable::Tensor& tensor);
 

@@ -30,17 +30,13 @@ DataNormConfig config_of(double level, std::span<const int64_t> block, std::opti
   return *config;
 }
 
-std::span<uint8_t> bytes_of(const Tensor& mask) {
-  return {static_cast<uint8_t*>(mask.mutable_data_ptr()), static_cast<size_t>(mask.numel())};
-}
-
 Tensor compute_mask(Tensor data, double level, std::vector<int64_t> block,
                     std::optional<int64_t> zeros, std::string norm) {
   const StridedView values = values_of(data, "data");
   const DataNormConfig config = config_of(level, block, zeros, norm);
   Tensor mask = torch::stable::new_empty(data, data.sizes(), torch::headeronly::ScalarType::Char);
   TorchParallelFor threads;
-  check_ok(winnow::compute_mask(values, config, bytes_of(mask), threads).status());
+  check_ok(winnow::compute_mask(values, config, span_of<uint8_t>(mask), threads).status());
   return mask;
 }
 
@@ -91,7 +87,7 @@ void apply_mask_(Tensor data, Tensor mask) {
   check_ok(check_distinct_places(targets[0].values.layout));
   check_ok(check_targets(targets));
   apply_mask(data.mutable_data_ptr(), targets[0].values.dtype, targets[0].values.layout,
-             bytes_of(mask));
+             span_of<uint8_t>(mask));
 }
 
 }  // namespace

@@ -34,11 +34,6 @@ struct Weight {
   Tensor rows;
 };
 
-template <typename T>
-std::span<T> span_of(const Tensor& tensor) {
-  return {static_cast<T*>(tensor.mutable_data_ptr()), static_cast<size_t>(tensor.numel())};
-}
-
 void check_parameter(const Tensor& tensor, const char* name) {
   check(values_of(tensor, name).dtype == DType::kF32 && tensor.dim() == 1 && tensor.is_contiguous(),
         name, ": expected float32 of 1 dimension, contiguous");
