@@ -32,10 +32,10 @@ at::Tensor compute_mask(const at::Tensor& data, const DataNormConfig& config);
 ///              version counter is bumped: a backward pass that saved the old mask then fails
 ///              instead of reading the new one.
 /// Allocates nothing of the mask's size on the CPU. Data that is not contiguous is read through its
-/// row stride, or in pieces of 4 MiB (of one block, where that is more), never copied whole. A meta
+/// row stride, or in pieces of 4 MiB (of one block, if that is more), never copied whole. A meta
 /// mask has no bytes and is left as it is.
 /// Errors: c10::ValueError naming what was wrong and what would be right, with the mask untouched;
-/// c10::Error where memory runs out, with the mask in any state.
+/// c10::Error if memory runs out, with the mask in any state.
 void compute_mask_out(const at::Tensor& data, const DataNormConfig& config, const at::Tensor& mask);
 
 /// A tensor and the place of its mask, as compute_mask_out takes them.
@@ -50,19 +50,19 @@ struct TensorMask {
 void compute_masks_out(std::span<const TensorMask> targets, const DataNormConfig& config);
 
 /// Spends one budget over all tensors: round_half_even(sparsity_level * blocks of all of them)
-/// blocks are pruned, by score across all of them; ties go to the earlier tensor. Where dtypes
+/// blocks are pruned, by score across all of them; ties go to the earlier tensor. If dtypes
 /// differ, scores are compared as F64. Errors as compute_mask_out, before any mask is written.
 void compute_global_masks_out(std::span<const TensorMask> targets, const DataNormConfig& config);
 
 /// Sets `data` to +0 wherever `mask` is 0, in place; all other values keep their bits. That is what
-/// `winnow verify` asks of a file. A product (squash_mask, data * mask) leaves -0 where the value
-/// was negative and NaN where it was NaN or infinite, as torch.ao does; after it:
+/// `winnow verify` asks of a file. A product (squash_mask, data * mask) leaves -0 if the value was
+/// negative and NaN if it was NaN or infinite, as torch.ao does; after it:
 ///
 ///   sparsifier.squash_mask();
 ///   winnow::apply_mask_(model->users->weight, sparsifier.get_mask("users"));
 ///
 /// Runs without gradient, as torch::nn::init does, so a leaf that requires grad is fine; the
-/// version counter of `data` is bumped. Allocates nothing of the data's size where both are
+/// version counter of `data` is bumped. Allocates nothing of the data's size if both are
 /// contiguous on the CPU and the mask has one byte a value.
 ///
 /// @param data  F32, F64, F16 or BF16, strided, no element in two places (not expanded)

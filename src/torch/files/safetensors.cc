@@ -28,6 +28,7 @@ namespace {
 
 using Tensors = torch::OrderedDict<std::string, at::Tensor>;
 
+/// Names in a message are escaped: those of a file may contain anything.
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) {
@@ -43,12 +44,14 @@ const char* why_opaque(const at::Tensor& tensor) {
   if (tensor.is_nested()) return "is nested";
   if (tensor.layout() != at::kStrided) return "is sparse";
   if (tensor.is_meta()) return "is on the meta device and has no data";
+  // A strided tensor may still be a wrapper without memory.
   if (!tensor.has_storage()) return "has no storage";
   return nullptr;
 }
 
 // ---- saving
 
+// The format's header is JSON, which is UTF-8.
 void check_utf8(const char* what, const std::string& text) {
   TORCH_CHECK_VALUE(find_invalid_utf8(text) == text.size(), what, " '", escape_name(text),
                     "' is not UTF-8");
@@ -79,6 +82,7 @@ std::vector<uint64_t> file_shape(const std::string& name, const at::Tensor& tens
 
 TensorInfo describe(const std::string& name, const at::Tensor& tensor) {
   check_savable(name, tensor);
+  // An expanded tensor may have more values than any memory has bytes.
   const auto bytes = checked_mul(tensor.numel(), tensor.element_size());
   TORCH_CHECK_VALUE(bytes, "cannot save '", escape_name(name), "': it is too large");
   // The end is the size until lay_out gives offsets.
@@ -90,6 +94,7 @@ TensorInfo describe(const std::string& name, const at::Tensor& tensor) {
 std::vector<size_t> lay_out(std::vector<TensorInfo>& tensors) {
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
+  // Stable, so that equal tensors always give equal files.
   std::ranges::stable_sort(order, std::ranges::greater(),
                            [&](size_t i) { return dtype_bits(tensors[i].dtype); });
   uint64_t offset = 0;
@@ -104,6 +109,7 @@ std::vector<size_t> lay_out(std::vector<TensorInfo>& tensors) {
 
 // ---- loading
 
+/// The opposite of file_shape.
 std::vector<int64_t> sizes_of(const TensorInfo& info) {
   std::vector<int64_t> sizes(info.shape.begin(), info.shape.end());
   if (info.dtype == DType::kF4 && !sizes.empty()) sizes.back() /= 2;
@@ -159,6 +165,7 @@ Match match(const SafetensorsHeader& header, const Tensors& tensors) {
   torch::OrderedDict<std::string, const TensorInfo*> file;
   for (const TensorInfo& info : header.tensors()) {
     file.insert(info.name, &info);
+    // In the order of the file, as a message should list them.
     if (!tensors.contains(info.name)) match.names.unexpected.push_back(info.name);
   }
   for (const auto& item : tensors) {
@@ -187,6 +194,7 @@ const char* why_read_only(const at::Tensor& tensor) {
 
 /// Returns the line of the message that says why `load` is impossible; empty if it is possible.
 std::string fault_of(const Load& load) {
+  // One line a fault, under the first line of the message.
   const std::string name = "\n  '" + escape_name(load.from->name) + "' ";
   if (const char* why = why_read_only(load.to)) return name + why + " in the module";
   const std::vector<int64_t> sizes = sizes_of(*load.from);
@@ -267,6 +275,7 @@ IncompatibleNames load_safetensors(const std::string& path, torch::nn::Module& m
   check(plan, path, options.strict);
   const std::vector<at::Tensor> values = read_all(file, plan.loads);
 
+  // Nothing below fails: shapes, dtypes and memory were checked.
   const at::NoGradGuard no_grad;
   for (size_t i = 0; i < values.size(); ++i) plan.loads[i].to.copy_(values[i]);
   return std::move(plan.names);

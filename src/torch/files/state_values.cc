@@ -99,6 +99,7 @@ c10::IValue to_value(const DataSparsifierState& state) {
 }
 
 c10::IValue to_value(const DataSparsifierSnapshot& snapshot) {
+  // The first three keys are those of a state, in the same order.
   NamedValues values = to_named_values(to_value(static_cast<const DataSparsifierState&>(snapshot)));
   values.set("defaults", to_value(snapshot.defaults));
   values.set("fields", to_value(snapshot.fields));
@@ -112,6 +113,7 @@ DataSparsifierSnapshot to_sparsifier_snapshot(const c10::IValue& value) {
   static_cast<DataSparsifierState&>(snapshot) = to_sparsifier_state(value);
   NamedValues entries = entries_of(value, what);
   snapshot.defaults = entries_of(take(entries, "defaults", what), "the defaults");
+  // Upstream writes neither `fields` nor `enable_mask_update`.
   if (entries.contains("fields")) {
     snapshot.fields = entries_of(entries.at("fields"), "the fields");
   }
@@ -137,6 +139,7 @@ c10::IValue to_value(const DataSchedulerState& state) {
                      {"last_epoch", state.last_epoch},
                      {"_step_count", state.step_count},
                      {"_last_param", dict_of(state.last_param)}};
+  // Beside the others, as Python has them: attributes of one object.
   values.update(state.fields);
   return to_value(values);
 }
@@ -145,6 +148,7 @@ DataSchedulerState to_scheduler_state(const c10::IValue& value) {
   const std::string what = "the state of a data scheduler";
   NamedValues entries = entries_of(value, what);
   DataSchedulerState state;
+  // Asked for first: get would say KeyError, which does not name the file's part.
   for (const char* key : {"schedule_param", "last_epoch", "_step_count"}) {
     TORCH_CHECK(entries.contains(key), "Error loading ", what, ": it has no '", key, "'");
   }

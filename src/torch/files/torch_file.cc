@@ -16,6 +16,7 @@ void save_torch_file(const std::string& path, const c10::IValue& value,
   TorchArchiveWriter writer = value_of(TorchArchiveWriter::create(
       Env::posix(), path, made.tree, made.storages,
       {.overwrite = options.overwrite, .overwrite_blob = options.overwrite_blob}));
+  // In the order of the storages, which the tree numbers.
   for (const at::Tensor& payload : made.payloads) {
     check_ok(writer.append_storage(tensor_bytes(payload)));
   }

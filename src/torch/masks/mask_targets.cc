@@ -15,6 +15,7 @@
 namespace winnow::internal {
 namespace {
 
+// What only LibTorch can say of a tensor; shapes and overlaps are core's to check.
 void check_plain(const at::Tensor& tensor, const std::string& name) {
   TORCH_CHECK_VALUE(tensor.defined(), name, ": expected a tensor, found an undefined one");
   TORCH_CHECK_VALUE(tensor.layout() == at::kStrided, name, ": expected layout Strided, found ",
@@ -33,6 +34,7 @@ void check_mask(const at::Tensor& mask, const at::Tensor& data, const std::strin
                     mask.scalar_type());
   TORCH_CHECK_VALUE(mask.device() == data.device(), name, ": expected the data's device ",
                     data.device(), ", found ", mask.device());
+  // The kernels would write past the lazy operation, or into no memory at all.
   TORCH_CHECK_VALUE(!mask.is_neg() && !mask._is_zerotensor(), name,
                     ": expected memory of its own, found a lazy negative or zero tensor");
 }
@@ -43,6 +45,7 @@ bool has_values(const at::Tensor& tensor) {
 }
 
 StridedTarget target_of(const TensorMask& target) {
+  // Core compares devices as numbers and gives them no meaning; 0 is the CPU.
   const c10::Device device = target.data.device();
   return {
       .values = {.data = has_values(target.data) ? target.data.const_data_ptr() : nullptr,
@@ -67,8 +70,9 @@ std::vector<StridedTarget> checked_targets(std::span<const TensorMask> targets) 
   return result;
 }
 
-/// Bumps the masks' versions unless nothing was written; throws where `status` is an error.
+/// Bumps the masks' versions unless nothing was written; throws if `status` is an error.
 void finish(std::span<const TensorMask> targets, const Status& status) {
+  // That code comes before the first write; others may come in the middle.
   if (status.code() != ErrorCode::kInvalidArgument) {
     for (const TensorMask& target : targets) {
       if (!target.mask.is_meta()) bump_version(target.mask);
@@ -108,12 +112,14 @@ void check_mask_targets(std::span<const TensorMask> targets, const DataNormConfi
 
 void write_masks(std::span<const TensorMask> targets, const WriteMasks& write) {
   const std::vector<StridedTarget> in_place = checked_targets(targets);
+  // One on another device makes all go by copies: a budget needs all at once.
   if (!std::ranges::all_of(targets, is_read_in_place)) return write_masks_by_copy(targets, write);
   AtParallelFor threads;
   finish(targets, write(in_place, threads));
 }
 
 void write_masks_by_copy(std::span<const TensorMask> targets, const WriteMasks& write) {
+  // On the originals, since copies have other strides and share no memory.
   check_ok(check_targets(checked_targets(targets)));
   std::vector<TensorMask> copies;  // keep the memory that the core's targets refer to
   std::vector<StridedTarget> on_copies;
@@ -126,6 +132,7 @@ void write_masks_by_copy(std::span<const TensorMask> targets, const WriteMasks& 
   const Status status = write(on_copies, threads);
   auto copy = copies.begin();
   for (const TensorMask& target : targets) {
+    // Meta tensors have no copy, so `copy` must not advance for them.
     if (!status.ok() || target.data.is_meta()) continue;
     const InMode mode(target.mask);
     target.mask.copy_((copy++)->mask);

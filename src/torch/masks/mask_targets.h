@@ -12,19 +12,19 @@
 
 namespace winnow::internal {
 
-/// Where the elements of a tensor stand; refers to the tensor.
+/// Returns the places of a tensor's elements. Refers to the tensor.
 StridedLayout layout_of(const at::Tensor& tensor);
 
-/// Whether values of this type have a norm here: F32, F64, F16 and BF16.
+/// Returns true if values of this type have a norm here: F32, F64, F16 and BF16.
 bool is_prunable_type(c10::ScalarType type) noexcept;
 
-/// c10::ValueError naming what was wrong and what would be right unless `data` is a defined,
-/// strided tensor of F32, F64, F16 or BF16.
+/// Throws c10::ValueError, naming what was wrong and what would be right, unless `data` is a
+/// defined, strided tensor of F32, F64, F16 or BF16.
 void check_mask_data(const at::Tensor& data);
 
-/// c10::ValueError likewise unless the config is valid, all data are as above, and each mask is an
-/// int8, contiguous tensor of its data's shape and device that shares no memory with any other
-/// tensor of `targets`.
+/// Throws c10::ValueError likewise unless the config is valid, all data are as above, and each mask
+/// is an int8, contiguous tensor of its data's shape and device that shares no memory with any
+/// other tensor of `targets`.
 void check_mask_targets(std::span<const TensorMask> targets, const DataNormConfig& config);
 
 /// What writes the masks of targets that are on the CPU; it checks them itself.

@@ -17,6 +17,7 @@ using namespace internal;
 
 namespace {
 
+// A budget over some of the data would be another one than was asked for.
 void check_one_kind_of_device(std::span<const TensorMask> targets) {
   const auto metas = std::ranges::count_if(targets, [](const TensorMask& target) {
     return target.data.defined() && target.data.is_meta();

@@ -72,6 +72,7 @@ AnyModule make_replacement(const Module& module, const SwapMapping& mapping) {
   const auto device = single_device(module);
   AnyModule replacement = entry->second(module);
   TORCH_CHECK_VALUE(!replacement.is_empty(), "the replacement of a ", module.name(), " is empty");
+  // A factory makes modules on the CPU unless it is told otherwise.
   if (device) replacement.ptr()->to(*device);
   // New modules of LibTorch are in training mode.
   replacement.ptr()->train(module.is_training());
@@ -97,6 +98,7 @@ bool any_parametrization(const Module& module,
 
 std::optional<std::string> module_to_fqn(const Module& model, const Module& module,
                                          const std::string& prefix) {
+  // The prefix is not for the model itself, as in upstream.
   if (&model == &module) return "";
   for (const auto& child : model.named_children()) {
     // The prefix "." gives the separator of descendants, and none for the child itself.

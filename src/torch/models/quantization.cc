@@ -53,6 +53,7 @@ struct Child {
 /// suffix.
 std::vector<Child> walk(Module& model) {
   std::vector<Child> found;
+  // A stack and no recursion: upstream's order comes from its stack.
   std::vector<Module*> stack = {&model};
   std::set<const Module*> entered = {&model};
   while (!stack.empty()) {
@@ -131,6 +132,7 @@ auto naming(const std::string& name, const Call& call) {
   try {
     return call();
   } catch (c10::Error& error) {
+    // Added to the error itself, so that its type stays what callers catch.
     error.add_context(c10::str("in post_training_sparse_quantize, of '", name, "'"));
     throw;
   }
@@ -172,6 +174,7 @@ std::vector<Target> make_targets(Module& model, const std::vector<ModulePtr>& mo
       target.quantizable->check_quantizable();
       return target;
     }));
+    // Distinct names, since add_data would replace one by the other.
     targets.back().name = *names.insert(unique_name(fqn, names)).first;
   }
   return targets;
@@ -201,6 +204,7 @@ void sparsify_then_quantize(std::vector<Target>& targets, BaseDataSparsifier& sp
 // must not change the codes of kept values.
 void quantize_then_sparsify(std::vector<Target>& targets, BaseDataSparsifier& sparsifier,
                             nn::ZeroPolicy policy) {
+  // Kept until after the step: they have the scales.
   std::vector<QuantizedWeight> dense;
   for (const Target& target : targets) {
     dense.push_back(

@@ -102,6 +102,7 @@ void drop_padding(Bags& bags, int64_t padding) {
 void check_indices(const at::Tensor& indices, int64_t rows) {
   check_type(indices, "indices");
   if (indices.numel() == 0) return;
+  // Both ends in one pass, before the kernel sees an index.
   const auto [low, high] = at::aminmax(indices);
   const auto least = low.item<int64_t>(), most = high.item<int64_t>();
   TORCH_CHECK_INDEX(least >= 0 && most < rows, "index out of range in self: the table has ", rows,
@@ -115,6 +116,7 @@ Bags make_bags(const at::Tensor& input, const at::Tensor& offsets,
   check_weights(per_sample_weights, input, options);
   check_indices(input, rows);
   check_padding(options.padding_idx(), rows);
+  // The kernel wants one type for both, as LibTorch's does.
   const auto type = offsets.defined()
                         ? at::promote_types(input.scalar_type(), offsets.scalar_type())
                         : input.scalar_type();
@@ -124,6 +126,7 @@ Bags make_bags(const at::Tensor& input, const at::Tensor& offsets,
   if (per_sample_weights.defined()) bags.per_sample_weights = per_sample_weights.reshape(-1);
   check_bounds(bags.bounds, input.numel());
   drop_rest(bags);
+  // After drop_rest: padding behind the last bag is gone already.
   if (const auto padding = options.padding_idx()) {
     drop_padding(bags, *padding < 0 ? *padding + rows : *padding);
   }

@@ -40,6 +40,7 @@ void LinearImpl::reset() {
 }
 
 void LinearImpl::reset_parameters() {
+  // The formulas of torch::nn::LinearImpl, which would register other tensors.
   torch::nn::init::kaiming_uniform_(weight, std::sqrt(5.0));
   if (!bias.defined()) return;
   const double bound = 1 / std::sqrt(static_cast<double>(weight.size(1)));
@@ -53,6 +54,7 @@ void LinearImpl::pretty_print(std::ostream& stream) const {
 }
 
 at::Tensor LinearImpl::forward(const at::Tensor& input) {
+  // Not read(), which lists all tensors to find one that has no chain.
   const auto bias_chain = parametrizations("bias");
   return storage()->linear(input, bias_chain != nullptr ? bias_chain->read() : bias);
 }

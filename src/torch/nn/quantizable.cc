@@ -18,6 +18,7 @@ constexpr const char* kCodes = "codes";
 constexpr const char* kScales = "scales";
 constexpr const char* kZeroPoints = "zero_points";
 
+// Names that LibTorch would refuse only when half of the module is converted.
 void check_names(const Parametrizable& module) {
   for (const char* name : {kCodes, kScales, kZeroPoints}) {
     TORCH_CHECK_VALUE(!ParametrizationAccess::has_name(module, name),
@@ -76,6 +77,7 @@ void Quantizable::quantize(std::shared_ptr<QuantizedTable> table) {
   auto& module = dynamic_cast<Parametrizable&>(*this);
   remove_weight(module);
   insert_buffers(module, table->weight());
+  // Only the member: others may still hold the tensor, which is not changed.
   forget_weight();
   table_ = std::move(table);
 }
@@ -116,6 +118,7 @@ void Quantizable::load_table(torch::serialize::InputArchive& archive) {
   const InMode normal(/*inference=*/false);
   // Into new tensors first: a file with other shapes must leave the table unchanged.
   QuantizedWeight read;
+  // Buffers by the names under which save_table wrote them.
   archive.read(kCodes, read.codes, /*is_buffer=*/true);
   archive.read(kScales, read.scales, /*is_buffer=*/true);
   archive.read(kZeroPoints, read.zero_points, /*is_buffer=*/true);

@@ -36,12 +36,14 @@ void write_tails(const at::Tensor& rows, const QuantizedWeight& weight) {
 at::Tensor laid_out(const QuantizedWeight& weight) {
   const at::Tensor& codes = weight.codes;
   at::Tensor rows = at::empty({codes.size(0), codes.size(1) + kTailBytes}, at::kByte);
+  // Codes may have any strides; a row of the kernel is contiguous.
   codes_in(rows).copy_(codes);
   write_tails(rows, weight);
   return rows;
 }
 
 bool same_view(const at::Tensor& a, const at::Tensor& b) {
+  // The same memory is not enough: a view may have moved within it.
   return b.defined() && a.is_alias_of(b) && a.storage_offset() == b.storage_offset() &&
          a.sizes() == b.sizes() && a.strides() == b.strides() && a.scalar_type() == b.scalar_type();
 }
@@ -63,6 +65,7 @@ uint32_t version_of(const at::Tensor& tensor) {
 at::Tensor bag_sums(const at::Tensor& rows, const at::Tensor& indices, const at::Tensor& bounds) {
   using Tensor = at::Tensor;
   using Optional = std::optional<at::Tensor>;
+  // Looked up once: finding a schema takes a lock and a hash.
   static const auto kernel =
       c10::Dispatcher::singleton()
           .findSchemaOrThrow("quantized::embedding_bag_byte_rowwise_offsets", "")
@@ -114,6 +117,7 @@ class QuantizedStorage final : public WeightStorage {
     check_max_norm(options.max_norm());
     const at::Tensor rows = table_->rows();
     check_indices(indices, rows.size(0));
+    // The kernel knows flat indices only; the shape is put back afterwards.
     std::vector<int64_t> sizes = indices.sizes().vec();
     sizes.push_back(options.embedding_dim());
     return gather(rows, indices.reshape(-1)).view(sizes);
@@ -125,6 +129,7 @@ class QuantizedStorage final : public WeightStorage {
     check_max_norm(options.max_norm());
     const at::Tensor rows = table_->rows();
     const Bags bags = make_bags(input, offsets, per_sample_weights, options, rows.size(0));
+    // The kernel has no maximum, and its weights round otherwise.
     const bool has_maxima = std::holds_alternative<torch::enumtype::kMax>(options.mode());
     if (has_maxima || per_sample_weights.defined()) return bag_of_floats(rows, bags, options);
     const at::Tensor sums = bag_sums(rows, bags.indices, bags.bounds);
@@ -155,6 +160,7 @@ QuantizedTable::QuantizedTable(const QuantizedWeight& values, QuantizedWeight ob
 }
 
 void QuantizedTable::assign(const QuantizedWeight& values) {
+  // Everything that may throw comes before the first set_data.
   values.check();
   const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;

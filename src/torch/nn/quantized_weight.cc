@@ -47,6 +47,7 @@ template <typename Use>
 void for_floats(const at::Tensor& weight, const Use& use) {
   const bool plain = weight.scalar_type() == at::kFloat && is_plain_memory(weight);
   const int64_t rows = weight.size(0), cols = std::max<int64_t>(1, weight.size(1));
+  // At least one row, however long; at least one column, for the division.
   const int64_t step = plain ? std::max<int64_t>(1, rows) : std::max<int64_t>(1, kChunk / cols);
   for (int64_t begin = 0; begin < rows; begin += step) {
     const at::Tensor chunk = weight.narrow(0, begin, std::min(step, rows - begin));
@@ -110,6 +111,7 @@ QuantizedWeight quantize_rows(const at::Tensor& weight, ZeroPolicy policy) {
   QuantizedWeight table = QuantizedWeight::zeros(weight.size(0), weight.size(1));
   for_floats(weight.detach(), [&](const at::Tensor& rows, int64_t begin) {
     const QuantizedWeight out = narrow(table, begin, rows.size(0));
+    // The row is searched only after an error, which is rare.
     if (quantize_into(rows, policy, out).ok()) return;
     TORCH_CHECK_VALUE(false, "cannot quantize row ", begin + first_bad_row(rows, policy, out),
                       ": it holds NaN or infinite values, or values further apart than the largest "
@@ -125,6 +127,7 @@ QuantizedWeight requantize_rows(const at::Tensor& weight, const QuantizedWeight&
                     " cannot take the scales of one of shape ", like.codes.sizes());
   const InMode normal(/*inference=*/false);
   const at::NoGradGuard no_grad;
+  // Scales are shared and not copied: they are those of `like` itself.
   const at::Tensor codes = at::empty(weight.sizes(), at::kByte);
   const at::Tensor scales = like.scales.contiguous(), zero_points = like.zero_points.contiguous();
   AtParallelFor threads;

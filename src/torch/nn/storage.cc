@@ -38,6 +38,7 @@ class FloatStorage final : public WeightStorage {
 
 at::Tensor WeightStorage::embedding(const at::Tensor& indices,
                                     const torch::nn::EmbeddingOptions& options) const {
+  // LibTorch's function checks and computes, so errors equal its own.
   return F::embedding(indices, weight(),
                       F::EmbeddingFuncOptions()
                           .padding_idx(options.padding_idx())

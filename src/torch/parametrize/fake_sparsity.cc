@@ -20,11 +20,13 @@ void FakeSparsity::check_shape(const at::Tensor& x) const {
 
 at::Tensor FakeSparsity::forward(const at::Tensor& x) {
   check_shape(x);
+  // A product, as upstream: a negative value that is dropped reads as -0.
   return mask * x;
 }
 
 std::shared_ptr<torch::nn::Module> FakeSparsity::clone(
     const std::optional<at::Device>& device) const {
+  // The copy is a mask of its own, and not a result of this one.
   at::NoGradGuard no_grad;
   auto copy = std::make_shared<FakeSparsity>(device && *device != mask.device() ? mask.to(*device)
                                                                                 : mask.clone());

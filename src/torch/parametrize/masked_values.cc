@@ -26,6 +26,7 @@ void multiply_in_pieces(at::Tensor tensor, const at::Tensor& mask) {
   for (int64_t row = 0; row < rows; row += step) {
     const int64_t count = std::min(step, rows - row);
     const at::Tensor piece = tensor.narrow(0, row, count), of_mask = mask.narrow(0, row, count);
+    // A single row may itself be too large: go on along its own rows.
     if (count == 1) {
       multiply_in_pieces(piece.select(0, 0), of_mask.select(0, 0));
     } else {
@@ -44,6 +45,7 @@ const at::Tensor* only_mask(const ParametrizationList& chain) {
 }  // namespace
 
 void check_can_be_written(const at::Tensor& tensor, const std::string& what) {
+  // Autograd makes such tensors for zeros, without memory.
   TORCH_CHECK_VALUE(!tensor._is_zerotensor(), what,
                     " is a lazy zero, which has no memory to write the masked values to");
   TORCH_CHECK_VALUE(layout_of(tensor).has_distinct_places(), what,

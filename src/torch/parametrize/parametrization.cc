@@ -26,6 +26,7 @@ std::shared_ptr<torch::nn::Module> chains_of(torch::nn::Module& module) {
 }
 
 Parametrizable& parametrizable(torch::nn::Module& module) {
+  // Refused, and not ignored: a mask that forward does not see would do nothing.
   auto* target = dynamic_cast<Parametrizable*>(&module);
   TORCH_CHECK_TYPE(
       target != nullptr, "cannot parametrize a ", module.name(),
@@ -63,6 +64,7 @@ at::Tensor ParametrizationList::read() const {
 }
 
 void ParametrizationList::append(std::shared_ptr<Parametrization> link) {
+  // Named by number, as in Python, whose states have the same keys.
   register_module(std::to_string(links_.size()), link);
   links_.push_back(std::move(link));
 }
@@ -120,6 +122,7 @@ void internal::ParametrizationAccess::append(Parametrizable& target, const std::
 
 void internal::ParametrizationAccess::attach(Parametrizable& target, const std::string& name,
                                              std::shared_ptr<ParametrizationList> chain) {
+  // Registered as children, so that states, devices and modes reach them.
   chains_of(target.module())->register_module(name, chain);
   target.lists_.emplace_back(name, std::move(chain));
 }
@@ -233,6 +236,7 @@ void Parametrizable::clone_chains(Parametrizable& to,
 void Parametrizable::forget_chains() {
   if (lists_.empty()) return;
   module().unregister_module(kChildName);
+  // Moved out first: parametrization_changed must find no chain any more.
   const auto chains = std::exchange(lists_, {});
   for (const auto& [name, chain] : chains) {
     ParametrizationAccess::insert_tensor(*this, name, chain->original(),

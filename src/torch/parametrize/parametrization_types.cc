@@ -44,6 +44,7 @@ void register_parametrization_type(const std::string& name, Maker make) {
 
 std::shared_ptr<Parametrization> internal::make_link(const NamedValues& group,
                                                      const at::Tensor& mask) {
+  // Not in the registry: nobody can replace the mask that all rely on.
   if (!group.contains("parametrization")) return std::make_shared<FakeSparsity>(mask);
   const auto name = group.get<std::string>("parametrization");
   auto link = maker_of(name)(mask);
@@ -55,6 +56,7 @@ void internal::check_mask(const at::Tensor& mask, const at::Tensor& weight) {
   WINNOW_CHECK_ASSERTION(mask.defined(), "mask shape must match x shape: the mask is undefined");
   TORCH_CHECK_VALUE(mask.layout() == at::kStrided && !mask.is_quantized() && !mask.is_nested(),
                     "mask: expected a dense tensor, found ", mask.toString());
+  // A read would then build a graph up to the mask in every step.
   TORCH_CHECK_VALUE(!mask.requires_grad(), "a mask must not require grad: pass mask.detach()");
   TORCH_CHECK_VALUE(mask.device() == weight.device(), "the mask is on ", mask.device(),
                     " and the data on ", weight.device(), ": move one of them");

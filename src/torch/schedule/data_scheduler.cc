@@ -17,7 +17,7 @@ using namespace internal;
 
 namespace {
 
-/// The value `param` of every name, None where it has none.
+/// Returns the value `param` of every name; None if it has none.
 ScheduleValues values_of(const BaseDataSparsifier& sparsifier, const std::string& param) {
   ScheduleValues values("data");
   for (const std::string& name : sparsifier.names()) {
@@ -27,6 +27,7 @@ ScheduleValues values_of(const BaseDataSparsifier& sparsifier, const std::string
   return values;
 }
 
+/// Lists in a state must not be those of a running schedule.
 ScheduleValues copy_of(const ScheduleValues& values) {
   ScheduleValues copy("data");
   for (const auto& item : values) copy.insert(item.key(), item.value().deepcopy());
@@ -50,6 +51,7 @@ BaseDataScheduler::BaseDataScheduler(BaseDataSparsifier& sparsifier,
 
 BaseDataScheduler::~BaseDataScheduler() = default;
 
+// Held by reference, as in upstream; the weak pointer only tells whether it is gone.
 BaseDataSparsifier& BaseDataScheduler::sparsifier() const {
   TORCH_CHECK(!sparsifier_alive_.expired(), "the sparsifier of this ", class_name(typeid(*this)),
               " was destroyed; a scheduler must not outlive its sparsifier");
@@ -65,6 +67,7 @@ void BaseDataScheduler::start() {
 }
 
 void BaseDataScheduler::warn_of_base() {
+  // Recorded in the sparsifier, which outlives its schedulers.
   const bool first = sparsifier().impl_->scheduled.insert(schedule_param_).second;
   if (first || last_epoch_ != -1 || !uses_base()) return;
   TORCH_WARN("another scheduler has driven '", schedule_param_,
@@ -75,10 +78,12 @@ void BaseDataScheduler::warn_of_base() {
 }
 
 void BaseDataScheduler::step() {
+  // Counted from the start of this schedule: the sparsifier may be older.
   const int64_t sparsifier_steps = sparsifier().step_count() - sparsifier_steps_at_start_;
   TORCH_CHECK(step_count_ > 0, class_name(typeid(*this)),
               " was not started: the last line of its "
               "constructor must be start();");
+  // Once, at the first step after start: later it would only repeat itself.
   if (step_count_ == 1 && sparsifier_steps < 1) {
     TORCH_WARN(
         "Detected call of `scheduler.step()` before `data_sparsifier.step()`. Call the "
@@ -94,8 +99,11 @@ void BaseDataScheduler::advance() {
   ++last_epoch_;
   const ScheduleValues values = scheduled_values();
   for (const auto& item : values) target.set_config(item.key(), schedule_param_, item.value());
+  // Read back, because names that were left out keep their values.
   last_param_ = values_of(target, schedule_param_);
+  // As upstream: a new level is of no use while masks are kept.
   target.set_enable_mask_update(true);
+  // Last, since the user's function may throw.
   if (!verbose_) return;
   for (const auto& item : values) {
     verbose_(c10::str("Adjusting ", schedule_param_, " for group ", item.key(), " to ",
@@ -136,6 +144,7 @@ void BaseDataScheduler::load_state_dict(const DataSchedulerState& state) {
 }
 
 std::string BaseDataScheduler::text() const {
+  // The line breaks and spaces are upstream's.
   return class_name(typeid(*this)) + " (\nData Sparsifier " + sparsifier().text() + "\n    " +
          schedule_param_ + ": " + to_text(dict_of(base_param_)) + "\n)";
 }

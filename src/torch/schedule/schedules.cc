@@ -20,6 +20,7 @@ c10::IValue as_type_of(const c10::IValue& base, double number, const std::string
   return number;
 }
 
+/// Options of schedules repeat these fields: designated initialisers cannot reach those of a base.
 template <typename Options>
 DataSchedulerOptions base_options(const Options& options) {
   return {options.schedule_param, options.last_epoch, options.verbose};
@@ -39,6 +40,7 @@ RampSchedule ramp_of(const CubicDataSchedulerOptions& options) {
 }
 
 const LambdaDataSchedulerOptions& checked(const LambdaDataSchedulerOptions& options) {
+  // Here and not at the first epoch: std::function would throw bad_function_call.
   TORCH_CHECK_VALUE(options.factor != nullptr,
                     "factor: expected a function of the epoch, found none");
   check_ok(validate(steps_of(options)));
@@ -52,6 +54,7 @@ const StepDataSchedulerOptions& checked(const StepDataSchedulerOptions& options)
 
 const CubicDataSchedulerOptions& checked(const CubicDataSchedulerOptions& options) {
   check_ok(validate(ramp_of(options)));
+  // An unset one means the base, which is no option.
   check_ok(check_finite("final_value", options.final_value.value_or(0)));
   for (const auto& entry : options.final_values) {
     check_ok(check_finite("final_values['" + entry.name + "']",
@@ -63,6 +66,7 @@ const CubicDataSchedulerOptions& checked(const CubicDataSchedulerOptions& option
 /// Sets `value` if `fields` has one of that name.
 template <typename T>
 void take(const NamedValues& fields, const std::string& name, T& value) {
+  // States of torch.ao may lack a field.
   if (fields.contains(name)) value = fields.get<T>(name);
 }
 
@@ -74,6 +78,7 @@ Options with_steps(Options options, const NamedValues& fields) {
 }
 
 c10::IValue dict_of(const NamedValues& numbers) {
+  // Always doubles, although the user may have given integers.
   c10::Dict<std::string, double> dict;
   for (const auto& entry : numbers) dict.insert(entry.name, numbers.get<double>(entry.name));
   return dict;
@@ -93,6 +98,7 @@ FormulaDataScheduler::FormulaDataScheduler(BaseDataSparsifier& sparsifier,
                                            const DataSchedulerOptions& options)
     : BaseDataScheduler(sparsifier, options) {
   for (const auto& item : base_param()) {
+    // None means that the data have no such value.
     TORCH_CHECK_TYPE(is_number(item.value()), schedule_param(), " of '", item.key(),
                      "': expected a number, found ", to_text(item.value()));
   }
@@ -130,6 +136,7 @@ NamedValues LambdaDataScheduler::fields() const {
 }
 
 void LambdaDataScheduler::set_fields(const NamedValues& fields) {
+  // Checked before it is assigned, so a bad state changes nothing.
   options_ = checked(with_steps(options_, fields));
 }
 
@@ -164,6 +171,7 @@ void StepDataScheduler::set_fields(const NamedValues& fields) {
 CubicDataScheduler::CubicDataScheduler(BaseDataSparsifier& sparsifier,
                                        const CubicDataSchedulerOptions& options)
     : FormulaDataScheduler(sparsifier, base_options(options)), options_(checked(options)) {
+  // Probably a misspelt name, which would silently follow the base.
   for (const auto& entry : options.final_values) {
     TORCH_CHECK_VALUE(sparsifier.contains(entry.name), "final_values names the data '", entry.name,
                       "', which the sparsifier does not have");
@@ -177,6 +185,7 @@ std::optional<int64_t> CubicDataScheduler::final_epoch() const {
 
 double CubicDataScheduler::value_at(int64_t epoch, const std::string& name, double base) const {
   const NamedValues& named = options_.final_values;
+  // The most specific of three: of the name, of all, of the data's configuration.
   const double last =
       named.contains(name) ? named.get<double>(name) : options_.final_value.value_or(base);
   return ramp_value(ramp_of(options_), last, epoch);
@@ -197,6 +206,7 @@ void CubicDataScheduler::set_fields(const NamedValues& fields) {
   take(fields, "initial_value", options.initial_value);
   take(fields, "power", options.power);
   if (const c10::IValue* last = fields.find("final_value")) {
+    // None was saved for an unset value, and is not the same as a missing one.
     options.final_value.reset();
     if (!last->isNone()) options.final_value = fields.get<double>("final_value");
   }
@@ -209,6 +219,7 @@ void CubicDataScheduler::set_fields(const NamedValues& fields) {
 LinearDataScheduler::LinearDataScheduler(BaseDataSparsifier& sparsifier,
                                          const LinearDataSchedulerOptions& options)
     : CubicDataScheduler(sparsifier, [&] {
+        // The power is overwritten before the base checks it.
         LinearDataSchedulerOptions straight = options;
         straight.power = 1;
         return straight;

@@ -82,7 +82,7 @@ bool is_writable(const at::Tensor& mask, const at::Tensor& data) {
          mask.device() == data.device();
 }
 
-/// `mask` itself, or where that cannot be written a new tensor, which it takes over afterwards.
+/// Returns `mask` itself or, if that cannot be written, a new tensor whose values it adopts later.
 at::Tensor writable_mask(const at::Tensor& mask, const at::Tensor& data) {
   if (is_writable(mask, data)) return mask;
   return at::empty(data.sizes(), at::TensorOptions(data.device()).dtype(at::kChar));
@@ -137,10 +137,12 @@ void DataNormSparsifier::check_data(const std::string& name, const at::Tensor& w
 
 void DataNormSparsifier::update_mask(const std::string& name, const at::Tensor& data,
                                      const NamedValues& config) {
+  // Converted at each step, because schedules change the level in between.
   const DataNormConfig core = core_config(name, config, norm_);
   const at::Tensor mask = raw_mask(name);
   const at::Tensor written = writable_mask(mask, data);
   compute_mask_out(data, core, written);
+  // The caller's mask object stays the same; only its memory is new.
   if (!written.is_same(mask)) adopt_values(mask, written);
 }
 
@@ -155,7 +157,7 @@ void DataNormSparsifier::update_masks() {
     TORCH_CHECK_VALUE(scope_ == Scope::kTensor || *first == config,
                       "under Scope::kGlobal all data share one budget, but the settings of '",
                       names().front(), "' and '", name, "' differ");
-    // One budget is checked as a whole where it is computed.
+    // One budget is checked as a whole when it is computed.
     const TensorMask target{data, mask};
     if (scope_ == Scope::kTensor && is_writable(mask, data)) {
       check_mask_targets({&target, 1}, config);

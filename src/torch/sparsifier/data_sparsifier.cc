@@ -33,7 +33,7 @@ c10::ScalarType first_mask_type(c10::ScalarType data) {
   return keeps && !is_unsigned && !is_small ? at::kChar : data;
 }
 
-/// Ones that share a single value of memory: own_mask allocates the mask when it is needed.
+/// Ones that share a single value of memory: get_mask allocates the mask when it is needed.
 at::Tensor ones_for(const at::Tensor& weight) {
   at::NoGradGuard no_grad;
   const auto type = first_mask_type(weight.scalar_type());
@@ -41,6 +41,7 @@ at::Tensor ones_for(const at::Tensor& weight) {
 }
 
 at::Tensor mask_in(const NamedValues& config, const at::Tensor& weight) {
+  // The given tensor itself, so that the caller sees each step in it.
   return config.contains("mask") ? config.get<at::Tensor>("mask") : ones_for(weight);
 }
 
@@ -54,6 +55,7 @@ at::Tensor kept_mask(const DataEntry& old, const std::string& name, const at::Te
 
 void warn_if_misspelt(const std::string& key, const NamedValues& declared) {
   for (const auto& field : declared) {
+    // A warning only: any name may be meant for a user's update_mask.
     if (is_misspelt(field.name, key)) {
       TORCH_WARN("'", key,
                  "' is kept and handed to update_mask, but nobody declared it. Did you mean '",
@@ -95,6 +97,7 @@ bool internal::is_one_value(const at::Tensor& mask) {
 
 void internal::check_data_name(const std::string& name) {
   WINNOW_CHECK_KEY(!name.empty(), "the name of data can't be empty");
+  // LibTorch's modules refuse such names, and the container is one.
   WINNOW_CHECK_KEY(name.find('.') == std::string::npos, "the name of data can't contain \".\": '",
                    name, "'. Replace the dots, by \"_\" for example");
   WINNOW_CHECK_KEY(name != "parametrizations",
@@ -117,6 +120,7 @@ DataEntry& BaseDataSparsifier::Impl::entry(const std::string& name) {
 void BaseDataSparsifier::Impl::check_value(const std::string& key, const c10::IValue& value) const {
   const auto field = std::ranges::find(fields, key, &ConfigField::name);
   if (field != fields.end()) field->check(value);
+  // Not a declared field, but known to all sparsifiers.
   TORCH_CHECK_TYPE(key != "mask" || value.isTensor(), "mask: expected a tensor, found ",
                    to_text(value));
 }
@@ -144,6 +148,7 @@ void BaseDataSparsifier::Impl::check_set(const std::string& name, const std::str
 void BaseDataSparsifier::Impl::check_together(const std::string& name,
                                               const NamedValues& group) const {
   for (const ConfigField& field : fields) {
+    // A field that is missing has no value that could be wrong.
     if (field.check_with && group.contains(field.name)) field.check_with(name, group);
   }
 }
@@ -166,8 +171,10 @@ DataEntry BaseDataSparsifier::Impl::new_entry(const std::string& name, const Dat
     entry.group.update(options.config);
   }
   check_together(name, entry.group);
+  // Also the mask of a squashed name, which can so be masked again.
   const bool keep = old != nullptr && options.reuse_mask;
   entry.mask = keep ? kept_mask(*old, name, weight.tensor) : mask_in(given, weight.tensor);
+  // Also for a kept mask: the new data may be on another device.
   check_mask(entry.mask, weight.tensor);
   // A new mask cannot belong to other data, and the search takes time for each name.
   if (!keep && given.contains("mask")) check_mask_is_free(name, entry.mask);
@@ -235,6 +242,7 @@ void BaseDataSparsifier::add_data(const std::string& name, const Data& data,
     TORCH_WARN_ONCE("Replacing existing data of the same name. - Did you mean a different name? ('",
                     name, "')");
   }
+  // The only part of a failing call that stays is the warning.
   impl_->check_config(options.config);
   DataEntry added = impl_->new_entry(name, weight, old, options);
   check_data(name, weight.tensor);
@@ -247,6 +255,7 @@ void BaseDataSparsifier::add_data(const std::string& name, const Data& data,
 
 void BaseDataSparsifier::remove_data(const std::string& name) {
   impl_->entry(name);  // throws for an unknown name
+  // The tensor lives on with its owner; only its masking ends.
   impl_->entries.erase(name);
   impl_->structure_changed();
 }
@@ -319,6 +328,7 @@ void BaseDataSparsifier::squash_mask(const std::vector<std::string>& names,
     TORCH_CHECK_VALUE(entry != nullptr && entry->is_masked(),
                       "the container does not have a parametrization on ", name);
     TORCH_CHECK_VALUE(seen.insert(name).second, "squash_mask: '", name, "' is given twice");
+    // Nothing is written then, so nothing else can fail.
     if (!leave_parametrized) continue;
     impl_->check_owner(name, *entry);
     check_mask(entry->mask, entry->tensor);

@@ -31,6 +31,7 @@ void write_values(OutputArchive& archive, const std::string& key, const NamedVal
     names.push_back(entry.name);
     elements.push_back(entry.value);
   }
+  // Two lists, because names may contain dots and keys may not.
   archive.write(key + "_names", names);
   // A tuple: the elements of a c10 list have one type.
   archive.write(key, c10::ivalue::Tuple::create(std::move(elements)));
@@ -57,6 +58,7 @@ std::vector<std::string> read_names(InputArchive& archive, const std::string& ke
   const c10::IValue value = read_value(archive, key);
   std::vector<std::string> names;
   TORCH_CHECK(value.isList(), "a damaged file of a data sparsifier: '", key, "' is no list");
+  // toStringRef throws if a damaged file has something else there.
   for (const c10::IValue& name : value.toListRef()) names.push_back(name.toStringRef());
   return names;
 }
@@ -126,6 +128,7 @@ void BaseDataSparsifier::load(InputArchive& archive) {
   TORCH_CHECK(read_value(archive, "format").toStringRef() == kArchiveFormat,
               "a file of a data sparsifier in an unknown format");
   const std::string written = read_value(archive, "made_by").toStringRef();
+  // The fields of another class would be taken for ours.
   TORCH_CHECK(written == class_name(typeid(*this)), "a file of a ", written, ", not of a ",
               class_name(typeid(*this)));
   // Read to the end before setstate: a damaged file changes nothing.

@@ -35,6 +35,7 @@ at::Tensor dense_mask(const std::string& name, const NamedValues& values,
 /// lossless. This happens if the data were converted after the mask was made.
 at::Tensor fitting_mask(const at::Tensor& mask, const at::Tensor& data) {
   if (at::result_type(mask, data) == data.scalar_type()) return mask;
+  // Back and forth, to be sure that no value is rounded.
   const at::Tensor fitting = mask.to(data.scalar_type());
   return fitting.to(mask.scalar_type()).equal(mask) ? fitting : mask;
 }
@@ -65,6 +66,7 @@ void load_link(Parametrization& link, const std::string& name, const TensorDict&
   for (const auto& dict : {link.named_parameters(), link.named_buffers()}) {
     for (const auto& item : dict) {
       const at::Tensor* saved = container.find(link_prefix(name) + item.key());
+      // FakeSparsity saves nothing, and its mask is in the state already.
       if (saved == nullptr) continue;
       TORCH_CHECK(saved->sizes() == item.value().sizes(), "Error loading ", name, ": ", item.key(),
                   " of its parametrization has ", item.value().sizes(), ", the state ",
@@ -110,6 +112,7 @@ DataEntry entry_for(const std::string& name, const at::Tensor& tensor, bool mask
   entry.as_parameter = as_parameter;
   if (masked) {
     auto link = make_link(group, entry.mask);
+    // Last of the checks, because it may have to run a user's forward.
     check_link(tensor, *link);
     entry.chain = chain_of(tensor, as_parameter, std::move(link));
   }
@@ -200,6 +203,7 @@ DataSparsifierState BaseDataSparsifier::Impl::state_dict(
     dict.state.insert(name, std::move(values));
     dict.data_groups.insert(name, entry.group.deep_copy());
   }
+  // Detached: a state is data and keeps no graph alive.
   dict.container = container_state();
   if (clone) {
     for (auto& item : dict.container) item.value() = item.value().clone();
@@ -231,6 +235,7 @@ NewEntries BaseDataSparsifier::Impl::entries_of(const DataSparsifierState& state
   NewEntries loaded;
   for (const auto& item : state.state) {
     const std::string& name = item.key();
+    // Existing entries win, whatever the state says of their names.
     if (!strict && entries.contains(name)) continue;
     const NamedValues* group = state.data_groups.find(name);
     TORCH_CHECK(group != nullptr, "Error loading ", name, ": it has a state and no data group");
@@ -283,6 +288,7 @@ DataEntry BaseDataSparsifier::Impl::with_mask_of(const std::string& name, const 
   }
   DataEntry loaded =
       entry_for(name, entry.tensor, entry.is_masked(), entry.as_parameter, values, group);
+  // The module still has this weight: only its mask is replaced.
   loaded.owner = entry.owner;
   if (loaded.is_masked()) load_link(*(*loaded.chain)[0], name, tensors);
   return loaded;
@@ -309,6 +315,7 @@ void BaseDataSparsifier::load_masks(const DataSparsifierState& state) {
 DataSparsifierSnapshot BaseDataSparsifier::getstate(const StateDictOptions& options) const {
   DataSparsifierSnapshot snapshot;
   static_cast<DataSparsifierState&>(snapshot) = state_dict(options);
+  // A snapshot must not change when a list in the defaults does.
   snapshot.defaults = impl_->defaults.deep_copy();
   snapshot.enable_mask_update = impl_->enable_mask_update;
   snapshot.fields = fields();
@@ -318,6 +325,7 @@ DataSparsifierSnapshot BaseDataSparsifier::getstate(const StateDictOptions& opti
 void BaseDataSparsifier::setstate(const DataSparsifierSnapshot& snapshot) {
   impl_->check_complete("the defaults", snapshot.defaults);
   for (const auto& entry : snapshot.defaults) impl_->check_value(entry.name, entry.value);
+  // Copied before anything changes, since copying may run out of memory.
   NamedValues defaults = snapshot.defaults.deep_copy();
   NewEntries loaded = impl_->entries_of(snapshot, /*strict=*/true);
   for (const auto& [name, entry] : loaded) check_data(name, entry.tensor);

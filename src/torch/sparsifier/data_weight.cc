@@ -28,6 +28,7 @@ void check_not_quantized(const torch::nn::Module& module) {
 }  // namespace
 
 const at::Tensor* weight_of_module(torch::nn::Module& module) {
+  // LibTorch's classes have no common base with a weight.
   if (const auto* weight = weight_in<torch::nn::EmbeddingImpl>(module)) return weight;
   if (const auto* weight = weight_in<torch::nn::EmbeddingBagImpl>(module)) return weight;
   if (const auto* weight = weight_in<nn::EmbeddingImpl>(module)) return weight;
@@ -37,6 +38,7 @@ const at::Tensor* weight_of_module(torch::nn::Module& module) {
 void check_is_dense(const at::Tensor& tensor, const std::string& owner) {
   WINNOW_CHECK_ASSERTION(tensor.defined(), "specified data type: ", owner,
                          "an undefined tensor or a null module is", kSupported);
+  // A mask of the same shape cannot address the values of others.
   const bool dense =
       tensor.layout() == at::kStrided && !tensor.is_quantized() && !tensor.is_nested();
   WINNOW_CHECK_ASSERTION(dense, "specified data type: ", owner, tensor.toString(), " is",
@@ -57,6 +59,7 @@ DataWeight weight_of(const Data& data) {
                          ". Remove its parametrizations first, or pass its `weight`");
   check_not_quantized(module);
   check_is_dense(*weight, "the weight of " + module.name() + ": ");
+  // The module is kept, to notice when its weight becomes another tensor.
   return {*weight, true, data.module()};
 }
 

@@ -17,8 +17,9 @@ constexpr const char* kBits = "mask_bits";
 constexpr const char* kShape = "mask_shape";
 constexpr const char* kDtype = "mask_dtype";
 
-/// At one byte a value, 1 where it is kept; undefined where a value is neither 0 nor 1.
+/// Returns one byte a value, 1 = kept; an undefined tensor if a value is neither 0 nor 1.
 at::Tensor byte_mask(const at::Tensor& mask) {
+  // Packing reads bytes in order.
   const at::Tensor dense = mask.to(at::kCPU).contiguous();
   if (dense.element_size() == 1) return dense;  // pack_mask itself refuses bytes other than 0 and 1
   const at::Tensor kept = dense.ne(0);
@@ -46,6 +47,7 @@ struct PackedForm {
 
 c10::ScalarType dtype_in(const std::string& name, const NamedValues& values) {
   const auto text = values.get<std::string>(kDtype);
+  // By safetensors' names, since files outlive numbers of enumerations.
   const std::optional<DType> dtype = dtype_from_name(text);
   const auto type = dtype ? scalar_type_of(*dtype) : std::nullopt;
   TORCH_CHECK(type.has_value(), "Error loading ", name, ": ", kDtype, ": expected a dtype, found '",
@@ -58,6 +60,7 @@ PackedForm checked_form(const std::string& name, const NamedValues& values, int6
   PackedForm form{shape_in(name, values), dtype_in(name, values)};
   TORCH_CHECK(bits.defined() && bits.scalar_type() == at::kByte && bits.dim() == 1,
               "Error loading ", name, ": ", kBits, ": expected one dimension of bytes");
+  // Before any allocation: a small file may claim any shape.
   const auto numel = packed_mask_numel(form.sizes, static_cast<uint64_t>(bits.numel()));
   TORCH_CHECK(numel.ok(), "Error loading ", name, ": ", numel.status().message());
   TORCH_CHECK(*numel <= static_cast<uint64_t>(most), "Error loading ", name, ": ", kShape,
@@ -80,6 +83,7 @@ NamedValues packed_mask_values(const at::Tensor& mask) {
               {kDtype, std::string(dtype_name(*dtype))}};
     }
   }
+  // A mask of other values is legal, so it is stored as it is.
   return {{"mask", mask.clone()}};
 }
 
@@ -88,6 +92,7 @@ at::Tensor unpacked_mask(const std::string& name, const NamedValues& values, int
   const PackedForm form = checked_form(name, values, most);
   const at::Tensor mask = at::empty(form.sizes, at::kChar);
   unpack_into(values, mask);
+  // The mask had this type, and a product with another may promote the data.
   return mask.to(form.type);
 }
 

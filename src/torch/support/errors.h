@@ -24,7 +24,7 @@
 
 namespace winnow::internal {
 
-/// Throws where `status` is an error, with its message: kInvalidArgument is c10::ValueError, all
+/// Throws if `status` is an error, with its message: kInvalidArgument is c10::ValueError, all
 /// others are c10::Error.
 inline void check_ok(const Status& status) {
   TORCH_CHECK_VALUE(status.code() != ErrorCode::kInvalidArgument, status.message());

@@ -31,6 +31,7 @@ std::string number_text(double number) {
   const auto end = std::to_chars(buffer, buffer + sizeof(buffer), number,
                                  plain ? std::chars_format::fixed : std::chars_format::scientific);
   std::string text(buffer, end.ptr);
+  // to_chars writes 1 for 1.0, which Python would read as an integer.
   if (plain && text.find('.') == std::string::npos) text += ".0";
   return text;
 }
@@ -86,6 +87,7 @@ class TextWriter {
     text_ += open;
     const char* separator = "";
     for (const auto& item : items) {
+      // Without the closing bracket: take() shows that the text goes on.
       if (text_.size() > kMaxText) return;
       text_ += std::exchange(separator, ", ");
       write(item);
@@ -152,6 +154,7 @@ at::Tensor NamedValues::get<at::Tensor>(std::string_view name) const {
 }
 
 void NamedValues::set(std::string_view name, c10::IValue value) {
+  // In its place: the order of a dictionary is part of texts and files.
   const auto entry = std::ranges::find(entries_, name, &Entry::name);
   if (entry != entries_.end()) {
     entry->value = std::move(value);
@@ -165,6 +168,7 @@ void NamedValues::set(std::string_view name, std::initializer_list<int64_t> inte
 }
 
 void NamedValues::update(const NamedValues& other) {
+  // Nothing to do, and the loop would read what it writes.
   if (&other == this) return;
   for (const Entry& entry : other) set(entry.name, entry.value);
 }
@@ -174,12 +178,14 @@ bool NamedValues::erase(std::string_view name) {
 }
 
 NamedValues NamedValues::deep_copy() const {
+  // Appended directly: names are known to differ, and set would search.
   NamedValues copy;
   for (const Entry& entry : entries_) copy.entries_.emplace_back(entry.name, copy_of(entry.value));
   return copy;
 }
 
 std::string to_text(const c10::IValue& value) {
+  // Scalars need no writer, and they are what most messages show.
   if (value.isNone()) return "None";
   if (value.isBool()) return value.toBool() ? "True" : "False";
   if (value.isInt()) return std::to_string(value.toInt());

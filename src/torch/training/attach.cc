@@ -82,6 +82,7 @@ torch::OrderedDict<std::string, NamedValues> configurations(const Attachments& f
                                                             const AttachOptions& options) {
   torch::OrderedDict<std::string, NamedValues> configs;
   std::unordered_map<std::string, std::string> first_names;
+  // emplace keeps the first of two names that become the same.
   for (const auto& item : found) {
     for (const std::string& fqn : item.value().fqns)
       first_names.emplace(valid_name(fqn), item.key());
@@ -155,6 +156,7 @@ void check_tied(const std::string& a, const std::string& b, const Parameters& or
 }
 
 void check_copies(const Parameters& originals, const Parameters& copies) {
+  // Compared by names and shapes: values may differ, as after a conversion.
   TORCH_CHECK_VALUE(copies.size() == originals.size(), "the copy of the model has ", copies.size(),
                     " parameters, the model ", originals.size());
   for (const auto& item : originals) {
@@ -250,6 +252,7 @@ std::vector<SparsityLevel> sparsity_levels(const torch::nn::Module& model,
   std::vector<SparsityLevel> levels;
   for (const auto& [fqn, parameter] : distinct_parameters(model)) {
     const std::string name = valid_name(fqn);
+    // The filter left it out, so it has no level to report.
     if (!sparsifier.contains(name)) continue;
     levels.push_back({fqn, dropped_share(sparsifier.get_mask(name))});
   }
@@ -258,6 +261,7 @@ std::vector<SparsityLevel> sparsity_levels(const torch::nn::Module& model,
 
 std::string to_text(const SparsityLevel& level) {
   char percent[32];
+  // Two decimals, as upstream logs them.
   std::snprintf(percent, sizeof percent, "%.2f%%", 100 * level.level);
   return "Sparsity in layer " + level.fqn + " = " + percent;
 }

@@ -113,6 +113,7 @@ Reads match_model(const Reader& reader, const torch::nn::Module& model) {
   const TorchValue saved = reader.stored("model");
   reader.check(saved.kind() == TorchKind::kDict, "'model' is no dictionary");
   const auto tensors = serializable_tensors(model);
+  // The names in the file, to find those of the model that it lacks.
   std::set<std::string> seen;
   Reads reads;
   std::set<uint32_t> storages;
@@ -150,6 +151,7 @@ std::vector<NamedValues> callback_states(const Reader& reader, torch::nn::Module
   for (size_t i = 0; i < callbacks.size(); ++i) {
     const Callback& callback = *callbacks[i];
     const NamedValues saved = reader.dict_of(part.toListRef()[i], "callbacks");
+    // By class and place: callbacks have no names.
     const std::string now = class_name(typeid(callback));
     const c10::IValue* before = saved.find("class");
     reader.check(before != nullptr && *before == c10::IValue(now), "callback ", i, " was ",

@@ -54,6 +54,7 @@ void apply_mask_to_sparse(const at::Tensor& momentum, const at::Tensor& mask) {
 }
 
 [[noreturn]] void refuse_squashed() {
+  // An error, because holding nothing in silence would let weights grow back.
   C10_THROW_ERROR(ValueError,
                   "all data of the sparsifier are squashed, so it has no mask to hold; squash when "
                   "training has ended, if at all: held weights have their zeros");
@@ -90,7 +91,9 @@ void HeldMasks::apply(const torch::optim::Optimizer* optimizer) const {
   for (const std::string& name : names) {
     if (!sparsifier_.is_parametrized(name)) continue;
     all_squashed = false;
+    // The original itself: optimizers know their parameters by the object.
     const at::Tensor weight = sparsifier_.get_data(name);
+    // Weight and momenta together, so that the mask is read once.
     std::vector<at::Tensor> tensors{weight}, sparse;
     if (optimizer != nullptr) {
       for (at::Tensor& momentum : momenta_of_(*optimizer, weight)) {

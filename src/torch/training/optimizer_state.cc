@@ -163,6 +163,7 @@ at::Tensor archive_of(const optim::Optimizer& optimizer) {
 
 /// Replaces the optimizer's options and state by the archive; puts them back if loading fails.
 void restore_archive(optim::Optimizer& optimizer, const at::Tensor& bytes) {
+  // Clones, because LibTorch's load overwrites options in place.
   std::vector<std::unique_ptr<optim::OptimizerOptions>> options;
   for (const auto& group : optimizer.param_groups()) options.push_back(group.options().clone());
   auto state = std::move(optimizer.state());
@@ -244,7 +245,7 @@ std::unique_ptr<Fields> made_of(const c10::IValue& value, std::unique_ptr<Fields
   }
 }
 
-/// The parts that a restorer puts into the optimizer. Shared, because std::function is copied.
+/// The parts that a restorer puts into the optimizer.
 struct NewOptimizerParts {
   std::vector<std::unique_ptr<optim::OptimizerOptions>> options;
   std::vector<std::pair<void*, std::unique_ptr<optim::OptimizerParamState>>> states;
@@ -265,6 +266,7 @@ NewOptimizerParts checked_parts(const optim::Optimizer& optimizer, const NamedVa
   TakenStorages taken;
   const auto states = items_of_part(values, "state", parameters.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
+    // A parameter that has had no step yet.
     if (states[i].isNone()) continue;
     const auto& [parameter, group] = parameters[i];
     auto state = made_of(
@@ -282,6 +284,7 @@ void put_parts(optim::Optimizer& optimizer, NewOptimizerParts& parts) {
   for (size_t i = 0; i < parts.options.size(); ++i) {
     optimizer.param_groups()[i].set_options(std::move(parts.options[i]));
   }
+  // States of parameters that the file does not have would be stale.
   optimizer.state().clear();
   for (auto& [parameter, state] : parts.states) optimizer.state()[parameter] = std::move(state);
 }

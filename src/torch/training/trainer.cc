@@ -85,10 +85,12 @@ void Trainer::fit_epoch(const TrainingStep& training_step) {
   if (progress_.next_batch == 0) for_each(&Callback::on_train_epoch_start);
   while (progress_.next_batch < progress_.batches) {
     fit_batch(training_step);
+    // In the middle of an epoch its end has not come, so no hook says so.
     if (should_stop_) return;
   }
   between_batches_ = false;
   for_each(&Callback::on_train_epoch_end);
+  // After the hooks: a hook that throws leaves the epoch unfinished.
   ++progress_.epoch;
   progress_.next_batch = 0;
   between_batches_ = true;
