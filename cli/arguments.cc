@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <string_view>
+#include <type_traits>
 
 #include "base/status_macros.h"
 #include "console.h"
@@ -40,73 +41,55 @@ The environment variable WINNOW_SIMD (scalar, sse4, avx2, avx512) forces a SIMD 
 'winnow COMMAND --help' shows a command's options and examples.)";
 
 // Options take the text as it is: CLI11's own conversions would read "[a]" and "{}" as lists.
-// Text is a string or an optional one.
+// Text is a string, an optional one, or a list for an option that may be repeated.
 template <typename Text>
 CLI::Option* add_text(CLI::App& app, const char* names, Text& value, const char* type,
                       const char* description) {
+  constexpr bool kMany = std::is_same_v<Text, std::vector<std::string>>;
   const auto store = [&value](const CLI::results_t& results) {
-    value = results.front();
-    return true;
-  };
-  return app.add_option(names, store, description)->type_name(type)->allow_extra_args(false);
-}
-
-CLI::Option* add_texts(CLI::App& app, const char* names, std::vector<std::string>& values,
-                       const char* type, const char* description) {
-  const auto store = [&values](const CLI::results_t& results) {
-    values = results;
+    if constexpr (kMany) {
+      value = results;
+    } else {
+      value = results.front();
+    }
     return true;
   };
   // One value for each flag: `--include a b` must not take b, which may be the file, as a pattern.
-  return app.add_option(names, store, description)
-      ->type_name(type)
-      ->take_all()
-      ->allow_extra_args(false);
+  CLI::Option* option =
+      app.add_option(names, store, description)->type_name(type)->allow_extra_args(false);
+  return kMany ? option->take_all() : option;
 }
 
 void add_settings_flags(CLI::App& app, SettingsFlags& flags) {
-  const char* group = "Pruning options";
+  app.option_defaults()->group("Pruning options");
   add_text(app, "-s,--sparsity-level", flags.sparsity_level, "LEVEL",
-           "Share of the blocks to prune, 0 to 1 [0.5]")
-      ->group(group);
-  add_text(app, "--block", flags.block, "HxW", "Block of values that are scored together [1x4]")
-      ->group(group);
+           "Share of the blocks to prune, 0 to 1 [0.5]");
+  add_text(app, "--block", flags.block, "HxW", "Block of values that are scored together [1x4]");
   add_text(app, "--zeros-per-block", flags.zeros_per_block, "N|all",
-           "Values to prune in each selected block [all]")
-      ->group(group);
-  add_text(app, "--norm", flags.norm, "l1|l2", "Score of a value: |x| or x*x [l1]")->group(group);
-  add_text(app, "--nm", flags.nm, "N:M", "Keep the N largest of each M values along a row")
-      ->group(group);
+           "Values to prune in each selected block [all]");
+  add_text(app, "--norm", flags.norm, "l1|l2", "Score of a value: |x| or x*x [l1]");
+  add_text(app, "--nm", flags.nm, "N:M", "Keep the N largest of each M values along a row");
   add_text(app, "--scope", flags.scope, "tensor|global",
-           "Apply the level to each tensor, or once to all [tensor]")
-      ->group(group);
-  add_text(app, "--nan", flags.nan, "error|keep", "NaN values: stop, or rank them last [error]")
-      ->group(group);
-  add_texts(app, "--include", flags.include, "PAT",
-            "Prune only what matches (glob, or re:REGEX); may be repeated")
-      ->group(group);
-  add_texts(app, "--exclude", flags.exclude, "PAT",
-            "Never prune what matches; overrides --include and --force")
-      ->group(group);
-  add_texts(app, "--force", flags.force, "PAT",
-            "Prune what matches even if the default rule leaves it alone")
-      ->group(group);
-  add_texts(app, "--level", flags.levels, "PAT=LEVEL",
-            "A different level for what matches; the first match counts")
-      ->group(group);
+           "Apply the level to each tensor, or once to all [tensor]");
+  add_text(app, "--nan", flags.nan, "error|keep", "NaN values: stop, or rank them last [error]");
+  add_text(app, "--include", flags.include, "PAT",
+           "Prune only what matches (glob, or re:REGEX); may be repeated");
+  add_text(app, "--exclude", flags.exclude, "PAT",
+           "Never prune what matches; overrides --include and --force");
+  add_text(app, "--force", flags.force, "PAT",
+           "Prune what matches even if the default rule leaves it alone");
+  add_text(app, "--level", flags.levels, "PAT=LEVEL",
+           "A different level for what matches; the first match counts");
 }
 
 void add_run_flags(CLI::App& app, RunFlags& flags, const char* verbose_description) {
-  const char* group = "Run options";
+  app.option_defaults()->group("Run options");
   add_text(app, "-j,--threads", flags.threads, "N",
-           "Number of threads; never changes the result [all cores]")
-      ->group(group);
-  app.add_flag("--json", flags.json, "Print one JSON object instead of tables")->group(group);
-  CLI::Option* quiet =
-      app.add_flag("-q,--quiet", flags.quiet, "Print errors (and --json) only")->group(group);
-  app.add_flag("-v,--verbose", flags.verbose, verbose_description)->group(group)->excludes(quiet);
-  app.add_flag("--no-progress", flags.no_progress, "No progress bar, even on a terminal")
-      ->group(group);
+           "Number of threads; never changes the result [all cores]");
+  app.add_flag("--json", flags.json, "Print one JSON object instead of tables");
+  CLI::Option* quiet = app.add_flag("-q,--quiet", flags.quiet, "Print errors (and --json) only");
+  app.add_flag("-v,--verbose", flags.verbose, verbose_description)->excludes(quiet);
+  app.add_flag("--no-progress", flags.no_progress, "No progress bar, even on a terminal");
 }
 
 CLI::App* add_inspect(CLI::App& app, Arguments& arguments) {
