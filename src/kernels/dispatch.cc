@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <string>
@@ -32,9 +33,8 @@ std::vector<SimdLevel> detect_levels() {
   const int64_t supported = hwy::SupportedTargets();
   std::vector<SimdLevel> levels;
   for (const LevelInfo& info : kLevels) {
-    if (info.level == SimdLevel::kScalar || (supported & info.target) != 0) {
-      levels.push_back(info.level);
-    }
+    const bool runs = info.level == SimdLevel::kScalar || (supported & info.target) != 0;
+    if (runs) levels.push_back(info.level);
   }
   return levels;
 }
@@ -47,10 +47,7 @@ Status unavailable(std::string_view name, std::string_view source) {
 }
 
 bool is_available(SimdLevel level) noexcept {
-  for (SimdLevel available : available_simd_levels()) {
-    if (available == level) return true;
-  }
-  return false;
+  return std::ranges::count(available_simd_levels(), level) > 0;
 }
 
 // An unknown name is an error, not the best level: a script that asks for one has a reason.

@@ -6,6 +6,7 @@
 #define WINNOW_KERNELS_LOAD_INL_H_
 #endif
 
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 
@@ -37,29 +38,19 @@ HWY_INLINE hn::VFromD<D> load(D d, const hn::TFromD<D>* p) {
   }
 }
 
-struct FormatF32 {
-  using Element = float;
-  using Score = float;
+// F32 and F64, whose scores are formed in their own type.
+template <typename T>
+struct OwnFormat {
+  using Element = T;
+  using Score = T;
   template <class D>
-  static HWY_INLINE hn::VFromD<D> load_magnitude(D d, const Element* p) {
+  static HWY_INLINE hn::VFromD<D> load_magnitude(D d, const T* p) {
     return hn::Abs(load(d, p));
   }
-  static float magnitude(Element x) {
-    return std::bit_cast<float>(std::bit_cast<uint32_t>(x) & 0x7fffffffu);
-  }
+  static T magnitude(T x) { return std::abs(x); }
 };
-
-struct FormatF64 {
-  using Element = double;
-  using Score = double;
-  template <class D>
-  static HWY_INLINE hn::VFromD<D> load_magnitude(D d, const Element* p) {
-    return hn::Abs(load(d, p));
-  }
-  static double magnitude(Element x) {
-    return std::bit_cast<double>(std::bit_cast<uint64_t>(x) & 0x7fffffffffffffffull);
-  }
-};
+using FormatF32 = OwnFormat<float>;
+using FormatF64 = OwnFormat<double>;
 
 struct FormatBF16 {
   using Element = uint16_t;

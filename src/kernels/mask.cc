@@ -8,7 +8,6 @@
 
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
-#include "kernels/load-inl.h"
 #include "kernels/mask_bits-inl.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -105,13 +105,9 @@ void BlockMatrix::drop_in_blocks(const Run& run, const uint64_t* keep, uint8_t* 
                                  size_t mask_stride, uint64_t* unresolved) const {
   assert(0 < zeros_ && zeros_ < run.block_rows * run.block_cols);
   assert(run.block_rows * run.block_cols <= kernels::kMaxTile);
-  if (values_.dtype == DType::kF64) {
-    value_kernels<int64_t>().drop_in_blocks(elements(run), zeros_, keep, mask, mask_stride,
-                                            unresolved);
-  } else {
-    value_kernels<int32_t>().drop_in_blocks(elements(run), zeros_, keep, mask, mask_stride,
-                                            unresolved);
-  }
+  const auto drop = values_.dtype == DType::kF64 ? value_kernels<int64_t>().drop_in_blocks
+                                                 : value_kernels<int32_t>().drop_in_blocks;
+  drop(elements(run), zeros_, keep, mask, mask_stride, unresolved);
 }
 
 // The score that the kernels compute for vectors, for single values: MaskWriter's plain rule has to
