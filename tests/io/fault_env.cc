@@ -42,6 +42,11 @@ class FaultWritableFile final : public WritableFile {
     WINNOW_RETURN_IF_ERROR(plan_.next("append"));
     return base_->append(data);
   }
+  Status rewrite(uint64_t offset, std::span<const std::byte> data) override {
+    if (plan_.tear && plan_.hits_next()) (void)base_->rewrite(offset, data.first(data.size() / 2));
+    WINNOW_RETURN_IF_ERROR(plan_.next("rewrite"));
+    return base_->rewrite(offset, data);
+  }
   Status set_mode(uint32_t mode) override {
     WINNOW_RETURN_IF_ERROR(plan_.next("set_mode"));
     return base_->set_mode(mode);

@@ -118,6 +118,9 @@ class HoleEnv final : public Env {
       }
       return {};
     }
+    Status rewrite(uint64_t, std::span<const std::byte>) override {
+      return {ErrorCode::kIoError, "holes are not rewritten"};
+    }
     Status set_mode(uint32_t) override { return {}; }
     Result<bool> set_owner(uint32_t, uint32_t) override { return true; }
     Status copy_attributes(const std::string&) override { return {}; }

@@ -68,6 +68,10 @@ class AtomicFile {
   /// Adds `data` at the end. After an error the file is abandoned.
   Status append(std::span<const std::byte> data);
 
+  /// Replaces the bytes from `offset` on by `data`: for a header that is known last. Precondition:
+  /// offset + data.size() <= size(). After an error the file is abandoned.
+  Status rewrite(uint64_t offset, std::span<const std::byte> data);
+
   /// The file that `commit` puts in place: the path given to `create`, or if that is a symbolic
   /// link, the absolute path of the file that it leads to. Stays after a commit.
   const std::string& destination() const noexcept { return destination_; }
@@ -88,6 +92,7 @@ class AtomicFile {
 
  private:
   struct State;
+  Status written(const Status& status);
   explicit AtomicFile(std::unique_ptr<State> state);
 
   std::unique_ptr<State> state_;  // null once committed, abandoned or moved from

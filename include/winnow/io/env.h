@@ -74,6 +74,10 @@ class WritableFile {
   /// Writes all of `data` at the end; continues interrupted and short writes.
   virtual Status append(std::span<const std::byte> data) = 0;
 
+  /// Replaces the bytes from `offset` on, which were appended before, by all of `data`; continues
+  /// interrupted and short writes. Appending goes on at the end.
+  virtual Status rewrite(uint64_t offset, std::span<const std::byte> data) = 0;
+
   /// Sets the permission bits to `mode` (fchmod); the umask does not apply.
   virtual Status set_mode(uint32_t mode) = 0;
 

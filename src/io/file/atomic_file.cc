@@ -9,6 +9,7 @@
 // left, and removes it. It is never reused: after a crash it may be a hard link of the destination.
 #include "winnow/io/atomic_file.h"
 
+#include <cassert>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -243,13 +244,25 @@ Status AtomicFile::append(std::span<const std::byte> data) {
   if (state_ == nullptr) {
     return {ErrorCode::kInvalidArgument, "append to a file that is committed or abandoned"};
   }
-  Status status = state_->claim.file->append(data).with_context(state_->name);
-  if (status.ok()) {
-    size_ += data.size();
-  } else {
-    abandon();
+  WINNOW_RETURN_IF_ERROR(written(state_->claim.file->append(data)));
+  size_ += data.size();
+  return Status();
+}
+
+Status AtomicFile::rewrite(uint64_t offset, std::span<const std::byte> data) {
+  if (state_ == nullptr) {
+    return {ErrorCode::kInvalidArgument, "rewrite of a file that is committed or abandoned"};
   }
-  return status;
+  assert(offset + data.size() <= size_);
+  return written(state_->claim.file->rewrite(offset, data));
+}
+
+// A file that lacks bytes is never put in place.
+Status AtomicFile::written(const Status& status) {
+  if (status.ok()) return status;
+  Status named = status.with_context(state_->name);
+  abandon();
+  return named;
 }
 
 Status AtomicFile::commit() {

@@ -104,6 +104,14 @@ Status PosixWritableFile::append(std::span<const std::byte> data) {
   return wrote.bytes == data.size() ? Status() : errno_status("write", path_, EIO);
 }
 
+Status PosixWritableFile::rewrite(uint64_t offset, std::span<const std::byte> data) {
+  const Transfer wrote = transfer_fully(data.size(), [&](size_t done, size_t count) {
+    return ::pwrite(fd_.get(), data.data() + done, count, static_cast<off_t>(offset + done));
+  });
+  if (wrote.error != 0) return errno_status("write", path_, wrote.error);
+  return wrote.bytes == data.size() ? Status() : errno_status("write", path_, EIO);
+}
+
 Status PosixWritableFile::set_mode(uint32_t mode) {
   if (::fchmod(fd_.get(), mode) != 0) return errno_status("set the mode of", path_, errno);
   return {};

@@ -55,6 +55,7 @@ class PosixWritableFile final : public WritableFile {
 
   Status reserve(uint64_t bytes) override;
   Status append(std::span<const std::byte> data) override;
+  Status rewrite(uint64_t offset, std::span<const std::byte> data) override;
   Status set_mode(uint32_t mode) override;
   Result<bool> set_owner(uint32_t owner, uint32_t group) override;
   Status copy_attributes(const std::string& path) override;

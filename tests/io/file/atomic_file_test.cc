@@ -66,6 +66,31 @@ TEST(AtomicFile, AppearsWholeAtCommit) {
   EXPECT_EQ(read_file(dir.path("out")), "hello, world");
 }
 
+TEST(AtomicFile, TakesItsFrontLast) {
+  const TempDir dir;
+  Result<AtomicFile> file = AtomicFile::create(Env::posix(), dir.path("out"));
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  ASSERT_TRUE(file->append(bytes("????? world")).ok());
+  ASSERT_TRUE(file->rewrite(0, bytes("hello")).ok());
+  ASSERT_TRUE(file->append(bytes("!")).ok());  // appending goes on at the end
+  ASSERT_TRUE(file->rewrite(6, bytes("W")).ok());
+  EXPECT_EQ(file->size(), 12u);
+  ASSERT_TRUE(file->commit().ok());
+  EXPECT_EQ(read_file(dir.path("out")), "hello World!");
+  EXPECT_EQ(file->rewrite(0, bytes("x")).code(), ErrorCode::kInvalidArgument);
+}
+
+TEST(AtomicFile, AFailedRewriteLeavesNothing) {
+  const TempDir dir;
+  FaultPlan plan{.error = EIO};
+  FaultEnv env(Env::posix(), plan);
+  Result<AtomicFile> file = AtomicFile::create(env, dir.path("out"));
+  ASSERT_TRUE(file.ok() && file->append(bytes("hello")).ok());
+  plan.fail_at = static_cast<int>(plan.calls.size()) + 1;
+  EXPECT_EQ(file->rewrite(0, bytes("j")).code(), ErrorCode::kIoError);
+  EXPECT_THAT(dir.names(), IsEmpty());
+}
+
 TEST(AtomicFile, MayBeEmpty) {
   const TempDir dir;
   ASSERT_TRUE(write(dir.path("out"), "").ok());
