@@ -105,6 +105,7 @@ const KernelTable& table_of() noexcept {
     fill_score_kernels(kLevel, out);
     fill_drop_kernels(kLevel, out);
     fill_mask_kernels(kLevel, out);
+    fill_compact_kernels(kLevel, out);
     return out;
   }();
   return table;

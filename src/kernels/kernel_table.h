@@ -172,6 +172,23 @@ struct KernelTable {
   /// Reads mask[0, count). Reads and writes values[0, count * bytes_per_value) in place, at any
   /// alignment: elements that stay are rewritten with their own bits.
   void (*zero_dropped)(void* values, size_t bytes_per_value, const uint8_t* mask, size_t count);
+
+  // Of the next three, `bytes_per_value` is 1, 2, 4 or 8, and values stand at any alignment.
+
+  /// Bit i = (values[i] has a bit that is not 0), for i in [0, count). Writes the words that hold
+  /// them; the bits behind the last are 0.
+  void (*nonzero_bits)(const void* values, size_t bytes_per_value, size_t count, uint64_t* bits);
+  /// Writes the values whose bit is 1 to `out`, one behind the other. Up to 16 bytes behind the
+  /// last of them are overwritten.
+  void (*compact_values)(const void* values, size_t bytes_per_value, const uint64_t* bits,
+                         size_t count, void* out);
+  /// The reverse: out[i] = the next of `values` if bit i is 1, else 0. Up to 16 bytes behind the
+  /// last of `values` are read.
+  void (*expand_values)(const void* values, size_t bytes_per_value, const uint64_t* bits,
+                        size_t count, void* out);
+  /// How many of the groups of `group` consecutive bits have one that is 1; group is a power of two
+  /// up to 64. Reads bits[0, words).
+  size_t (*count_bit_groups)(const uint64_t* bits, size_t words, size_t group);
 };
 
 /// The table of a level that is available.
@@ -182,5 +199,6 @@ void fill_key_kernels(SimdLevel level, KernelTable& table);
 void fill_score_kernels(SimdLevel level, KernelTable& table);
 void fill_drop_kernels(SimdLevel level, KernelTable& table);
 void fill_mask_kernels(SimdLevel level, KernelTable& table);
+void fill_compact_kernels(SimdLevel level, KernelTable& table);
 
 }  // namespace winnow::kernels
