@@ -43,6 +43,7 @@ inline uint16_t to_half(double x, DType dtype) {
   const double magnitude = std::fabs(static_cast<double>(single));
   if (std::isnan(x)) return static_cast<uint16_t>(sign | 0x7e00);
   if (magnitude >= 65520) return static_cast<uint16_t>(sign | 0x7c00);
+  if (magnitude == 0) return sign;
   int exponent = 0;
   std::frexp(magnitude, &exponent);
   const int scale = std::max(exponent - 11, -24);

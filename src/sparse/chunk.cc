@@ -1,0 +1,225 @@
+#include "sparse/chunk.h"
+
+#include <algorithm>
+#include <functional>
+#include <new>
+
+#include "base/status_macros.h"
+#include "winnow/kernels/simd_level.h"
+
+namespace winnow {
+
+using namespace sparse;
+
+namespace {
+
+// What follows a chunk, other tensors too, is at addresses that suit every type.
+constexpr size_t kAlignment = 8;
+// What the kernels read or write behind the last value.
+constexpr size_t kSlack = 16;
+
+Status out_of_memory() { return {ErrorCode::kOutOfMemory, "not enough memory for a chunk"}; }
+
+// The values of the last group, which is cut off at the end of the chunk.
+size_t group_size(size_t g, size_t group, size_t values) {
+  return std::min(group, values - g * group);
+}
+
+// Calls visit(begin, count) for the values of each kept group.
+template <typename Visit>
+void for_each_kept(const GroupBits& groups, size_t group, size_t values, const Visit& visit) {
+  for_each_bit(groups.words, [&](size_t g) { visit(g * group, group_size(g, group, values)); });
+}
+
+size_t kept_values(const GroupBits& groups, size_t group, size_t values) {
+  if (groups.kept == 0) return 0;
+  const size_t last = groups.groups - 1;
+  const bool keeps_last = (groups.words[last / 64] >> last % 64 & 1) != 0;
+  const size_t cut = keeps_last ? group - group_size(last, group, values) : 0;
+  return groups.kept * group - cut;
+}
+
+// A codec with the kernels of the SIMD level that is active.
+template <typename State>
+Result<std::unique_ptr<State>> new_state() try {
+  WINNOW_ASSIGN_OR_RETURN(const SimdLevel level, active_simd_level());
+  return std::make_unique<State>(kernels::kernel_table(level));
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
+}
+
+}  // namespace
+
+std::string encoding_text(std::span<const std::byte> front) {
+  constexpr std::string_view kPositions[] = {"all", "gaps", "bitmask"};
+  constexpr std::string_view kValues[] = {"planes", "window", "exponent", "decimal"};
+  const auto kinds = as_numbers(front);
+  if (kinds.size() < kFrontBytes) return "unknown";
+  const auto is_kept = [](uint8_t byte) { return byte != 0; };
+  if (std::none_of(kinds.begin() + 8, kinds.end(), is_kept)) return "zeros";
+  if (kinds[0] >= std::size(kPositions) || kinds[1] >= std::size(kValues)) {
+    return "unknown";
+  }
+  return concat(kPositions[kinds[0]], ", ", kValues[kinds[1]]);
+}
+
+std::span<const uint8_t> ChunkEncoder::State::gather(std::span<const uint8_t> values,
+                                                     size_t itemsize, size_t group) {
+  const size_t n = values.size() / itemsize;
+  if (groups.kept == groups.groups) return values;
+  const size_t size = kept_values(groups, group, n) * itemsize;
+  kept.resize(size + kSlack);
+  if (group == 1) {
+    table.compact_values(values.data(), itemsize, groups.words.data(), n, kept.data());
+  } else {
+    uint8_t* to = kept.data();
+    for_each_kept(groups, group, n, [&](size_t begin, size_t count) {
+      std::memcpy(to, values.data() + begin * itemsize, count * itemsize);
+      to += count * itemsize;
+    });
+  }
+  return std::span(kept).first(size);
+}
+
+EncodedChunk ChunkEncoder::State::encode(std::span<const uint8_t> values, DType dtype, size_t row) {
+  const size_t itemsize = element_bytes(dtype), n = values.size() / itemsize;
+  nonzero.resize(words_for(n));
+  table.nonzero_bits(values.data(), itemsize, n, nonzero.data());
+  const size_t group = choose_group(table, nonzero, n, row, likely_value_bits(dtype));
+  group_bits(table, nonzero, n, group, groups);
+  out.assign(kFrontBytes, 0);
+  const auto put32 = [&](size_t at, size_t number) {
+    const auto word = static_cast<uint32_t>(number);
+    std::memcpy(out.data() + at, &word, sizeof(word));
+  };
+  put32(4, group);
+  put32(8, groups.kept);
+  uint32_t value_crc = 0;
+  auto position_kind = PositionKind::kAll;
+  auto value_kind = ValueKind::kPlanes;
+  if (groups.kept < groups.groups) value_crc = crc32(groups.bytes());
+  if (groups.kept > 0) {
+    position_kind = positions.append(groups, streams, out);
+    const std::span<const uint8_t> kept_bytes = gather(values, itemsize, group);
+    value_crc = crc32(kept_bytes, value_crc);
+    value_kind = append_values(kept_bytes, dtype, streams, scratch, out);
+  }
+  out.resize((out.size() + kAlignment - 1) / kAlignment * kAlignment);
+  out[0] = static_cast<uint8_t>(position_kind);
+  out[1] = static_cast<uint8_t>(value_kind);
+  return {std::as_bytes(std::span(out)), value_crc};
+}
+
+Status ChunkDecoder::State::decode(std::span<const uint8_t> chunk, uint32_t value_crc, DType dtype,
+                                   std::span<uint8_t> result) {
+  const size_t itemsize = element_bytes(dtype), n = result.size() / itemsize;
+  ByteReader from(chunk);
+  WINNOW_ASSIGN_OR_RETURN(const auto position_kind, from.number<uint8_t>("the kind of positions"));
+  WINNOW_ASSIGN_OR_RETURN(const auto value_kind, from.number<uint8_t>("the kind of values"));
+  WINNOW_ASSIGN_OR_RETURN(const auto reserved, from.number<uint16_t>("two bytes of 0"));
+  WINNOW_ASSIGN_OR_RETURN(const auto group, from.number<uint32_t>("the size of groups"));
+  WINNOW_ASSIGN_OR_RETURN(const auto kept_groups, from.number<uint32_t>("the kept groups"));
+  if (reserved != 0) {
+    return {SparseError::kSparsePositions, concat("expected two bytes of 0, found ", reserved)};
+  }
+  if (group == 0 || group > n) {
+    return {SparseError::kSparsePositions,
+            concat("expected groups of 1 to ", n, " values, found ", group)};
+  }
+  groups.groups = (n + group - 1) / group;
+  if (kept_groups > groups.groups) {
+    return {SparseError::kSparsePositions,
+            concat("expected at most ", groups.groups, " kept groups, found ", kept_groups)};
+  }
+  std::span<uint8_t> values = result;
+  uint32_t found_crc = 0;
+  if (kept_groups == 0) {
+    if (position_kind != 0 || value_kind != 0) {
+      return {SparseError::kSparseUnknownKind, "expected kinds of 0 for a chunk of zeros"};
+    }
+    groups.kept = 0;
+    groups.words.assign(words_for(groups.groups), 0);
+  } else {
+    WINNOW_RETURN_IF_ERROR(positions.read(static_cast<PositionKind>(position_kind), kept_groups,
+                                          from, streams, groups));
+  }
+  if (kept_groups < groups.groups) {
+    found_crc = crc32(groups.bytes());
+    const size_t size = kept_values(groups, group, n) * itemsize;
+    kept.resize(size + kSlack);
+    values = std::span(kept).first(size);
+  }
+  if (kept_groups > 0) {
+    WINNOW_RETURN_IF_ERROR(
+        read_values(static_cast<ValueKind>(value_kind), dtype, from, streams, scratch, values));
+  }
+  WINNOW_ASSIGN_OR_RETURN(const auto rest, from.take(from.left(), "padding"));
+  if (rest.size() >= kAlignment || std::any_of(rest.begin(), rest.end(), std::identity())) {
+    return {SparseError::kSparseTrailing, concat(rest.size(), " bytes follow the last stream")};
+  }
+  found_crc = crc32(values, found_crc);
+  if (found_crc != value_crc) {
+    return {SparseError::kSparseValueChecksum,
+            concat("expected values with the CRC-32 ", value_crc, ", found ", found_crc)};
+  }
+  if (kept_groups < groups.groups) scatter(itemsize, group, result);
+  return Status();
+}
+
+void ChunkDecoder::State::scatter(size_t itemsize, size_t group, std::span<uint8_t> out) const {
+  const size_t n = out.size() / itemsize;
+  if (group == 1) {
+    return table.expand_values(kept.data(), itemsize, groups.words.data(), n, out.data());
+  }
+  const uint8_t* from = kept.data();
+  std::memset(out.data(), 0, out.size());
+  for_each_kept(groups, group, n, [&](size_t begin, size_t count) {
+    std::memcpy(out.data() + begin * itemsize, from, count * itemsize);
+    from += count * itemsize;
+  });
+}
+
+ChunkEncoder::ChunkEncoder(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ChunkEncoder::ChunkEncoder(ChunkEncoder&&) noexcept = default;
+ChunkEncoder& ChunkEncoder::operator=(ChunkEncoder&&) noexcept = default;
+ChunkEncoder::~ChunkEncoder() = default;
+
+Result<ChunkEncoder> ChunkEncoder::create() {
+  WINNOW_ASSIGN_OR_RETURN(auto state, new_state<State>());
+  return ChunkEncoder(std::move(state));
+}
+
+Result<EncodedChunk> ChunkEncoder::encode(std::span<const std::byte> values, DType dtype,
+                                          uint64_t row) try {
+  return state_->encode(as_numbers(values), dtype, row);
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
+}
+
+ChunkDecoder::ChunkDecoder(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ChunkDecoder::ChunkDecoder(ChunkDecoder&&) noexcept = default;
+ChunkDecoder& ChunkDecoder::operator=(ChunkDecoder&&) noexcept = default;
+ChunkDecoder::~ChunkDecoder() = default;
+
+Result<ChunkDecoder> ChunkDecoder::create() {
+  WINNOW_ASSIGN_OR_RETURN(auto state, new_state<State>());
+  return ChunkDecoder(std::move(state));
+}
+
+Status ChunkDecoder::decode(std::span<const std::byte> stored, const ChunkEntry& entry, DType dtype,
+                            std::span<std::byte> out) {
+  const uint32_t found = crc32(as_numbers(stored));
+  if (found == entry.stored_crc) return decode_unchecked(stored, entry.value_crc, dtype, out);
+  return {SparseError::kSparseStoredChecksum,
+          concat("expected bytes with the CRC-32 ", entry.stored_crc, ", found ", found)};
+}
+
+Status ChunkDecoder::decode_unchecked(std::span<const std::byte> stored, uint32_t value_crc,
+                                      DType dtype, std::span<std::byte> out) try {
+  return state_->decode(as_numbers(stored), value_crc, dtype,
+                        {reinterpret_cast<uint8_t*>(out.data()), out.size()});
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
+}
+
+}  // namespace winnow

@@ -1,0 +1,300 @@
+#include "sparse/float_split.h"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+#include "base/status_macros.h"
+#include "sparse/tails.h"
+
+namespace winnow::sparse {
+namespace {
+
+template <typename BitsType, unsigned kExponentBits, unsigned kMantissaBits>
+struct Layout {
+  using Bits = BitsType;
+  static constexpr unsigned kExponents = 1u << kExponentBits;
+  static constexpr unsigned kMantissa = kMantissaBits;
+  static constexpr unsigned kSign = kExponentBits + kMantissaBits;
+
+  // Bits of the mantissa that are in the head, and those of the tail: the others and the sign.
+  static constexpr unsigned kWindowHead = 6;
+  static constexpr unsigned kWindowTail = kMantissa - kWindowHead + 1;
+  static constexpr unsigned kExponentHead = kExponentBits < 8 ? 8 - kExponentBits : 0;
+  static constexpr unsigned kExponentTail = kMantissa - kExponentHead + 1;
+
+  static unsigned exponent(Bits bits) { return bits >> kMantissa & (kExponents - 1); }
+  static Bits mantissa(Bits bits) { return bits & ((Bits{1} << kMantissa) - 1); }
+
+  // The lowest `bits` - 1 bits of the mantissa, and the sign above them.
+  static Bits tail(Bits value, unsigned bits) {
+    const Bits low = value & ((Bits{1} << (bits - 1)) - 1);
+    return static_cast<Bits>(low | static_cast<Bits>(value >> kSign) << (bits - 1));
+  }
+  // The bits of a value that are in its tail.
+  static Bits from_tail(Bits tail, unsigned bits) {
+    const Bits low = tail & ((Bits{1} << (bits - 1)) - 1);
+    return static_cast<Bits>(low | static_cast<Bits>(tail >> (bits - 1)) << kSign);
+  }
+};
+
+template <typename Function>
+auto with_layout(DType dtype, const Function& function) {
+  switch (dtype) {
+    case DType::kF16:
+      return function(Layout<uint16_t, 5, 10>());
+    case DType::kBF16:
+      return function(Layout<uint16_t, 8, 7>());
+    case DType::kF64:
+      return function(Layout<uint64_t, 11, 52>());
+    default:
+      return function(Layout<uint32_t, 8, 23>());
+  }
+}
+
+template <typename Bits>
+Bits bits_at(const uint8_t* values, size_t i) {
+  Bits bits;
+  std::memcpy(&bits, values + i * sizeof(Bits), sizeof(Bits));
+  return bits;
+}
+
+// F64 has too many exponents for a byte, so heads count from the lowest that occurs.
+constexpr unsigned kMaxExponents = 256;
+constexpr size_t kWindowExponents = 3;
+constexpr unsigned kEscapeClass = 3;
+// A file of more escapes has more exponents than a window holds.
+constexpr size_t kValuesPerEscape = 64;
+
+template <typename L>
+class Splitter {
+ public:
+  using Bits = typename L::Bits;
+
+  Splitter(std::span<const uint8_t> values, StreamWriter& streams, ValueScratch& scratch,
+           Bytes& out)
+      : values_(values.data()),
+        n_(values.size() / sizeof(Bits)),
+        streams_(streams),
+        scratch_(scratch),
+        out_(out) {}
+
+  bool append(ValueKind& kind) {
+    count_exponents();
+    std::array<unsigned, L::kExponents> order;
+    std::iota(order.begin(), order.end(), 0u);
+    std::partial_sort(order.begin(), order.begin() + kWindowExponents, order.end(),
+                      [&](unsigned a, unsigned b) {
+                        return counts_[a] != counts_[b] ? counts_[a] > counts_[b] : a < b;
+                      });
+    const size_t escapes = n_ - counts_[order[0]] - counts_[order[1]] - counts_[order[2]];
+    if (escapes * kValuesPerEscape <= n_) {
+      kind = ValueKind::kWindow;
+      append_window({order[0], order[1], order[2]}, escapes);
+      return true;
+    }
+    kind = ValueKind::kExponent;
+    return append_exponent();
+  }
+
+ private:
+  // Four histograms: neighbours often have the same exponent, and one counter would wait for
+  // itself.
+  void count_exponents() {
+    std::array<std::array<uint32_t, L::kExponents>, 4> counts{};
+    for (size_t i = 0; i < n_; ++i) ++counts[i % 4][L::exponent(bits_at<Bits>(values_, i))];
+    for (size_t e = 0; e < L::kExponents; ++e) {
+      for (const auto& count : counts) counts_[e] += count[e];
+    }
+  }
+
+  void append_window(const std::array<unsigned, kWindowExponents>& exponents, size_t escapes) {
+    std::array<uint8_t, L::kExponents> class_of;
+    class_of.fill(kEscapeClass);
+    for (size_t c = 0; c < exponents.size(); ++c) {
+      class_of[exponents[c]] = static_cast<uint8_t>(c);
+      append_number(static_cast<uint16_t>(exponents[c]), out_);
+    }
+    append_number(static_cast<uint32_t>(escapes), out_);
+    split(L::kWindowTail, [&](Bits value) {
+      return static_cast<uint8_t>(class_of[L::exponent(value)] << L::kWindowHead |
+                                  L::mantissa(value) >> (L::kMantissa - L::kWindowHead));
+    });
+    for (unsigned shift = 0; shift < (L::kExponents > 256 ? 16 : 8); shift += 8) {
+      scratch_.escapes.clear();
+      for (size_t i = 0; escapes > 0 && i < n_; ++i) {
+        const unsigned exponent = L::exponent(bits_at<Bits>(values_, i));
+        if (class_of[exponent] == kEscapeClass) {
+          scratch_.escapes.push_back(static_cast<uint8_t>(exponent >> shift));
+        }
+      }
+      streams_.append(scratch_.escapes, StreamContent::kSymbols, out_);
+    }
+    append_planes(L::kWindowTail);
+  }
+
+  bool append_exponent() {
+    unsigned base = 0;
+    if (L::kExponents > kMaxExponents) {
+      const auto used = [](uint32_t count) { return count > 0; };
+      const auto lowest = std::find_if(counts_.begin(), counts_.end(), used) - counts_.begin();
+      base = std::min(static_cast<unsigned>(lowest), L::kExponents - kMaxExponents);
+      const auto high = std::find_if(counts_.rbegin(), counts_.rend(), used);
+      if (counts_.rend() - high > static_cast<ptrdiff_t>(base + kMaxExponents)) return false;
+    }
+    append_number(static_cast<uint16_t>(base), out_);
+    split(L::kExponentTail, [&](Bits value) {
+      return static_cast<uint8_t>((L::exponent(value) - base) << L::kExponentHead |
+                                  L::mantissa(value) >> (L::kMantissa - L::kExponentHead));
+    });
+    append_planes(L::kExponentTail);
+    return true;
+  }
+
+  // Writes the heads' stream and leaves the tails.
+  template <typename Head>
+  void split(unsigned tail_bits, const Head& head) {
+    scratch_.heads.resize(n_);
+    auto& tails = scratch_.template tails<Bits>();
+    tails.resize(n_);
+    for (size_t i = 0; i < n_; ++i) {
+      const Bits value = bits_at<Bits>(values_, i);
+      scratch_.heads[i] = head(value);
+      tails[i] = L::tail(value, tail_bits);
+    }
+    streams_.append(scratch_.heads, StreamContent::kSymbols, out_);
+  }
+
+  void append_planes(unsigned bits) {
+    append_tails<Bits>(scratch_.template tails<Bits>(), bits, streams_, scratch_.plane, out_);
+  }
+
+  const uint8_t* values_;
+  size_t n_;
+  StreamWriter& streams_;
+  ValueScratch& scratch_;
+  Bytes& out_;
+  std::array<uint32_t, L::kExponents> counts_{};
+};
+
+// Joins heads and tails; from_head(head) is what a value has from its head.
+template <unsigned kTailBits, typename L, typename FromHead>
+void join_all(std::span<const uint8_t> heads, const Planes<kTailBits, typename L::Bits>& planes,
+              uint8_t* out, const FromHead& from_head) {
+  using Bits = typename L::Bits;
+  for_each_block(heads.size(), [&](size_t i, auto count) {
+    Bits values[kNumbersAtOnce];
+    planes.load(i, count, values);
+    for (size_t j = 0; j < count; ++j) {
+      values[j] = from_head(heads[i + j]) | L::from_tail(values[j], kTailBits);
+    }
+    std::memcpy(out + i * sizeof(Bits), values, count * sizeof(Bits));
+  });
+}
+
+template <typename L>
+Status read_window_as(L, ByteReader& from, StreamReader& streams, ValueScratch& scratch,
+                      std::span<uint8_t> out) {
+  using Bits = typename L::Bits;
+  const size_t n = out.size() / sizeof(Bits);
+  std::array<unsigned, kWindowExponents + 1> exponents{};
+  for (size_t c = 0; c < kWindowExponents; ++c) {
+    WINNOW_ASSIGN_OR_RETURN(const auto exponent, from.number<uint16_t>("an exponent"));
+    if (exponent >= L::kExponents) {
+      return {SparseError::kSparseValues,
+              concat("expected an exponent below ", L::kExponents, ", found ", exponent)};
+    }
+    exponents[c] = exponent;
+  }
+  WINNOW_ASSIGN_OR_RETURN(const auto escapes, from.number<uint32_t>("the number of escapes"));
+  if (escapes > n) {
+    return {SparseError::kSparseValues,
+            concat("expected at most ", n, " escapes, found ", escapes)};
+  }
+  WINNOW_ASSIGN_OR_RETURN(const auto heads, streams.read(from, n, scratch.heads));
+  const auto found = static_cast<size_t>(std::count_if(
+      heads.begin(), heads.end(), [](uint8_t head) { return head >> 6 == kEscapeClass; }));
+  if (found != escapes) {
+    return {SparseError::kSparseValues, concat("expected ", escapes, " escapes, found ", found)};
+  }
+  scratch.indices.assign(escapes, 0);  // the escapes' exponents
+  for (unsigned shift = 0; shift < (L::kExponents > 256 ? 16 : 8); shift += 8) {
+    WINNOW_ASSIGN_OR_RETURN(const auto bytes, streams.read(from, escapes, scratch.escapes));
+    for (size_t i = 0; i < escapes; ++i)
+      scratch.indices[i] |= static_cast<uint32_t>(bytes[i]) << shift;
+  }
+  for (const uint32_t exponent : scratch.indices) {
+    if (exponent < L::kExponents) continue;
+    return {SparseError::kSparseValues,
+            concat("expected an escape below ", L::kExponents, ", found ", exponent)};
+  }
+  WINNOW_ASSIGN_OR_RETURN(const auto planes,
+                          (read_tails<L::kWindowTail, Bits>(n, from, streams, scratch.planes)));
+  const auto shifted = [&](size_t c) {
+    return static_cast<Bits>(Bits(exponents[c]) << L::kMantissa);
+  };
+  const Bits first = shifted(0), second = shifted(1), third = shifted(2);
+  join_all<L::kWindowTail, L>(heads, planes, out.data(), [=](uint8_t head) {
+    // Choices without branches or a table, so that the loop becomes vectors.
+    const unsigned c = head >> L::kWindowHead;
+    const auto if_class = [c](unsigned number, Bits bits) {
+      return static_cast<Bits>(bits & -static_cast<Bits>(c == number));
+    };
+    const auto exponent =
+        static_cast<Bits>(if_class(0, first) | if_class(1, second) | if_class(2, third));
+    const Bits top =
+        static_cast<Bits>(Bits(head & ((1u << L::kWindowHead) - 1)) << (L::kWindowTail - 1));
+    return static_cast<Bits>(exponent | top);
+  });
+  if (escapes == 0) return Status();
+  for (size_t i = 0, e = 0; i < n; ++i) {
+    if (heads[i] >> L::kWindowHead != kEscapeClass) continue;
+    auto value = bits_at<Bits>(out.data(), i);
+    value |= static_cast<Bits>(scratch.indices[e++]) << L::kMantissa;  // class 3 has exponent 0
+    std::memcpy(out.data() + i * sizeof(Bits), &value, sizeof(Bits));
+  }
+  return Status();
+}
+
+template <typename L>
+Status read_exponent_as(L, ByteReader& from, StreamReader& streams, ValueScratch& scratch,
+                        std::span<uint8_t> out) {
+  using Bits = typename L::Bits;
+  const size_t n = out.size() / sizeof(Bits);
+  WINNOW_ASSIGN_OR_RETURN(const auto base, from.number<uint16_t>("the first exponent"));
+  if (base > L::kExponents - std::min(L::kExponents, kMaxExponents)) {
+    return {SparseError::kSparseValues, concat("a first exponent of ", base, " is too large")};
+  }
+  WINNOW_ASSIGN_OR_RETURN(const auto heads, streams.read(from, n, scratch.heads));
+  WINNOW_ASSIGN_OR_RETURN(const auto planes,
+                          (read_tails<L::kExponentTail, Bits>(n, from, streams, scratch.planes)));
+  const Bits low = static_cast<Bits>(Bits(base) << L::kMantissa);
+  // The top of the mantissa stands below the exponent, in a head as in a value.
+  join_all<L::kExponentTail, L>(heads, planes, out.data(), [=](uint8_t head) {
+    return static_cast<Bits>((Bits(head) << (L::kExponentTail - 1)) + low);
+  });
+  return Status();
+}
+
+}  // namespace
+
+bool append_split(std::span<const uint8_t> values, DType dtype, StreamWriter& streams,
+                  ValueScratch& scratch, Bytes& out, ValueKind& kind) {
+  return with_layout(dtype, [&]<typename L>(L) {
+    return Splitter<L>(values, streams, scratch, out).append(kind);
+  });
+}
+
+Status read_window(DType dtype, ByteReader& from, StreamReader& streams, ValueScratch& scratch,
+                   std::span<uint8_t> out) {
+  return with_layout(
+      dtype, [&](auto layout) { return read_window_as(layout, from, streams, scratch, out); });
+}
+
+Status read_exponent(DType dtype, ByteReader& from, StreamReader& streams, ValueScratch& scratch,
+                     std::span<uint8_t> out) {
+  return with_layout(
+      dtype, [&](auto layout) { return read_exponent_as(layout, from, streams, scratch, out); });
+}
+
+}  // namespace winnow::sparse
