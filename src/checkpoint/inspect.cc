@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "checkpoint/chunks.h"
 #include "checkpoint/tensor_names.h"
+#include "winnow/checkpoint/checkpoint_reader.h"
 
 namespace winnow {
 
@@ -58,14 +59,15 @@ class StatsSum {
 };
 
 // Reads the values of one tensor in chunks.
-Result<ValueStats> tensor_stats(const SafetensorsFile& file, const TensorInfo& tensor,
-                                ParallelFor& threads, Progress& progress) {
+Result<ValueStats> tensor_stats(const CheckpointReader& file, size_t index, ParallelFor& threads,
+                                Progress& progress) {
+  const TensorInfo& tensor = file.header().tensors()[index];
   const size_t itemsize = dtype_bits(tensor.dtype) / 8;
   // Each chunk has its own place, so that threads need no lock.
   std::vector<ValueStats> chunks((tensor.bytes() + kChunkBytes - 1) / kChunkBytes);
   const auto visit = [&](size_t chunk, uint64_t begin, uint64_t end) -> Status {
     WINNOW_ASSIGN_OR_RETURN(auto buffer, RawBuffer::allocate(end - begin));
-    WINNOW_RETURN_IF_ERROR(file.read(tensor, begin, buffer.first(end - begin)));
+    WINNOW_RETURN_IF_ERROR(file.read(index, begin, buffer.first(end - begin)));
     chunks[chunk] = value_stats(buffer.data(), tensor.dtype, (end - begin) / itemsize);
     return Status();
   };
@@ -78,7 +80,7 @@ Result<ValueStats> tensor_stats(const SafetensorsFile& file, const TensorInfo& t
   return sum.result();
 }
 
-Status add_stats(const SafetensorsFile& file, Inspection& inspection, ParallelFor& threads,
+Status add_stats(const CheckpointReader& file, Inspection& inspection, ParallelFor& threads,
                  Progress& progress) {
   StageTimer timer(inspection.seconds.read);
   uint64_t bytes = 0;
@@ -86,9 +88,9 @@ Status add_stats(const SafetensorsFile& file, Inspection& inspection, ParallelFo
     bytes += is_prunable(entry.tensor.dtype) ? entry.tensor.bytes() : 0;
   }
   progress.begin("inspect", bytes);
-  for (InspectedTensor& entry : inspection.tensors) {
-    if (!is_prunable(entry.tensor.dtype)) continue;
-    WINNOW_ASSIGN_OR_RETURN(entry.stats, tensor_stats(file, entry.tensor, threads, progress));
+  for (size_t i = 0; i < inspection.tensors.size(); ++i) {
+    if (!is_prunable(inspection.tensors[i].tensor.dtype)) continue;
+    WINNOW_ASSIGN_OR_RETURN(inspection.tensors[i].stats, tensor_stats(file, i, threads, progress));
   }
   return file.check_unchanged();
 }
@@ -99,21 +101,25 @@ Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, P
                                 Progress& progress) {
   return fill_result<Inspection>(path, [&](Inspection& inspection) -> Status {
     std::optional<StageTimer> open(inspection.seconds.open);
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::open(env, path));
-    const SafetensorsHeader& header = file.header();
-    inspection.file_bytes = file.identity().size;
+    WINNOW_ASSIGN_OR_RETURN(const auto file, open_checkpoint(env, path));
+    const SafetensorsHeader& header = file->header();
+    inspection.file_bytes = file->file_bytes();
+    inspection.is_compressed = file->is_compressed();
     inspection.header_bytes = header.text().size();
     inspection.metadata = header.metadata();
     inspection.tensors.reserve(header.tensors().size());
     const std::vector<TensorAlias> aliases = tensor_aliases(header.tensors(), header.metadata());
     const TensorNames names(header.tensors(), aliases);
     for (size_t i = 0; i < header.tensors().size(); ++i) {
-      inspection.tensors.push_back(
-          {.tensor = header.tensors()[i], .aliases = names.aliases_of(i), .stats = std::nullopt});
+      WINNOW_ASSIGN_OR_RETURN(StoredTensor stored, file->stored(i));
+      inspection.tensors.push_back({.tensor = header.tensors()[i],
+                                    .aliases = names.aliases_of(i),
+                                    .stored = std::move(stored),
+                                    .stats = std::nullopt});
     }
     inspection.dtypes = totals_by_dtype(header.tensors());
     open.reset();  // the stage ends here
-    return stats ? add_stats(file, inspection, threads, progress) : Status();
+    return stats ? add_stats(*file, inspection, threads, progress) : Status();
   });
 }
 

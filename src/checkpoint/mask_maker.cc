@@ -72,7 +72,7 @@ Result<LoadedValues> MaskMaker::load(const PlanEntry& entry) {
   // The values are looked at while they are still in the cache of the core that read them.
   const auto read_chunk = [&](size_t chunk, uint64_t begin, uint64_t end) -> Status {
     const std::span<std::byte> out(data + begin, end - begin);
-    WINNOW_RETURN_IF_ERROR(in_.file.read(tensor, begin, out));
+    WINNOW_RETURN_IF_ERROR(in_.file.read(entry.tensor, begin, out));
     const uint64_t count = out.size() / itemsize;
     const ValueScan seen = scan_values(out.data(), tensor.dtype, count);
     zeros[chunk] = seen.zeros;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoint/chunks.h"
+#include "winnow/checkpoint/checkpoint_reader.h"
 #include "winnow/checkpoint/prune_plan.h"
 #include "winnow/core/global_selection.h"
 #include "winnow/core/mask.h"
@@ -33,7 +34,7 @@ class MaskMaker {
   /// serves messages.
   struct Inputs {
     const std::string& path;
-    const SafetensorsFile& file;
+    const CheckpointReader& file;
     const std::vector<PlanEntry>& plan;
     const PruneSettings& settings;
     ParallelFor& threads;

@@ -6,12 +6,12 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "checkpoint/files/checkpoint_writer.h"
 #include "checkpoint/mask_maker.h"
 #include "checkpoint/tensor_names.h"
 #include "checkpoint/value_scan.h"
 #include "winnow/base/version.h"
 #include "winnow/core/values.h"
-#include "winnow/io/safetensors_writer.h"
 
 namespace winnow {
 
@@ -35,22 +35,11 @@ Metadata with_own_entries(Metadata metadata, const PruneSettings& settings) {
   return metadata;
 }
 
-// `status`, which is AtomicFile's, with a code of its own where the output is the input.
-Status told_from_input(const Status& status, Env& env, const PruneJob& job,
-                       const FileIdentity& input) {
-  if (status.code() != ErrorCode::kAlreadyExists) return status;
-  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(job.output));
-  if (!info.identity.same_file(input)) return status;
-  return in_file(
-      job.output,
-      Status(ErrorCode::kSameFile, "expected an output other than the input, found the same file"));
-}
-
 // One run of prune_file.
 class Pruner {
  public:
-  Pruner(const PruneJob& job, const SafetensorsFile& file, ParallelFor& threads, Progress& progress,
-         PruneResult& result)
+  Pruner(const PruneJob& job, const CheckpointReader& file, ParallelFor& threads,
+         Progress& progress, PruneResult& result)
       : job_(job),
         file_(file),
         threads_(threads),
@@ -68,21 +57,21 @@ class Pruner {
   Status claim_output(Env& env);
   TensorReport report_of(const PlanEntry& entry) const;
   Status prune_tensor(MaskMaker& maker, const PlanEntry& entry, TensorReport& report);
-  Status copy_tensor(const TensorInfo& tensor);
+  Status copy_tensor(size_t index);
   Status apply_and_write(const TensorInfo& tensor, std::span<std::byte> values,
                          std::span<const uint8_t> mask, uint64_t& zeros);
   Status write(std::span<const std::byte> bytes);
   Status finish();
 
   const PruneJob& job_;
-  const SafetensorsFile& file_;
+  const CheckpointReader& file_;
   ParallelFor& threads_;
   Progress& progress_;
   PruneResult& result_;
   std::vector<TensorAlias> aliases_;
   TensorNames names_;
   std::vector<PlanEntry> plan_;
-  std::optional<SafetensorsWriter> writer_;  // none in a dry run
+  std::unique_ptr<CheckpointWriter> writer_;  // none in a dry run
   RawBuffer copy_buffer_;
 };
 
@@ -99,18 +88,19 @@ Status Pruner::claim_output(Env& env) {
   const SafetensorsHeader& header = file_.header();
   const std::string text =
       header.text_with_metadata(with_own_entries(header.metadata(), job_.settings));
-  result_.input_bytes = file_.identity().size;
-  result_.output_bytes = result_.input_bytes - header.text().size() + text.size();
+  result_.input_bytes = file_.file_bytes();
+  result_.output_bytes = sizeof(uint64_t) + text.size() + file_.data_bytes();
   const AtomicFileOptions options = {.overwrite = job_.overwrite,
                                      .overwrite_blob = job_.overwrite_blob};
   if (job_.dry_run) {
     if (job_.output.empty()) return Status();
-    return told_from_input(AtomicFile::check(env, job_.output, options), env, job_,
+    return told_from_input(AtomicFile::check(env, job_.output, options), env, job_.output,
                            file_.identity());
   }
-  Result<SafetensorsWriter> writer =
-      SafetensorsWriter::create(env, job_.output, text, file_.data_bytes(), options);
-  if (!writer.ok()) return told_from_input(writer.status(), env, job_, file_.identity());
+  const WriterInputs inputs{env, job_.output, text, file_.data_bytes(), options};
+  Result<std::unique_ptr<CheckpointWriter>> writer =
+      job_.compress ? create_compressed_writer(inputs, {}, threads_) : create_plain_writer(inputs);
+  if (!writer.ok()) return told_from_input(writer.status(), env, job_.output, file_.identity());
   writer_ = std::move(*writer);
   result_.written = writer_->destination();
   return Status();
@@ -130,7 +120,7 @@ Status Pruner::run() {
   for (const PlanEntry& entry : plan_) {
     TensorReport report = report_of(entry);
     if (entry.skipped) {
-      WINNOW_RETURN_IF_ERROR(copy_tensor(report.tensor));
+      WINNOW_RETURN_IF_ERROR(copy_tensor(entry.tensor));
     } else {
       WINNOW_RETURN_IF_ERROR(prune_tensor(maker, entry, report));
     }
@@ -184,13 +174,14 @@ Status Pruner::apply_and_write(const TensorInfo& tensor, std::span<std::byte> va
   return Status();
 }
 
-Status Pruner::copy_tensor(const TensorInfo& tensor) {
+Status Pruner::copy_tensor(size_t index) {
+  const TensorInfo& tensor = file_.header().tensors()[index];
   for (uint64_t begin = 0; begin < tensor.bytes(); begin += kChunkBytes) {
     WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
     const auto chunk = copy_buffer_.first(std::min<uint64_t>(kChunkBytes, tensor.bytes() - begin));
     {
       StageTimer timer(result_.seconds.read);
-      WINNOW_RETURN_IF_ERROR(file_.read(tensor, begin, chunk));
+      WINNOW_RETURN_IF_ERROR(file_.read(index, begin, chunk));
     }
     progress_.advance(chunk.size());
     WINNOW_RETURN_IF_ERROR(write(chunk));
@@ -207,11 +198,14 @@ Status Pruner::write(std::span<const std::byte> bytes) {
 }
 
 Status Pruner::finish() {
+  if (writer_) WINNOW_RETURN_IF_ERROR(writer_->finish());
   WINNOW_RETURN_IF_ERROR(file_.check_unchanged());
   WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
   if (!writer_) return Status();
   StageTimer timer(result_.seconds.sync);
-  return writer_->commit();
+  const Status committed = writer_->commit();
+  result_.output_bytes = writer_->file_bytes();
+  return committed;
 }
 
 }  // namespace
@@ -235,8 +229,8 @@ Result<PruneResult> prune_file(Env& env, const PruneJob& job, ParallelFor& threa
   return fill_result<PruneResult>(job.input, [&](PruneResult& result) -> Status {
     std::optional<StageTimer> open(result.seconds.open);
     WINNOW_RETURN_IF_ERROR(validate(job.settings));
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::open(env, job.input));
-    Pruner pruner(job, file, threads, progress, result);
+    WINNOW_ASSIGN_OR_RETURN(const auto file, open_checkpoint(env, job.input));
+    Pruner pruner(job, *file, threads, progress, result);
     WINNOW_RETURN_IF_ERROR(pruner.prepare(env));
     open.reset();
     return pruner.run();

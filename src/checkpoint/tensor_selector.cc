@@ -4,62 +4,22 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "checkpoint/pattern_list.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::checkpoint {
 namespace {
 
-constexpr size_t kShownNames = 3;     // in the message for a pattern that matches nothing
-constexpr size_t kMaxShownName = 80;  // bytes of such a name
-
-using Names = std::span<const std::string_view>;
-
-bool matches_any(const Pattern& pattern, Names names) {
-  return std::any_of(names.begin(), names.end(),
-                     [&](std::string_view name) { return pattern.matches(name); });
-}
+constexpr size_t kMaxShownName = 80;  // bytes of a name in a message
 
 // The first pattern that matches one of the names.
-std::optional<size_t> first_match(const std::vector<Pattern>& patterns, Names names) {
+std::optional<size_t> first_match(const std::vector<Pattern>& patterns,
+                                  std::span<const std::string_view> names) {
   for (size_t i = 0; i < patterns.size(); ++i) {
     if (matches_any(patterns[i], names)) return i;
   }
   return std::nullopt;
-}
-
-std::string label(const Pattern& pattern, std::string_view kind) {
-  return std::string(kind) + " pattern '" + escape_name(pattern.text()) + "'";
-}
-
-// The first bracket expression of a glob, as typed; empty if there is none.
-std::string bracket_of(const std::string& glob) {
-  const size_t open = glob.find('[');
-  const size_t close = open == std::string::npos ? open : glob.find(']', open);
-  return close == std::string::npos ? "" : glob.substr(open, close + 1 - open);
-}
-
-// The glob with its brackets escaped.
-std::string with_plain_brackets(const std::string& glob) {
-  std::string text;
-  for (const char c : glob) {
-    if (c == '[' || c == ']') text.push_back('\\');
-    text.push_back(c);
-  }
-  return text;
-}
-
-// The hint for a glob that matches nothing because its brackets were meant literally. Names of
-// tensors often contain brackets, such as "blocks[0].weight".
-std::string bracket_hint(const Pattern& pattern, Names names) {
-  const std::string bracket = bracket_of(pattern.text());
-  if (pattern.text().starts_with("re:") || bracket.empty()) return "";
-  const std::string plain = with_plain_brackets(pattern.text());
-  const Result<Pattern> meant = Pattern::compile(plain);
-  if (!meant.ok() || !matches_any(*meant, names)) return "";
-  // Only if the pattern can be shown as typed: escaping it would double the backslashes.
-  if (escape_path(pattern.text()) != pattern.text()) return "";
-  return "; '" + bracket + "' is a pattern; escape it: '" + plain + "'";
 }
 
 }  // namespace
@@ -101,49 +61,24 @@ Result<TensorSelector> TensorSelector::create(std::span<const TensorInfo> tensor
                                               const PruneSettings& settings,
                                               std::span<const TensorAlias> aliases) {
   TensorSelector selector(tensors, aliases);
-  WINNOW_ASSIGN_OR_RETURN(selector.include_, selector.compile(settings.include, "include"));
-  WINNOW_ASSIGN_OR_RETURN(selector.exclude_, selector.compile(settings.exclude, "exclude"));
-  WINNOW_ASSIGN_OR_RETURN(selector.force_, selector.compile(settings.force, "force"));
+  const auto compile = [&](const std::vector<std::string>& texts, std::string_view kind) {
+    return compile_patterns(texts, kind, tensors, aliases, selector.names_);
+  };
+  WINNOW_ASSIGN_OR_RETURN(selector.include_, compile(settings.include, "include"));
+  WINNOW_ASSIGN_OR_RETURN(selector.exclude_, compile(settings.exclude, "exclude"));
+  WINNOW_ASSIGN_OR_RETURN(selector.force_, compile(settings.force, "force"));
   std::vector<std::string> patterns;
   for (const LevelRule& rule : settings.levels) {
     patterns.push_back(rule.pattern);
     selector.levels_.push_back(rule.sparsity_level);
   }
-  WINNOW_ASSIGN_OR_RETURN(selector.level_patterns_, selector.compile(patterns, "level"));
+  WINNOW_ASSIGN_OR_RETURN(selector.level_patterns_, compile(patterns, "level"));
   for (size_t i = 0; i < selector.names_.tensors(); ++i) {
     selector.forced_.push_back(first_match(selector.force_, selector.names_.of(i)).has_value());
   }
   WINNOW_RETURN_IF_ERROR(selector.check_in_vain(selector.include_, "include"));
   WINNOW_RETURN_IF_ERROR(selector.check_in_vain(selector.level_patterns_, "level"));
   return selector;
-}
-
-Status TensorSelector::unknown_tensor(const Pattern& pattern, std::string_view kind) const {
-  std::string message =
-      concat(label(pattern, kind), ": expected a match among ", tensors_.size(), " tensors");
-  if (!aliases_.empty()) {
-    message += concat(" and ", aliases_.size(), aliases_.size() == 1 ? " alias" : " aliases");
-  }
-  message += ", found none";
-  const std::string hint = bracket_hint(pattern, names_.all());
-  if (!hint.empty()) return Status(ErrorCode::kUnknownTensor, message + hint);
-  const char* separator = "; nearest: '";
-  for (const std::string& name : nearest_names(pattern, tensors_, kShownNames, aliases_)) {
-    message += separator + escape_name(name).substr(0, kMaxShownName) + "'";
-    separator = ", '";
-  }
-  return Status(ErrorCode::kUnknownTensor, std::move(message));
-}
-
-Result<std::vector<Pattern>> TensorSelector::compile(const std::vector<std::string>& texts,
-                                                     std::string_view kind) const {
-  std::vector<Pattern> patterns;
-  for (const std::string& text : texts) {
-    WINNOW_ASSIGN_OR_RETURN(Pattern pattern, Pattern::compile(text));
-    if (!matches_any(pattern, names_.all())) return unknown_tensor(pattern, kind);
-    patterns.push_back(std::move(pattern));
-  }
-  return patterns;
 }
 
 // A pattern that has no effect only because of the rule is an error: its user meant to prune
@@ -161,7 +96,8 @@ Status TensorSelector::check_in_vain(const std::vector<Pattern>& patterns,
     }
     if (!in_vain || !example) continue;
     return Status(ErrorCode::kLeftAlone,
-                  label(pattern, kind) + " matches only what the default selection leaves alone (" +
+                  pattern_label(pattern, kind) +
+                      " matches only what the default selection leaves alone (" +
                       example_text(*example) + ")");
   }
   return Status();
@@ -178,7 +114,7 @@ std::string TensorSelector::example_text(size_t index) const {
 }
 
 std::optional<SkipReason> TensorSelector::skip_reason(size_t index) const {
-  const Names names = names_.of(index);
+  const std::span<const std::string_view> names = names_.of(index);
   if (first_match(exclude_, names)) return PatternReason::kExcluded;
   const bool force = forced_[index];
   if (!include_.empty() && !force && !first_match(include_, names)) {

@@ -44,9 +44,6 @@ class TensorSelector {
   static std::vector<Judgement> judge(std::span<const TensorInfo> tensors,
                                       const TensorNames& names);
 
-  Status unknown_tensor(const Pattern& pattern, std::string_view kind) const;
-  Result<std::vector<Pattern>> compile(const std::vector<std::string>& texts,
-                                       std::string_view kind) const;
   Status check_in_vain(const std::vector<Pattern>& patterns, std::string_view kind) const;
   // An example for a message: the name that led to the rule's decision, and the tensor's own.
   std::string example_text(size_t index) const;

@@ -101,7 +101,7 @@ std::string value_text(const std::byte* value, DType dtype) {
 // One run of verify_file.
 class Verifier {
  public:
-  Verifier(const VerifyJob& job, const SafetensorsFile& original, const SafetensorsFile& pruned,
+  Verifier(const VerifyJob& job, const CheckpointReader& original, const CheckpointReader& pruned,
            ParallelFor& threads, Progress& progress, VerifyResult& result)
       : job_(job),
         original_(original),
@@ -114,17 +114,17 @@ class Verifier {
 
  private:
   Status check_pruned_tensor(MaskMaker& maker, const PlanEntry& entry);
-  Status check_values(const TensorInfo& tensor, std::span<const std::byte> original,
+  Status check_values(size_t index, std::span<const std::byte> original,
                       std::span<const uint8_t> mask);
-  Status check_copied_tensor(const TensorInfo& tensor);
+  Status check_copied_tensor(size_t index);
   // Reads the same range of the tensor from the pruned file.
-  Status read_pruned(const TensorInfo& tensor, uint64_t begin, std::span<std::byte> out);
+  Status read_pruned(size_t index, uint64_t begin, std::span<std::byte> out);
   Status value_violation(const TensorInfo& tensor, uint64_t index, const std::byte* original,
                          const std::byte* pruned, bool kept) const;
 
   const VerifyJob& job_;
-  const SafetensorsFile& original_;
-  const SafetensorsFile& pruned_;
+  const CheckpointReader& original_;
+  const CheckpointReader& pruned_;
   ParallelFor& threads_;
   Progress& progress_;
   VerifyResult& result_;
@@ -152,7 +152,7 @@ Status Verifier::run() {
   WINNOW_RETURN_IF_ERROR(maker.prepare());
   progress_.begin("verify", 2 * original_.data_bytes());  // of both files
   for (const PlanEntry& entry : *plan) {
-    WINNOW_RETURN_IF_ERROR(entry.skipped ? check_copied_tensor(tensors[entry.tensor])
+    WINNOW_RETURN_IF_ERROR(entry.skipped ? check_copied_tensor(entry.tensor)
                                          : check_pruned_tensor(maker, entry));
     ++result_.tensors;
     result_.left_alone += is_left_alone(entry.skipped);
@@ -169,17 +169,18 @@ Status Verifier::check_pruned_tensor(MaskMaker& maker, const PlanEntry& entry) {
   result_.values += mask.size();
   result_.dropped_values += stats.mask.dropped_values;
   result_.kept_rows += stats.kept.slices;
-  return check_values(original_.header().tensors()[entry.tensor], values.bytes, mask);
+  return check_values(entry.tensor, values.bytes, mask);
 }
 
-Status Verifier::check_values(const TensorInfo& tensor, std::span<const std::byte> original,
+Status Verifier::check_values(size_t index, std::span<const std::byte> original,
                               std::span<const uint8_t> mask) {
+  const TensorInfo& tensor = original_.header().tensors()[index];
   const size_t itemsize = dtype_bits(tensor.dtype) / 8;
   for (size_t begin = 0; begin < original.size(); begin += kChunkBytes) {
     WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
     const auto want = original.subspan(begin, std::min(kChunkBytes, original.size() - begin));
     const auto have = pruned_chunk_.first(want.size());
-    WINNOW_RETURN_IF_ERROR(read_pruned(tensor, begin, have));
+    WINNOW_RETURN_IF_ERROR(read_pruned(index, begin, have));
     const auto chunk_mask = mask.subspan(begin / itemsize, want.size() / itemsize);
     StageTimer timer(result_.seconds.compare);
     const std::optional<uint64_t> wrong =
@@ -204,17 +205,18 @@ Status Verifier::value_violation(const TensorInfo& tensor, uint64_t index,
                            expected + ", found " + value_text(pruned, tensor.dtype)));
 }
 
-Status Verifier::check_copied_tensor(const TensorInfo& tensor) {
+Status Verifier::check_copied_tensor(size_t index) {
+  const TensorInfo& tensor = original_.header().tensors()[index];
   for (uint64_t begin = 0; begin < tensor.bytes(); begin += kChunkBytes) {
     WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
     const size_t count = std::min<uint64_t>(kChunkBytes, tensor.bytes() - begin);
     const auto want = original_chunk_.first(count), have = pruned_chunk_.first(count);
     {
       StageTimer timer(result_.seconds.read);
-      WINNOW_RETURN_IF_ERROR(original_.read(tensor, begin, want));
+      WINNOW_RETURN_IF_ERROR(original_.read(index, begin, want));
     }
     progress_.advance(count);
-    WINNOW_RETURN_IF_ERROR(read_pruned(tensor, begin, have));
+    WINNOW_RETURN_IF_ERROR(read_pruned(index, begin, have));
     StageTimer timer(result_.seconds.compare);
     const auto [wrong, found] = std::mismatch(want.begin(), want.end(), have.begin());
     if (wrong != want.end()) {
@@ -230,10 +232,10 @@ Status Verifier::check_copied_tensor(const TensorInfo& tensor) {
   return Status();
 }
 
-Status Verifier::read_pruned(const TensorInfo& tensor, uint64_t begin, std::span<std::byte> out) {
+Status Verifier::read_pruned(size_t index, uint64_t begin, std::span<std::byte> out) {
   StageTimer timer(result_.seconds.read);
   // The same offsets: check_same_tensors saw to it.
-  WINNOW_RETURN_IF_ERROR(pruned_.read(tensor, begin, out));
+  WINNOW_RETURN_IF_ERROR(pruned_.read(index, begin, out));
   progress_.advance(out.size());
   return Status();
 }
@@ -245,15 +247,14 @@ Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& th
   return fill_result<VerifyResult>(job.original, [&](VerifyResult& result) -> Status {
     std::optional<StageTimer> open(result.seconds.open);
     if (job.settings) WINNOW_RETURN_IF_ERROR(validate(*job.settings));
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile pruned, SafetensorsFile::open(env, job.pruned));
-    WINNOW_ASSIGN_OR_RETURN(const SafetensorsFile original,
-                            SafetensorsFile::open(env, job.original));
+    WINNOW_ASSIGN_OR_RETURN(const auto pruned, open_checkpoint(env, job.pruned));
+    WINNOW_ASSIGN_OR_RETURN(const auto original, open_checkpoint(env, job.original));
     Result<PruneSettings> settings = job.settings ? Result<PruneSettings>(*job.settings)
-                                                  : recorded_settings(pruned.header().metadata());
+                                                  : recorded_settings(pruned->header().metadata());
     if (!settings.ok()) return in_file(job.pruned, settings.status());
     result.settings = std::move(*settings);
     open.reset();
-    Verifier verifier(job, original, pruned, threads, progress, result);
+    Verifier verifier(job, *original, *pruned, threads, progress, result);
     return verifier.run();
   });
 }

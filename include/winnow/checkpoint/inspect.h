@@ -8,6 +8,7 @@
 
 #include "winnow/base/parallel_for.h"
 #include "winnow/base/status.h"
+#include "winnow/checkpoint/checkpoint_reader.h"
 #include "winnow/checkpoint/progress.h"
 #include "winnow/checkpoint/tensor_aliases.h"
 #include "winnow/core/values.h"
@@ -20,6 +21,7 @@ namespace winnow {
 struct InspectedTensor {
   TensorInfo tensor;
   std::vector<std::string> aliases = {};  ///< its other names, see tensor_aliases
+  StoredTensor stored = {};               ///< its size in the file, and how it is compressed
   std::optional<ValueStats> stats;        ///< set only for dtypes that can be pruned
 };
 
@@ -34,6 +36,7 @@ struct DTypeTotal {
 /// The content of a file.
 struct Inspection {
   uint64_t file_bytes = 0;
+  bool is_compressed = false;
   uint64_t header_bytes = 0;  ///< size of the header's text, including its padding
   Metadata metadata;
   std::vector<InspectedTensor> tensors;  ///< in the order of the header

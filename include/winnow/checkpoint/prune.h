@@ -30,6 +30,7 @@ struct PruneJob {
   std::string output;  ///< in a dry run may be empty; else it is checked, not claimed
   PruneSettings settings;
   bool overwrite = false;  ///< replace an output that exists; it may be the input itself
+  bool compress = false;   ///< write a compressed file, as compress_file does
   bool dry_run = false;    ///< read and compute everything, write nothing
 
   /// With `overwrite`: also an output that is named by its hash, as the files are that links in
@@ -99,7 +100,8 @@ struct PruneResult {
   std::vector<TensorReport> tensors;  ///< in the order of the data in the file
   PruneTotals totals;                 ///< over `tensors`
   uint64_t input_bytes = 0;           ///< size of the file
-  uint64_t output_bytes = 0;          ///< size of the output; in a dry run what it would be
+  uint64_t output_bytes = 0;          ///< size of the output; in a dry run what it would be, not
+                                      ///< compressed
 
   /// The file that was written: job.output, or where that is a symbolic link, the absolute path of
   /// the file that it leads to. Empty after a dry run.

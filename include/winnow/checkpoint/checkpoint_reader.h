@@ -1,0 +1,70 @@
+// A checkpoint as tensors with names, whatever holds it: what prune_file, verify_file, inspect_file
+// and their kin read.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "winnow/base/status.h"
+#include "winnow/io/env.h"
+#include "winnow/io/safetensors.h"
+
+namespace winnow {
+
+/// How a tensor is stored.
+struct StoredTensor {
+  uint64_t bytes = 0;         ///< in the file
+  std::string encoding = {};  ///< of its first chunk, such as "gaps, window"; empty: as it is
+};
+
+/// An open checkpoint. Const members may be called from several threads at once.
+class CheckpointReader {
+ public:
+  virtual ~CheckpointReader() = default;
+
+  /// The tensors and the metadata as a safetensors header. Of a compressed file it is the header
+  /// that decompressing gives back; offsets are those in the decompressed file.
+  virtual const SafetensorsHeader& header() const noexcept = 0;
+
+  /// The size of the file.
+  virtual uint64_t file_bytes() const noexcept = 0;
+
+  /// The file as it was when opened.
+  virtual const FileIdentity& identity() const noexcept = 0;
+
+  /// Whether values are decoded when they are read.
+  virtual bool is_compressed() const noexcept { return false; }
+
+  // `tensor` is an index into header().tensors().
+
+  /// The bytes that are best read together, from a multiple of them on: the size of a chunk that is
+  /// decoded as a whole, or 1 MiB.
+  virtual uint64_t read_bytes(size_t tensor) const noexcept;
+
+  /// How a tensor is stored.
+  virtual Result<StoredTensor> stored(size_t tensor) const;
+
+  /// Fills `out` with the tensor's bytes from `offset_in_tensor` on.
+  ///
+  /// kInvalidArgument: the range leaves the tensor; nothing is read. kInputChanged: the file got
+  /// shorter. kIoError: the read failed. A compressed tensor also gives the codes of SparseError.
+  /// After an error the content of `out` is unspecified.
+  virtual Status read(size_t tensor, uint64_t offset_in_tensor, std::span<std::byte> out) const = 0;
+
+  /// kInputChanged if the file is not what it was at `open`. What was read is to be trusted only if
+  /// this holds after the last read.
+  virtual Status check_unchanged() const = 0;
+
+  /// The size of all tensors' values.
+  uint64_t data_bytes() const noexcept;
+};
+
+/// Opens the safetensors file at `path`, compressed by winnow or not. Reads headers only.
+/// Errors: those of SafetensorsFile::open; of a compressed file also SparseError::kSparseContainer,
+/// kStream and kVersion. `env` outlives the reader.
+Result<std::unique_ptr<CheckpointReader>> open_checkpoint(Env& env, const std::string& path);
+
+}  // namespace winnow

@@ -1,0 +1,69 @@
+// Compresses a checkpoint without losing a bit, and decompresses it.
+//
+//   CompressJob job{.input = "pruned.safetensors", .output = "small.safetensors"};
+//   Result<CompressResult> result = compress_file(Env::posix(), job, threads, progress);
+//
+// A compressed file is a safetensors file that lists the tensors by their names; docs/formats.md
+// describes its bytes. What decompress_file makes of it is the input, byte for byte, its header
+// too.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "winnow/base/parallel_for.h"
+#include "winnow/base/status.h"
+#include "winnow/checkpoint/checkpoint_reader.h"
+#include "winnow/checkpoint/progress.h"
+#include "winnow/io/env.h"
+
+namespace winnow {
+
+/// What to compress or decompress, and to where.
+struct CompressJob {
+  std::string input;
+  std::string output;  ///< in a dry run may be empty; else it is checked, not claimed
+  /// Patterns (tensor_patterns.h) of the tensors that are compressed; empty: all. The others are
+  /// stored as they are. Not for decompress_file.
+  std::vector<std::string> include = {};
+  std::vector<std::string> exclude = {};  ///< takes precedence over include
+  bool overwrite = false;                 ///< replace an output that exists
+  bool overwrite_blob = false;            ///< see PruneJob
+  bool dry_run = false;                   ///< read and check everything, write nothing
+};
+
+/// What happened to one tensor.
+struct CompressedReport {
+  TensorInfo tensor;
+  StoredTensor stored;  ///< in the compressed file
+};
+
+/// What happened to a file.
+struct CompressResult {
+  std::vector<CompressedReport> tensors;  ///< in the order of the header
+  uint64_t input_bytes = 0;
+  uint64_t output_bytes = 0;
+  std::string written;  ///< the file that was written, see PruneResult::written
+  StageSeconds seconds;
+};
+
+/// Compresses job.input. The output appears under its name only when it is whole and durable; on
+/// any error what was there before stays, and nothing else is left.
+///
+/// Equal input and patterns give equal bytes for any number of threads; another version of libzstd
+/// may give others, which decompress to the same. Tensors whose first chunk does not get at least 1
+/// % smaller are stored as they are; if the whole file would not get smaller, the output is a copy
+/// of the input. Memory: 64 MiB, and 64 MiB for each thread. Errors: kInvalidArgument for a
+/// pattern, for an input that is compressed already, and for a header that would be over the
+/// format's limits; kUnknownTensor for a pattern that matches nothing; else as prune_file.
+Result<CompressResult> compress_file(Env& env, const CompressJob& job, ParallelFor& threads,
+                                     Progress& progress);
+
+/// Decompresses job.input. Nothing of it is trusted: every chunk has a checksum over its bytes and
+/// one over its values. A file that is not compressed is copied as it is. Memory as above. Errors:
+/// the codes of SparseError; else as prune_file.
+Result<CompressResult> decompress_file(Env& env, const CompressJob& job, ParallelFor& threads,
+                                       Progress& progress);
+
+}  // namespace winnow

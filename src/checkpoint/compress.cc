@@ -1,0 +1,221 @@
+#include "winnow/checkpoint/compress.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "base/status_macros.h"
+#include "checkpoint/chunks.h"
+#include "checkpoint/files/checkpoint_writer.h"
+#include "checkpoint/files/container.h"
+#include "checkpoint/pattern_list.h"
+#include "winnow/base/concat.h"
+#include "winnow/checkpoint/tensor_aliases.h"
+#include "winnow/io/escape_name.h"
+
+namespace winnow {
+
+using namespace checkpoint;
+
+namespace {
+
+// By tensor: whether the patterns leave it as it is.
+Result<std::vector<bool>> left_plain(const CompressJob& job, const SafetensorsHeader& header) {
+  const std::span<const TensorInfo> tensors = header.tensors();
+  const std::vector<TensorAlias> aliases = tensor_aliases(tensors, header.metadata());
+  const TensorNames names(tensors, aliases);
+  WINNOW_ASSIGN_OR_RETURN(const auto include,
+                          compile_patterns(job.include, "include", tensors, aliases, names));
+  WINNOW_ASSIGN_OR_RETURN(const auto exclude,
+                          compile_patterns(job.exclude, "exclude", tensors, aliases, names));
+  std::vector<bool> plain(tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto is_among = [&](const std::vector<Pattern>& patterns) {
+      return std::any_of(patterns.begin(), patterns.end(),
+                         [&](const Pattern& pattern) { return matches_any(pattern, names.of(i)); });
+    };
+    plain[i] = is_among(exclude) || !(include.empty() || is_among(include));
+  }
+  return plain;
+}
+
+// Copies values from a reader to a writer, a batch of chunks at a time.
+class Copier {
+ public:
+  Copier(const CheckpointReader& reader, ParallelFor& threads, Progress& progress,
+         StageSeconds& seconds)
+      : reader_(reader), threads_(threads), progress_(progress), seconds_(seconds) {}
+
+  // To nowhere without a writer: then the values are only decoded and checked.
+  Status copy(CheckpointWriter* writer) {
+    for (const size_t tensor : data_order(reader_.header().tensors())) {
+      WINNOW_RETURN_IF_ERROR(copy_tensor(tensor, writer));
+    }
+    return Status();
+  }
+
+ private:
+  Status copy_tensor(size_t tensor, CheckpointWriter* writer) {
+    const uint64_t bytes = reader_.header().tensors()[tensor].bytes();
+    const uint64_t chunk = reader_.read_bytes(tensor), step = chunk * threads_.concurrency();
+    for (uint64_t begin = 0; begin < bytes; begin += step) {
+      WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
+      const size_t count = std::min(step, bytes - begin);
+      if (buffer_bytes_ < count) {
+        WINNOW_ASSIGN_OR_RETURN(buffer_, RawBuffer::allocate(count));
+        buffer_bytes_ = count;
+      }
+      WINNOW_RETURN_IF_ERROR(read(tensor, begin, chunk, buffer_.first(count)));
+      progress_.advance(count);
+      if (writer == nullptr) continue;
+      StageTimer timer(seconds_.write);
+      WINNOW_RETURN_IF_ERROR(writer->append(buffer_.first(count)));
+      progress_.advance(count);
+    }
+    return Status();
+  }
+
+  Status read(size_t tensor, uint64_t begin, uint64_t chunk, std::span<std::byte> out) {
+    StageTimer timer(seconds_.read);
+    std::vector<Status> statuses((out.size() + chunk - 1) / chunk);
+    threads_.run(statuses.size(), [&](size_t i) {
+      const auto part = out.subspan(i * chunk, std::min<size_t>(chunk, out.size() - i * chunk));
+      statuses[i] = reader_.read(tensor, begin + i * chunk, part);
+    });
+    const auto failed = std::find_if(statuses.begin(), statuses.end(),
+                                     [](const Status& status) { return !status.ok(); });
+    return failed == statuses.end() ? Status() : *failed;
+  }
+
+  const CheckpointReader& reader_;
+  ParallelFor& threads_;
+  Progress& progress_;
+  StageSeconds& seconds_;
+  RawBuffer buffer_;
+  size_t buffer_bytes_ = 0;
+};
+
+// One run of compress_file or decompress_file.
+class Conversion {
+ public:
+  Conversion(Env& env, const CompressJob& job, const CheckpointReader& reader, ParallelFor& threads,
+             Progress& progress, CompressResult& result)
+      : job_(job),
+        reader_(reader),
+        threads_(threads),
+        progress_(progress),
+        result_(result),
+        text_(reader.header().text()),
+        inputs_{env,
+                job.output,
+                text_,
+                reader.data_bytes(),
+                {.overwrite = job.overwrite, .overwrite_blob = job.overwrite_blob}} {
+    result.input_bytes = reader.file_bytes();
+  }
+
+  // Writes a compressed file. Where that would not be smaller, the input is copied as it is.
+  Status compress(const std::vector<bool>& plain) {
+    if (job_.dry_run) return check();
+    WINNOW_RETURN_IF_ERROR(write(create_compressed_writer(inputs_, plain, threads_), "compress"));
+    if (writer_->file_bytes() < reader_.file_bytes()) return commit();
+    writer_.reset();  // gives the output's name free
+    WINNOW_RETURN_IF_ERROR(write(create_plain_writer(inputs_), "copy"));
+    return commit();
+  }
+
+  // Writes the values as they are.
+  Status decompress() {
+    if (job_.dry_run) return check();
+    WINNOW_RETURN_IF_ERROR(write(create_plain_writer(inputs_), "decompress"));
+    return commit();
+  }
+
+ private:
+  // Reads all of the input, and looks at the output if one is named.
+  Status check() {
+    if (!job_.output.empty()) {
+      WINNOW_RETURN_IF_ERROR(
+          told_from_input(AtomicFile::check(inputs_.env, job_.output, inputs_.options), inputs_.env,
+                          job_.output, reader_.identity()));
+    }
+    progress_.begin("check", reader_.data_bytes());
+    return copy();
+  }
+
+  Status write(Result<std::unique_ptr<CheckpointWriter>> created, std::string_view stage) {
+    if (!created.ok()) {
+      return told_from_input(created.status(), inputs_.env, job_.output, reader_.identity());
+    }
+    writer_ = std::move(*created);
+    result_.written = writer_->destination();
+    progress_.begin(stage, 2 * reader_.data_bytes());  // read, and written
+    WINNOW_RETURN_IF_ERROR(copy());
+    return writer_->finish();
+  }
+
+  Status copy() {
+    WINNOW_RETURN_IF_ERROR(
+        Copier(reader_, threads_, progress_, result_.seconds).copy(writer_.get()));
+    WINNOW_RETURN_IF_ERROR(reader_.check_unchanged());
+    return check_cancelled(progress_);
+  }
+
+  Status commit() {
+    StageTimer timer(result_.seconds.sync);
+    result_.output_bytes = writer_->file_bytes();
+    return writer_->commit();
+  }
+
+  const CompressJob& job_;
+  const CheckpointReader& reader_;
+  ParallelFor& threads_;
+  Progress& progress_;
+  CompressResult& result_;
+  std::string text_;
+  WriterInputs inputs_;
+  std::unique_ptr<CheckpointWriter> writer_;
+};
+
+// How each tensor is stored in the file that is compressed.
+Status add_reports(const CheckpointReader& compressed, CompressResult& result) {
+  const std::span<const TensorInfo> tensors = compressed.header().tensors();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    WINNOW_ASSIGN_OR_RETURN(StoredTensor stored, compressed.stored(i));
+    result.tensors.push_back({tensors[i], std::move(stored)});
+  }
+  return Status();
+}
+
+Status wrong_input(const CompressJob& job, std::string_view text) {
+  return {ErrorCode::kInvalidArgument, concat(escape_path(job.input), ": ", text)};
+}
+
+}  // namespace
+
+Result<CompressResult> compress_file(Env& env, const CompressJob& job, ParallelFor& threads,
+                                     Progress& progress) {
+  return fill_result<CompressResult>(job.input, [&](CompressResult& result) -> Status {
+    WINNOW_ASSIGN_OR_RETURN(const auto reader, open_checkpoint(env, job.input));
+    if (reader->is_compressed()) {
+      return wrong_input(job, "expected a file that is not compressed, found a compressed one");
+    }
+    Result<std::vector<bool>> plain = left_plain(job, reader->header());
+    if (!plain.ok()) return in_file(job.input, plain.status());
+    WINNOW_RETURN_IF_ERROR(
+        Conversion(env, job, *reader, threads, progress, result).compress(*plain));
+    if (job.dry_run) return Status();
+    WINNOW_ASSIGN_OR_RETURN(const auto written, open_checkpoint(env, result.written));
+    return add_reports(*written, result);
+  });
+}
+
+Result<CompressResult> decompress_file(Env& env, const CompressJob& job, ParallelFor& threads,
+                                       Progress& progress) {
+  return fill_result<CompressResult>(job.input, [&](CompressResult& result) -> Status {
+    WINNOW_ASSIGN_OR_RETURN(const auto reader, open_checkpoint(env, job.input));
+    WINNOW_RETURN_IF_ERROR(add_reports(*reader, result));
+    return Conversion(env, job, *reader, threads, progress, result).decompress();
+  });
+}
+
+}  // namespace winnow

@@ -1,0 +1,63 @@
+// Private: where a checkpoint goes: what prune_file and its kin write.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "winnow/base/parallel_for.h"
+#include "winnow/base/status.h"
+#include "winnow/io/atomic_file.h"
+#include "winnow/io/safetensors.h"
+
+namespace winnow::checkpoint {
+
+/// A checkpoint being written, from the first byte of its data to the last. Abandons what was not
+/// committed. Not thread-safe.
+class CheckpointWriter {
+ public:
+  virtual ~CheckpointWriter() = default;
+
+  /// The file that `commit` puts in place; see AtomicFile::destination.
+  virtual const std::string& destination() const noexcept = 0;
+
+  /// Adds the next bytes of the data section.
+  virtual Status append(std::span<const std::byte> data) = 0;
+
+  /// Writes what is held back, once all data is appended: file_bytes() is then what it will be.
+  virtual Status finish() { return Status(); }
+
+  /// Puts the file in place as AtomicFile::commit does. Precondition: finish() was called.
+  virtual Status commit() = 0;
+
+  /// The size of the file.
+  virtual uint64_t file_bytes() const noexcept = 0;
+};
+
+/// What is written, and to where. `header_text` is that of the file as it would be, not compressed,
+/// with `data_bytes` of data.
+struct WriterInputs {
+  Env& env;
+  const std::string& path;
+  const std::string& header_text;
+  uint64_t data_bytes;
+  AtomicFileOptions options;
+};
+
+/// `status`, which is AtomicFile's for `output`, with a code of its own if the output is the input.
+Status told_from_input(const Status& status, Env& env, const std::string& output,
+                       const FileIdentity& input);
+
+/// Errors of both: those of SafetensorsWriter::create.
+Result<std::unique_ptr<CheckpointWriter>> create_plain_writer(const WriterInputs& inputs);
+
+/// @param plain  by tensor of the header: those that are stored as they are; empty: none.
+/// Also kInvalidArgument for a tensor that is named like the header in the container.
+Result<std::unique_ptr<CheckpointWriter>> create_compressed_writer(const WriterInputs& inputs,
+                                                                   std::vector<bool> plain,
+                                                                   ParallelFor& threads);
+
+}  // namespace winnow::checkpoint
