@@ -35,6 +35,18 @@ constexpr const char* kVerifyExamples = R"(Examples:
   winnow verify out.safetensors --against model.safetensors
   winnow verify out.safetensors --against model.safetensors -s 0.8 --block 1x1)";
 
+constexpr const char* kCompressExamples = R"(Examples:
+  winnow compress pruned.safetensors -o small.safetensors
+  winnow prune model.safetensors -o small.safetensors -s 0.9 --compress
+  winnow inspect small.safetensors
+  winnow decompress small.safetensors -o pruned.safetensors
+A compressed file is a safetensors file that lists the same names. It loads with torchwinnow or after
+'winnow decompress', which gives the input back byte for byte.)";
+
+constexpr const char* kDecompressExamples = R"(Examples:
+  winnow decompress small.safetensors -o pruned.safetensors
+  winnow decompress small.safetensors --dry-run      (checks every byte of it))";
+
 constexpr const char* kFooter =
     R"(Exit codes: 0 success, 1 a check failed, 2 usage, 3 bad input file, 4 I/O failure.
 The environment variable WINNOW_SIMD (scalar, sse4, avx2, avx512) forces a SIMD level.
@@ -103,18 +115,24 @@ CLI::App* add_inspect(CLI::App& app, Arguments& arguments) {
   return command;
 }
 
+// Where the result goes.
+void add_output_flags(CLI::App& app, Arguments& arguments) {
+  add_text(app, "-o,--output", arguments.output, "OUT", "The file to write");
+  app.add_flag("--dry-run", arguments.dry_run, "Read, compute and print; write nothing");
+  CLI::Option* overwrite = app.add_flag("--overwrite", arguments.overwrite,
+                                        "Replace OUT if it exists; it may be FILE itself");
+  app.add_flag("--overwrite-blob", arguments.overwrite_blob,
+               "Even if its name is a hash, as in Hugging Face's cache")
+      ->needs(overwrite);
+}
+
 CLI::App* add_prune(CLI::App& app, Arguments& arguments) {
   CLI::App* command =
       app.add_subcommand("prune", "Set the least important values of a file to zero");
   add_text(*command, "FILE", arguments.file, "", "The safetensors file to prune")->required();
-  add_text(*command, "-o,--output", arguments.output, "OUT", "The file to write");
-  command->add_flag("--dry-run", arguments.dry_run, "Read, compute and print; write nothing");
-  CLI::Option* overwrite = command->add_flag("--overwrite", arguments.overwrite,
-                                             "Replace OUT if it exists; it may be FILE itself");
-  command
-      ->add_flag("--overwrite-blob", arguments.overwrite_blob,
-                 "Even if its name is a hash, as in Hugging Face's cache")
-      ->needs(overwrite);
+  add_output_flags(*command, arguments);
+  command->add_flag("--compress", arguments.compress,
+                    "Write a compressed file, as 'winnow compress' does");
   add_settings_flags(*command, arguments.settings);
   add_run_flags(*command, arguments.run,
                 "List what is not pruned, with reasons, and the seconds of each stage");
@@ -136,14 +154,41 @@ CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
   return command;
 }
 
+CLI::App* add_compress(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("compress", "Make a file smaller without losing a bit: pruned ones most");
+  add_text(*command, "FILE", arguments.file, "", "The safetensors file to compress")->required();
+  add_output_flags(*command, arguments);
+  command->option_defaults()->group("Compression options");
+  add_text(*command, "--include", arguments.settings.include, "PAT",
+           "Compress only what matches (glob, or re:REGEX); may be repeated");
+  add_text(*command, "--exclude", arguments.settings.exclude, "PAT",
+           "Store what matches as it is; overrides --include");
+  add_run_flags(*command, arguments.run, "List the tensors, and the seconds of each stage");
+  command->footer(kCompressExamples);
+  return command;
+}
+
+CLI::App* add_decompress(CLI::App& app, Arguments& arguments) {
+  CLI::App* command =
+      app.add_subcommand("decompress", "Give back the file that was compressed, byte for byte");
+  add_text(*command, "FILE", arguments.file, "", "The compressed file")->required();
+  add_output_flags(*command, arguments);
+  add_run_flags(*command, arguments.run, "List the tensors, and the seconds of each stage");
+  command->footer(kDecompressExamples);
+  return command;
+}
+
 // CLI11 does not say which word it did not know.
 Status check_command(int argc, const char* const* argv) {
   const std::string_view word = argc > 1 ? argv[1] : "";
-  const bool known = word == "inspect" || word == "prune" || word == "verify";
-  if (known || word.starts_with('-')) return Status();
+  constexpr std::string_view kCommands[] = {"inspect", "prune", "verify", "compress", "decompress"};
+  if (std::find(std::begin(kCommands), std::end(kCommands), word) != std::end(kCommands) ||
+      word.starts_with('-'))
+    return Status();
   return Status(ErrorCode::kInvalidArgument,
-                "expected a command (inspect, prune or verify), found '" + shown(word) +
-                    "' (see winnow --help)");
+                "expected a command (inspect, prune, verify, compress or decompress), found '" +
+                    shown(word) + "' (see winnow --help)");
 }
 
 // CLI11's message, which repeats what was typed, on one line.
@@ -162,9 +207,12 @@ Result<std::optional<Arguments>> parse_arguments(int argc, const char* const* ar
   app.set_version_flag("--version", "winnow " WINNOW_VERSION);
   app.require_subcommand(1);
   app.footer(kFooter);
-  CLI::App* inspect = add_inspect(app, arguments);
-  CLI::App* prune = add_prune(app, arguments);
-  add_verify(app, arguments);
+  const std::pair<CLI::App*, Command> commands[] = {
+      {add_inspect(app, arguments), Command::kInspect},
+      {add_prune(app, arguments), Command::kPrune},
+      {add_verify(app, arguments), Command::kVerify},
+      {add_compress(app, arguments), Command::kCompress},
+      {add_decompress(app, arguments), Command::kDecompress}};
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -176,9 +224,9 @@ Result<std::optional<Arguments>> parse_arguments(int argc, const char* const* ar
   } catch (const CLI::ParseError& error) {
     return Status(ErrorCode::kInvalidArgument, one_line(error.what()) + " (see winnow --help)");
   }
-  arguments.command = inspect->parsed() ? Command::kInspect
-                      : prune->parsed() ? Command::kPrune
-                                        : Command::kVerify;
+  for (const auto& [app_of_command, command] : commands) {
+    if (app_of_command->parsed()) arguments.command = command;
+  }
   return std::optional<Arguments>(std::move(arguments));
 }
 

@@ -30,19 +30,20 @@ struct RunFlags {
 };
 
 /// The subcommands.
-enum class Command { kInspect, kPrune, kVerify };
+enum class Command { kInspect, kPrune, kVerify, kCompress, kDecompress };
 
 /// A command line. Fields that belong to other commands keep their defaults.
 struct Arguments {
   Command command = Command::kInspect;
   std::string file;  ///< the input; for verify, the pruned file
   RunFlags run;
-  SettingsFlags settings;  ///< prune, verify
+  SettingsFlags settings;  ///< prune, verify; of compress only include and exclude
 
   bool stats = false;  ///< inspect
   std::string sort;    ///< inspect: "", "size", "name" or "sparsity"
 
-  std::string output;  ///< prune; may be empty in a dry run
+  std::string output;     ///< prune, compress, decompress; may be empty in a dry run
+  bool compress = false;  ///< prune
   bool dry_run = false;
   bool overwrite = false;
   bool overwrite_blob = false;

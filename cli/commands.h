@@ -7,6 +7,8 @@
 
 namespace winnow::cli {
 
+Status run_compress(const Arguments& arguments);
+Status run_decompress(const Arguments& arguments);
 Status run_inspect(const Arguments& arguments);
 Status run_prune(const Arguments& arguments);
 Status run_verify(const Arguments& arguments);

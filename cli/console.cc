@@ -17,6 +17,17 @@ Status print(std::string_view text) {
 
 std::string shown(std::string_view typed) { return escape_path(typed); }
 
+Status with_output_hint(const Status& status) {
+  const StatusCode code = status.code();
+  const char* hint = "";
+  if (code == ErrorCode::kAlreadyExists || code == ErrorCode::kSameFile) {
+    hint = " (--overwrite replaces it)";
+  } else if (code == ErrorCode::kNamedByHash) {
+    hint = " (--overwrite --overwrite-blob replaces it all the same)";
+  }
+  return Status(code, std::string(status.message()) + hint);
+}
+
 void complain(std::string_view message) {
   // One write for the whole line, so that other processes do not write into it.
   const std::string line = "winnow: " + std::string(message) + "\n";

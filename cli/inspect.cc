@@ -49,6 +49,11 @@ std::string tensor_table(const Inspection& inspection, bool stats) {
                                         {"shape", Align::kLeft},
                                         {"values", Align::kRight},
                                         {"bytes", Align::kRight}};
+  if (inspection.is_compressed) {
+    columns.push_back({"stored", Align::kRight});
+    columns.push_back({"share", Align::kRight});
+    columns.push_back({"encoding", Align::kLeft});
+  }
   if (stats) {
     for (const char* title : {"zeros", "min", "max", "mean |x|", "NaN", "inf"}) {
       columns.push_back({title, Align::kRight});
@@ -60,6 +65,11 @@ std::string tensor_table(const Inspection& inspection, bool stats) {
     std::vector<std::string> row = {escape_name(tensor.name), std::string(dtype_name(tensor.dtype)),
                                     shape_text(tensor.shape), count_text(tensor.numel()),
                                     bytes_text(static_cast<double>(tensor.bytes()))};
+    if (inspection.is_compressed) {
+      row.push_back(bytes_text(static_cast<double>(entry.stored.bytes)));
+      row.push_back(share_text(entry.stored.bytes, tensor.bytes()));
+      row.push_back(entry.stored.encoding.empty() ? "as it is" : entry.stored.encoding);
+    }
     if (entry.stats) {
       const ValueStats& figures = *entry.stats;
       for (std::string& cell : std::vector<std::string>{

@@ -72,8 +72,15 @@ json entry_json(const auto& entry, const auto&... parts) {
   return object;
 }
 
+// How a tensor is stored, if it is compressed.
+void add_stored(json& object, const StoredTensor& stored) {
+  object["stored_bytes"] = stored.bytes;
+  if (!stored.encoding.empty()) object["encoding"] = stored.encoding;
+}
+
 json inspected_json(const InspectedTensor& entry) {
   json object = entry_json(entry);
+  add_stored(object, entry.stored);
   object["data_offsets"] = {entry.tensor.begin, entry.tensor.end};
   if (entry.stats) object["stats"] = fields_json(*entry.stats);
   return object;
@@ -85,6 +92,12 @@ json report_json(const TensorReport& report) {
   if (!report.skipped) return object;
   object["skipped"] = skip_reason_text(*report.skipped);
   object["reason"] = skip_reason_code(*report.skipped);
+  return object;
+}
+
+json compressed_json(const CompressedReport& report) {
+  json object = fields_json(report.tensor);
+  add_stored(object, report.stored);
   return object;
 }
 
@@ -135,6 +148,7 @@ Status print_inspect_json(const std::string& path, const Inspection& inspection)
                  {"version", WINNOW_VERSION},
                  {"file", path},
                  {"file_bytes", inspection.file_bytes},
+                 {"compressed", inspection.is_compressed},
                  {"header_bytes", inspection.header_bytes},
                  {"metadata", std::move(metadata)},
                  {"dtypes", std::move(dtypes)},
@@ -157,6 +171,20 @@ Status print_prune_json(const PruneJob& job, const PruneResult& result, const Ru
       {"bytes_per_second", static_cast<double>(result.input_bytes) / result.seconds.total}};
   add_facts(object, facts);
   return print_with_tensors(std::move(object), result.tensors, report_json);
+}
+
+Status print_compress_json(std::string_view command, const CompressJob& job,
+                           const CompressResult& result, const RunFacts& facts) {
+  json object = {{"command", command},
+                 {"input", job.input},
+                 {"output", job.dry_run ? json(nullptr) : json(job.output)},
+                 {"written", job.dry_run ? json(nullptr) : json(result.written)},
+                 {"dry_run", job.dry_run},
+                 {"input_bytes", result.input_bytes},
+                 {"output_bytes", result.output_bytes},
+                 {"seconds", fields_json(result.seconds)}};
+  add_facts(object, facts);
+  return print_with_tensors(std::move(object), result.tensors, compressed_json);
 }
 
 std::string verify_json(const VerifyJob& job, const VerifyResult& result, const RunFacts& facts) {

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
+#include "winnow/checkpoint/compress.h"
 #include "winnow/checkpoint/inspect.h"
 #include "winnow/checkpoint/prune.h"
 #include "winnow/checkpoint/verify.h"
@@ -24,6 +26,10 @@ Result<RunFacts> run_facts(size_t threads);
 /// very many tensors it would be larger than the header that it describes.
 Status print_inspect_json(const std::string& path, const Inspection& inspection);
 Status print_prune_json(const PruneJob& job, const PruneResult& result, const RunFacts& facts);
+
+/// The same for compress and decompress, which `command` says.
+Status print_compress_json(std::string_view command, const CompressJob& job,
+                           const CompressResult& result, const RunFacts& facts);
 
 /// Returns the object for a verification.
 std::string verify_json(const VerifyJob& job, const VerifyResult& result, const RunFacts& facts);

@@ -23,6 +23,10 @@ Status run_command(const Arguments& arguments) {
       return run_prune(arguments);
     case Command::kVerify:
       return run_verify(arguments);
+    case Command::kCompress:
+      return run_compress(arguments);
+    case Command::kDecompress:
+      return run_decompress(arguments);
   }
   return Status();
 }

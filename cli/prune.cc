@@ -107,7 +107,7 @@ std::string summary(const PruneJob& job, const PruneResult& result, const RunFac
           count_text(job.dry_run ? 0 : result.output_bytes) + " written\n";
   text += time_text(result.seconds, result.input_bytes, facts.peak_memory_bytes, verbose);
   text += "result   " + result_text(job, result) + "\n";
-  text += "note     the file keeps its size: it is dense. Its zeros compress (zstd, gzip).\n";
+  if (!job.compress) text += "note     the file is not compressed: --compress makes it small\n";
   return text;
 }
 
@@ -126,21 +126,17 @@ Result<PruneJob> job_from(const Arguments& arguments) {
                   .output = arguments.output,
                   .settings = std::move(settings),
                   .overwrite = arguments.overwrite,
+                  .compress = arguments.compress,
                   .dry_run = arguments.dry_run,
                   .overwrite_blob = arguments.overwrite_blob};
 }
 
 // The library's message, and what the tool offers, if anything.
 Status with_hint(const Status& status) {
-  const char* hint =
-      status.code() == ErrorCode::kNanValue    ? " (--nan keep ranks NaN last)"
-      : status.code() == ErrorCode::kLeftAlone ? " (--force prunes it all the same)"
-      : status.code() == ErrorCode::kAlreadyExists || status.code() == ErrorCode::kSameFile
-          ? " (--overwrite replaces it)"
-      : status.code() == ErrorCode::kNamedByHash
-          ? " (--overwrite --overwrite-blob replaces it all the same)"
-          : "";
-  return Status(status.code(), std::string(status.message()) + hint);
+  const char* hint = status.code() == ErrorCode::kNanValue    ? " (--nan keep ranks NaN last)"
+                     : status.code() == ErrorCode::kLeftAlone ? " (--force prunes it all the same)"
+                                                              : "";
+  return with_output_hint(Status(status.code(), std::string(status.message()) + hint));
 }
 
 }  // namespace
