@@ -173,6 +173,22 @@ TEST_F(CompressFile, LeavesNoMoreRoomForItsHeaderThanTensorsCanNeed) {
   EXPECT_LE(after, before + before / 100 + 4096);
 }
 
+// The entry of a compressed vector is longer than that of the vector by 2 bytes, and no offset is
+// shorter than it may be: they begin behind 11 MB of noise.
+TEST_F(CompressFile, HasRoomForTheLongestHeader) {
+  std::vector<TestTensor> tensors = {
+      {"noise", DType::kU8, {11'000'000}, text_of(testing::random_bits(11'000'000))}};
+  for (int i = 0; i < 200; ++i) {
+    tensors.push_back(pruned("bias" + std::to_string(i), DType::kF32, {384}, 0));
+  }
+  tensors.push_back(pruned("w", DType::kF32, {1000, 400}, 0.9));
+  const std::string image = image_of(tensors);
+  write_file(path("in"), image);
+  ASSERT_TRUE(compress(job("in", "small")).ok());
+  ASSERT_TRUE(decompress(job("small", "out")).ok());
+  EXPECT_TRUE(read_file(path("out")) == image);
+}
+
 TEST_F(CompressFile, RefusesAHeaderThatWouldBeTooLarge) {
   Metadata metadata;
   for (size_t i = 0; i < kMaxMetadataEntries; ++i) metadata.emplace_back(std::to_string(i), "");

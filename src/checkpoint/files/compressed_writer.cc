@@ -122,14 +122,14 @@ Metadata CompressedWriter::metadata() const {
 Result<size_t> CompressedWriter::header_room(size_t packed_bytes, uint64_t data_bytes) const {
   const uint64_t most = data_bytes + data_bytes / 64 + packed_bytes + (uint64_t{1} << 20);
   const auto text_size = [](const TensorInfo& entry) {
-    return safetensors_header_text(std::span(&entry, 1), {}).size();
+    return safetensors_header_text(std::span(&entry, 1), {}).find_last_not_of(' ');  // not padded
   };
   std::vector<TensorInfo> longest = {header_entry(packed_bytes)};
   for (const size_t i : order_) {
     const TensorInfo& tensor = header_.tensors()[i];
     TensorInfo entries[] = {tensor, compressed_entry(tensor, tensor.bytes())};
+    for (TensorInfo& entry : entries) entry.begin = entry.end = most;
     const bool second = may_compress(tensor, i) && text_size(entries[1]) > text_size(entries[0]);
-    entries[second].begin = entries[second].end = most;
     longest.push_back(std::move(entries[second]));
   }
   const size_t room = safetensors_header_text(longest, metadata()).size();
@@ -273,7 +273,7 @@ Status CompressedWriter::commit() {
     end = entry.end;
   }
   std::string text = safetensors_header_text(entries_, metadata());
-  assert(text.size() <= room_);
+  assert(text.size() <= room_);  // header_room sees to it
   text.append(room_ - text.size(), ' ');
   std::array<std::byte, kLengthBytes> length;
   const uint64_t number = text.size();
