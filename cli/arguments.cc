@@ -40,8 +40,8 @@ constexpr const char* kCompressExamples = R"(Examples:
   winnow prune model.safetensors -o small.safetensors -s 0.9 --compress
   winnow inspect small.safetensors
   winnow decompress small.safetensors -o pruned.safetensors
-A compressed file is a safetensors file that lists the same names. It loads with torchwinnow or after
-'winnow decompress', which gives the input back byte for byte.)";
+A compressed file is a safetensors file that lists the same names. It loads with torchwinnow, or
+after 'winnow decompress', which gives the input back byte for byte.)";
 
 constexpr const char* kDecompressExamples = R"(Examples:
   winnow decompress small.safetensors -o pruned.safetensors

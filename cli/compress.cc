@@ -56,7 +56,7 @@ std::string summary(const CompressJob& job, const CompressResult& result, const 
   }
   text += "\n" + time_text(result.seconds, std::max(result.input_bytes, result.output_bytes),
                            facts.peak_memory_bytes, verbose);
-  text += "result   " + (job.dry_run ? "none: a dry run writes nothing" : shown(job.output)) + "\n";
+  text += "result   " + result_text(job.output, result.written) + "\n";
   return text;
 }
 

@@ -61,13 +61,6 @@ std::string aliases_text(const PruneResult& result) {
   return text;
 }
 
-// The output as it was typed, and if that is a link, what was really written.
-std::string result_text(const PruneJob& job, const PruneResult& result) {
-  if (job.dry_run) return "none: a dry run writes nothing";
-  if (result.written == job.output) return shown(job.output);
-  return shown(job.output) + ", a link to " + shown(result.written);
-}
-
 // The text in brackets behind the number of tensors that are kept: where to look, and how many
 // of them nobody asked to keep.
 std::string kept_note(const PruneTotals& totals, bool verbose) {
@@ -106,7 +99,7 @@ std::string summary(const PruneJob& job, const PruneResult& result, const RunFac
   text += "bytes    " + count_text(result.input_bytes) + " read, " +
           count_text(job.dry_run ? 0 : result.output_bytes) + " written\n";
   text += time_text(result.seconds, result.input_bytes, facts.peak_memory_bytes, verbose);
-  text += "result   " + result_text(job, result) + "\n";
+  text += "result   " + result_text(job.output, result.written) + "\n";
   if (!job.compress) text += "note     the file is not compressed: --compress makes it small\n";
   return text;
 }

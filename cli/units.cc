@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <iterator>
 
+#include "console.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
 
@@ -59,6 +60,11 @@ std::string time_text(const StageSeconds& seconds, uint64_t bytes, uint64_t peak
 
 std::string alias_text(const std::string& alias, const TensorInfo& tensor) {
   return escape_name(alias) + " is stored as " + escape_name(tensor.name);
+}
+
+std::string result_text(const std::string& output, const std::string& written) {
+  if (written.empty()) return "none: a dry run writes nothing";
+  return written == output ? shown(output) : shown(output) + ", a link to " + shown(written);
 }
 
 std::string shape_text(const std::vector<uint64_t>& shape) {

@@ -33,6 +33,9 @@ std::string time_text(const StageSeconds& seconds, uint64_t bytes, uint64_t peak
 /// "lm_head.weight is stored as emb.weight".
 std::string alias_text(const std::string& alias, const TensorInfo& tensor);
 
+/// The output as it was typed, and if that is a link, what was really `written`.
+std::string result_text(const std::string& output, const std::string& written);
+
 /// "30522 x 384"; "scalar" for a shape without dimensions.
 std::string shape_text(const std::vector<uint64_t>& shape);
 

@@ -91,7 +91,7 @@ def test_usage_errors_come_before_any_file(flags, part, tmp_path):
 
 
 @pytest.mark.parametrize("args, part", [
-    ([], "inspect, prune or verify"),
+    ([], "inspect, prune, verify, compress or decompress"),
     (["frob"], "'frob'"),
     (["prune"], "FILE"),
     (["prune", "x"], "--output"),

@@ -144,7 +144,9 @@ Result<size_t> CompressedWriter::header_room(size_t packed_bytes, uint64_t data_
 }
 
 Status CompressedWriter::begin(const std::vector<std::byte>& packed, uint64_t data_bytes) {
-  WINNOW_ASSIGN_OR_RETURN(room_, header_room(packed.size(), data_bytes));
+  const Result<size_t> room = header_room(packed.size(), data_bytes);
+  if (!room.ok()) return room.status().with_context(escape_path(destination()));
+  room_ = *room;
   const std::vector<std::byte> front(kLengthBytes + room_, std::byte{' '});
   WINNOW_RETURN_IF_ERROR(file_.append(front));
   WINNOW_RETURN_IF_ERROR(file_.append(packed));
