@@ -1,4 +1,4 @@
-"""Breaks off or spoils a real prune, and says what must be true afterwards."""
+"""Breaks off or spoils a real prune, compress or decompress, and says what must be true afterwards."""
 
 import collections
 import os
@@ -21,13 +21,20 @@ SYSCALLS = ["openat", "flock", "fallocate", "ftruncate", "write", "pwrite64", "f
 class Scene:
     """A directory with a model, and an output that may exist before or be the model itself."""
 
-    def __init__(self, directory, before):
+    def __init__(self, directory, before, name="prune"):
         self.before = before  # "nothing", "file" or "input"
+        self.name = name  # of the command
         directory.mkdir()
         self.directory, self.input = directory, directory / "in"
         self.output = self.input if before == "input" else directory / "out"
         weights = np.random.default_rng(3).normal(size=(500, 1000)).astype(np.float32)
+        if name != "prune":
+            weights[np.abs(weights) < 0.5] = 0
         self.model = files.image({"w": weights, "bias": np.ones(300_000, np.float32)})
+        if name == "decompress":
+            (directory / "plain").write_bytes(self.model)
+            run("compress", directory / "plain", "-o", directory / "small", "-q")
+            self.model = (directory / "small").read_bytes()
         self.reset()
         run(*self.command())
         self.new = self.output.read_bytes()
@@ -41,7 +48,8 @@ class Scene:
             self.output.write_bytes(OLD)
 
     def command(self):
-        return ["prune", self.input, "-o", self.output, "--overwrite", "-q", "-s", "0.8"]
+        level = ["-s", "0.8"] if self.name == "prune" else []
+        return [self.name, self.input, "-o", self.output, "--overwrite", "-q", *level]
 
     def old(self):
         return {"nothing": None, "file": OLD, "input": self.model}[self.before]

@@ -38,6 +38,28 @@ def test_a_file_size_limit_is_an_error_of_the_system(scene):
     scene.check_recovery("EFBIG")
 
 
+@pytest.fixture(scope="module", params=[("compress", "file"), ("compress", "input"), ("decompress", "file")],
+                ids="-".join)
+def sparse_scene(request, tmp_path_factory):
+    name, before = request.param
+    return Scene(tmp_path_factory.mktemp("crash") / "d", before, name)
+
+
+def test_a_killed_compress_leaves_a_whole_file(sparse_scene):
+    calls = sparse_scene.calls()
+    assert ("pwrite64" in calls) == (sparse_scene.name == "compress"), calls  # the header comes last
+    points = [("write", 1), ("write", calls["write"]), ("fsync", 1), ("renameat", 1)]
+    for syscall, nth in points + [("pwrite64", n + 1) for n in range(calls["pwrite64"])]:
+        sparse_scene.kill_at(syscall, nth)
+
+
+def test_a_failing_compress_leaves_a_whole_file(sparse_scene):
+    calls = sparse_scene.calls()
+    points = [("write", calls["write"]), ("fsync", 1), ("renameat", 1)]
+    for syscall, nth in points + [("pwrite64", n + 1) for n in range(calls["pwrite64"])]:
+        assert sparse_scene.fail_at(syscall, nth, "ENOSPC") == 4
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_tool_and_leaves_nothing(number, tmp_path):
     path, out = tmp_path / "in", tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Every way to break off a prune: kill -9 at every write-class call and at random moments, every
+"""Every way to break off a prune, compress or decompress: kill -9 at every write-class call and at random moments, every
 call failing in turn, full disks. `./dev torture` runs it; it takes minutes and wants root."""
 
 import random
@@ -14,15 +14,22 @@ from tool import WINNOW
 MOMENTS = 50
 
 
-@pytest.fixture(scope="module", params=["nothing", "file", "input"])
+SCENES = [(name, before) for name in ("prune", "compress", "decompress")
+          for before in ("nothing", "file", "input")]
+
+
+@pytest.fixture(scope="module", params=SCENES, ids="-".join)
 def scene(request, tmp_path_factory):
-    return Scene(tmp_path_factory.mktemp("torture") / "d", request.param)
+    name, before = request.param
+    return Scene(tmp_path_factory.mktemp("torture") / "d", before, name)
 
 
 def points(scene):
     calls = scene.calls()
-    assert {"openat", "fallocate", "write", "fsync", "close", "renameat"} <= set(calls), calls
-    assert calls["write"] >= 5 and calls["fsync"] == 2, calls
+    # How large a compressed file will be is not known at first; its header is written last.
+    special = "pwrite64" if scene.name == "compress" else "fallocate"
+    assert {"openat", special, "write", "fsync", "close", "renameat"} <= set(calls), calls
+    assert calls["write"] >= 4 and calls["fsync"] == 2, calls
     return [(name, nth) for name, count in calls.items() for nth in range(1, count + 1)]
 
 
@@ -36,13 +43,13 @@ def test_kill_at_every_call(scene):
 @pytest.mark.parametrize("errno", ["EIO", "ENOSPC", "EDQUOT", "EACCES"])
 def test_every_call_fails_in_turn(scene, errno):
     codes = [scene.fail_at(syscall, nth, errno) for syscall, nth in points(scene)]
-    assert codes.count(4) >= 10
+    assert codes.count(4) >= 9
 
 
 def test_every_call_is_interrupted(scene):
     """EINTR is no failure wherever the call can be made again."""
     for syscall, nth in points(scene):
-        if syscall in ["write", "fallocate", "fsync"]:
+        if syscall in ["write", "pwrite64", "fallocate", "fsync"]:
             scene.fail_at(syscall, nth, "EINTR")
 
 
@@ -66,6 +73,8 @@ def test_kill_at_random_moments(scene):
 
 @pytest.mark.parametrize("limit", [0, 1, 8, 100, 4096, 1 << 20, 3_000_000])
 def test_file_size_limits(scene, limit):
+    if limit >= len(scene.new):
+        pytest.skip("the output is smaller")
     done = scene.run_limited(limit)
     assert done.returncode == 4 and "File too large" in done.stderr
     scene.check_whole("EFBIG")
