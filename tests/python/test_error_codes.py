@@ -4,7 +4,7 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FORMAT_PAGES = ["docs/safetensors.md", "docs/torch_archive.md"]
+FORMAT_PAGES = ["docs/safetensors.md", "docs/torch_archive.md", "docs/formats.md"]
 FIRST_OF_FORMATS = 100
 
 
@@ -20,7 +20,7 @@ def documented():
     """(name, number) of every line of the tables of codes."""
     lines = []
     for page in FORMAT_PAGES:
-        lines += re.findall(r"^\| (\w+) \| (\d+) \|", (ROOT / page).read_text(), re.M)
+        lines += re.findall(r"^\| ([A-Z]\w+) \| (\d{3}) \|", (ROOT / page).read_text(), re.M)
     return [(name, int(number)) for name, number in lines]
 
 
