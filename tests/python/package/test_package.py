@@ -35,9 +35,9 @@ def test_the_tool_is_installed(tmp_path):
 
 
 def test_every_library_is_the_wheels_own_or_the_systems():
-    """oneTBB and Highway come with the wheel; the rest is glibc's, libstdc++ and torch's."""
+    """oneTBB, Highway and libdeflate come with the wheel; the rest is glibc's, libstdc++ and torch's."""
     own = {path.name for path in (PACKAGE / "lib").iterdir()}
-    assert any(name.startswith("libtbb") for name in own) and "libhwy.so.1" in own
+    assert any(name.startswith("libtbb") for name in own) and {"libhwy.so.1", "libdeflate.so.0"} <= own
     system = ("linux-vdso", "libc.so", "libm.so", "libstdc++", "libgcc_s", "/lib64/ld-linux", "libdl",
               "libpthread", "librt")
     environment = {k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"}
