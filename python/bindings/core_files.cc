@@ -2,18 +2,11 @@
 // makes dataclasses of the plain dictionaries that come back.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/string_view.h>
-#include <nanobind/stl/vector.h>
 
-#include <exception>
-#include <new>
 #include <utility>
 
 #include "core_bindings.h"
-#include "python_progress.h"
-#include "python_status.h"
-#include "threads/tbb_parallel_for.h"
+#include "file_calls.h"
 #include "winnow/checkpoint/inspect.h"
 #include "winnow/checkpoint/prune.h"
 #include "winnow/checkpoint/verify.h"
@@ -23,11 +16,6 @@ using namespace nb::literals;
 
 namespace winnow::python {
 namespace {
-
-// Safetensors names are UTF-8, which the header's reader has checked.
-nb::str text(std::string_view value) { return nb::str(value.data(), value.size()); }
-
-std::string path_of(const nb::bytes& path) { return {path.c_str(), path.size()}; }
 
 PruneSettings make_settings(double level, std::pair<uint64_t, uint64_t> block,
                             std::optional<uint64_t> zeros,
@@ -50,19 +38,6 @@ PruneSettings make_settings(double level, std::pair<uint64_t, uint64_t> block,
   return settings;
 }
 
-nb::object object_of(const auto& value) { return nb::cast(value); }
-nb::object object_of(const std::vector<uint64_t>& shape) { return nb::tuple(nb::cast(shape)); }
-
-/// The fields that visit_fields lists of the parts, in one dictionary.
-nb::dict fields_dict(const auto&... parts) {
-  nb::dict result;
-  const auto add = [&](std::string_view name, const auto& value) {
-    result[text(name)] = object_of(value);
-  };
-  (visit_fields(parts, add), ...);
-  return result;
-}
-
 nb::dict report_dict(const TensorReport& report) {
   nb::dict result = fields_dict(report.tensor, report);
   result["aliases"] = nb::tuple(nb::cast(report.aliases));
@@ -79,33 +54,6 @@ nb::dict inspected_dict(const InspectedTensor& entry) {
   result["data_offsets"] = nb::make_tuple(entry.tensor.begin, entry.tensor.end);
   result["stats"] = entry.stats ? nb::object(fields_dict(*entry.stats)) : nb::none();
   return result;
-}
-
-/// The result of a call on `threads` threads. The library throws nothing on purpose; memory for
-/// small things can still run out, and the system can refuse threads.
-template <typename Call>
-auto guarded(size_t threads, const Call& call) -> decltype(call(std::declval<ParallelFor&>())) {
-  try {
-    TbbParallelFor parallel(threads);
-    return call(parallel);
-  } catch (const std::bad_alloc&) {
-    return Status(ErrorCode::kOutOfMemory, "out of memory");
-  } catch (const std::exception& error) {
-    return Status(ErrorCode::kIoError, error.what());
-  }
-}
-
-/// Runs a long call without the GIL; what it returned, or the exception that it ended with.
-template <typename Call>
-auto run(size_t threads, nb::object listener, const Call& call) {
-  PythonProgress progress(std::move(listener));
-  auto result = [&] {
-    const nb::gil_scoped_release no_gil;
-    return guarded(threads, [&](ParallelFor& parallel) { return call(parallel, progress); });
-  }();
-  progress.finish();
-  raise_if_error(result.status());
-  return std::move(result).value();
 }
 
 nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSettings& settings,
