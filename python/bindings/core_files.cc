@@ -1,5 +1,5 @@
-// Calls on files. Arguments have been checked for their types by torchwinnow/files.py, which also
-// makes dataclasses of the plain dictionaries that come back.
+// Calls on files. Arguments have been checked for their types by torchwinnow/files.py and
+// compression.py, which also make dataclasses of the plain dictionaries that come back.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 
@@ -7,6 +7,7 @@
 
 #include "core_bindings.h"
 #include "file_calls.h"
+#include "winnow/checkpoint/compress.h"
 #include "winnow/checkpoint/inspect.h"
 #include "winnow/checkpoint/prune.h"
 #include "winnow/checkpoint/verify.h"
@@ -48,21 +49,36 @@ nb::dict report_dict(const TensorReport& report) {
   return result;
 }
 
+// How a tensor is stored, if it is compressed.
+void add_stored(nb::dict& result, const StoredTensor& stored) {
+  result["stored_bytes"] = stored.bytes;
+  result["encoding"] = stored.encoding.empty() ? nb::none() : nb::object(text(stored.encoding));
+}
+
 nb::dict inspected_dict(const InspectedTensor& entry) {
   nb::dict result = fields_dict(entry.tensor);
   result["aliases"] = nb::tuple(nb::cast(entry.aliases));
   result["data_offsets"] = nb::make_tuple(entry.tensor.begin, entry.tensor.end);
+  add_stored(result, entry.stored);
   result["stats"] = entry.stats ? nb::object(fields_dict(*entry.stats)) : nb::none();
   return result;
 }
 
+// The path as os.fspath has it, which need not be UTF-8; None after a dry run.
+nb::object written_object(const std::string& written) {
+  if (written.empty()) return nb::none();
+  return nb::steal(
+      PyUnicode_DecodeFSDefaultAndSize(written.data(), static_cast<Py_ssize_t>(written.size())));
+}
+
 nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSettings& settings,
-               bool overwrite, bool overwrite_blob, bool dry_run, size_t threads,
+               bool compress, bool overwrite, bool overwrite_blob, bool dry_run, size_t threads,
                nb::object listener) {
   const PruneJob job{.input = path_of(input),
                      .output = path_of(output),
                      .settings = settings,
                      .overwrite = overwrite,
+                     .compress = compress,
                      .dry_run = dry_run,
                      .overwrite_blob = overwrite_blob};
   const PruneResult pruned = run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
@@ -74,11 +90,7 @@ nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSetti
   result["tensors"] = tensors;  // in place of their number
   result["input_bytes"] = pruned.input_bytes;
   result["output_bytes"] = pruned.output_bytes;
-  // A path need not be UTF-8; as os.fspath has it.
-  result["written"] =
-      dry_run ? nb::object(nb::none())
-              : nb::steal(PyUnicode_DecodeFSDefaultAndSize(
-                    pruned.written.data(), static_cast<Py_ssize_t>(pruned.written.size())));
+  result["written"] = written_object(pruned.written);
   result["seconds"] = fields_dict(pruned.seconds);
   return result;
 }
@@ -96,11 +108,43 @@ nb::dict inspect(const nb::bytes& path, bool stats, size_t threads, nb::object l
         nb::make_tuple(total.tensors, total.values, total.bytes);
   }
   result["file_bytes"] = found.file_bytes;
+  result["compressed"] = found.is_compressed;
   result["header_bytes"] = found.header_bytes;
   result["metadata"] = metadata;
   result["tensors"] = tensors;
   result["dtypes"] = dtypes;
   result["seconds"] = fields_dict(found.seconds);
+  return result;
+}
+
+// compress_file or decompress_file.
+template <auto convert_file>
+nb::dict convert(const nb::bytes& input, const nb::bytes& output, std::vector<std::string> include,
+                 std::vector<std::string> exclude, bool overwrite, bool overwrite_blob,
+                 bool dry_run, size_t threads, nb::object listener) {
+  const CompressJob job{.input = path_of(input),
+                        .output = path_of(output),
+                        .include = std::move(include),
+                        .exclude = std::move(exclude),
+                        .overwrite = overwrite,
+                        .overwrite_blob = overwrite_blob,
+                        .dry_run = dry_run};
+  const CompressResult converted =
+      run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
+        return convert_file(Env::posix(), job, parallel, progress);
+      });
+  nb::list tensors;
+  for (const CompressedReport& report : converted.tensors) {
+    nb::dict entry = fields_dict(report.tensor);
+    add_stored(entry, report.stored);
+    tensors.append(entry);
+  }
+  nb::dict result;
+  result["tensors"] = tensors;
+  result["input_bytes"] = converted.input_bytes;
+  result["output_bytes"] = converted.output_bytes;
+  result["written"] = written_object(converted.written);
+  result["seconds"] = fields_dict(converted.seconds);
   return result;
 }
 
@@ -126,9 +170,15 @@ void bind_files(nb::module_& m) {
            "zeros_per_block"_a.none(), "nm"_a.none(), "l2"_a, "global_scope"_a, "keep_nan"_a,
            "include"_a, "exclude"_a, "force"_a, "levels"_a)
       .def_prop_ro("text", &config_text, "The settings as they stand in a file's metadata, JSON.");
-  m.def("prune_file", &prune, "input"_a, "output"_a, "settings"_a, "overwrite"_a,
+  m.def("prune_file", &prune, "input"_a, "output"_a, "settings"_a, "compress"_a, "overwrite"_a,
         "overwrite_blob"_a, "dry_run"_a, "threads"_a, "listener"_a.none(),
         "Prunes a file to another.");
+  const auto def_convert = [&](const char* name, auto* function, const char* text) {
+    m.def(name, function, "input"_a, "output"_a, "include"_a, "exclude"_a, "overwrite"_a,
+          "overwrite_blob"_a, "dry_run"_a, "threads"_a, "listener"_a.none(), text);
+  };
+  def_convert("compress_file", &convert<compress_file>, "Compresses a file to another.");
+  def_convert("decompress_file", &convert<decompress_file>, "Gives back what was compressed.");
   m.def("inspect_file", &inspect, "path"_a, "stats"_a, "threads"_a, "listener"_a.none(),
         "Lists what a file holds.");
   m.def("verify_file", &verify, "pruned"_a, "original"_a, "settings"_a.none(), "threads"_a,

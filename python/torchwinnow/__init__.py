@@ -5,6 +5,8 @@ Files, without torch:
     prune_file(src, dst, sparsity_level=0.8)      prunes a safetensors file into another
     inspect_file(path)                            lists the content of a file
     verify_file(pruned, original)                 checks the result of prune_file
+    compress_file(src, dst)                       makes it smaller without losing a bit
+    decompress_file(src, dst)                     gives it back, byte for byte
     left_alone(model)                             what is not pruned by default, and why
 
 Tensors of torch and arrays of NumPy:
@@ -32,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._core import version as __version__
+    from .compression import CompressedTensor, CompressReport, compress_file, decompress_file
     from .data_scheduler import (
         BaseDataScheduler,
         CubicDataScheduler,
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
 # and works without torch.
 _HOMES = {
     "_core": ("__version__",),
+    "compression": ("CompressReport", "CompressedTensor", "compress_file", "decompress_file"),
     "data_scheduler": (
         "BaseDataScheduler",
         "CubicDataScheduler",
@@ -97,6 +101,8 @@ _SUBMODULES = ("data_scheduler", "data_sparsifier", "lightning")
 __all__ = [
     "BaseDataScheduler",
     "BaseDataSparsifier",
+    "CompressReport",
+    "CompressedTensor",
     "CubicDataScheduler",
     "DTypeTotal",
     "DataNormSparsifier",
@@ -117,7 +123,9 @@ __all__ = [
     "WinnowError",
     "__version__",
     "apply_mask_",
+    "compress_file",
     "compute_mask",
+    "decompress_file",
     "default_filter",
     "hold_masks",
     "inspect_file",

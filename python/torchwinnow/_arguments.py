@@ -134,3 +134,14 @@ def path(name: str, value: Any) -> bytes:
     if b"\0" in encoded:
         raise ValueError(f"{name}: embedded null byte in {value!r}")
     return encoded
+
+
+def output_paths(
+    src: Any, dst: Any, overwrite: bool, overwrite_blob: bool, dry_run: bool
+) -> tuple[bytes, bytes]:
+    """Where a file is read and another is written; b"": nowhere, in a dry run."""
+    if dst is None and not dry_run:
+        raise ValueError("dst: expected a path (or dry_run=True)")
+    if overwrite_blob and not overwrite:
+        raise ValueError("overwrite_blob: it needs overwrite=True")
+    return path("src", src), b"" if dst is None else path("dst", dst)

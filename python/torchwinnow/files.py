@@ -88,7 +88,7 @@ class PruneReport:
     zeros_before: int  #: zeros in the pruned tensors before
     zeros_after: int  #: zeros in the pruned tensors now
     input_bytes: int  #: size of the file
-    output_bytes: int  #: size of the output; after a dry run what it would be
+    output_bytes: int  #: size of the output; after a dry run what it would be, not compressed
     seconds: dict[str, float] = field(repr=False)
     left_alone: int = 0  #: of the tensors not pruned, those that the default rule keeps out
     values: int = 0  #: number of elements of all tensors
@@ -120,6 +120,8 @@ class InspectedTensor:
     data_offsets: tuple[int, int]  #: first byte and the one behind the last, in the data
     stats: ValueStats | None  #: if asked for, of F32, F64, F16 and BF16
     aliases: tuple[str, ...] = ()  #: its other names, such as those of weights tied to it
+    stored_bytes: int = 0  #: in the file
+    encoding: str | None = None  #: how it is compressed, such as "gaps, window"; None: it is not
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class Inspection:
     tensors: list[InspectedTensor]  #: in the order of the header
     dtypes: dict[str, DTypeTotal]
     seconds: dict[str, float] = field(repr=False)
+    compressed: bool = False  #: by compress_file, or with compress=True
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,7 @@ def prune_file(
     exclude: str | Iterable[str] | None = (),
     force: str | Iterable[str] | None = (),
     levels: Mapping[str, float] | None = None,
+    compress: bool = False,
     overwrite: bool = False,
     overwrite_blob: bool = False,
     dry_run: bool = False,
@@ -192,6 +196,7 @@ def prune_file(
     Args:
         src: the file to prune.
         dst: where the result goes; may be left out of a dry run.
+        compress: write a compressed file, as compress_file does.
         overwrite: replace `dst` if it exists; it may be `src` itself.
         overwrite_blob: with `overwrite`, also if the file is named by its hash, as those are that
             the links in Hugging Face's cache lead to. Others share it, and get the new content.
@@ -225,16 +230,13 @@ def prune_file(
         force,
         levels,
     )
-    if dst is None and not dry_run:
-        raise ValueError("dst: expected a path (or dry_run=True)")
-    if overwrite_blob and not overwrite:
-        raise ValueError("overwrite_blob: it needs overwrite=True")
+    paths = _arguments.output_paths(src, dst, overwrite, overwrite_blob, dry_run)
     workers = _arguments.threads(threads)
-    paths = _arguments.path("src", src), b"" if dst is None else _arguments.path("dst", dst)
     with ProgressBar(progress) as bar:
         done = _core.prune_file(
             *paths,
             settings,
+            bool(compress),
             bool(overwrite),
             bool(overwrite_blob),
             bool(dry_run),
