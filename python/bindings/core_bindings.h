@@ -11,6 +11,9 @@ void bind_arrays(nanobind::module_& module);
 /// Whole files.
 void bind_files(nanobind::module_& module);
 
+/// Tensors read from files and written to them.
+void bind_tensor_files(nanobind::module_& module);
+
 /// Values of schedules and checks of settings.
 void bind_rules(nanobind::module_& module);
 

@@ -25,6 +25,7 @@ NB_MODULE(_core, m) {
   m.def("usable_cores", &winnow::usable_cores, "How many threads this process may run on.");
   winnow::python::bind_arrays(m);
   winnow::python::bind_files(m);
+  winnow::python::bind_tensor_files(m);
   winnow::python::bind_rules(m);
   winnow::python::bind_selection(m);
 }

@@ -11,6 +11,8 @@ Files, without torch:
 
 Tensors of torch and arrays of NumPy:
 
+    load_file(path), load_rows(path, name, 0, 9)  from a file, compressed or not
+    save_file(tensors, path, compress=True)       to a file
     compute_mask(tensor, sparsity_level=0.8)      int8, 1 = kept
     prune_(tensor, sparsity_level=0.8)            in place
     apply_mask_(tensor, mask)                     in place
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     )
     from .holding import hold_masks
     from .selection import default_filter, left_alone
+    from .tensor_files import load_file, load_rows, save_file
     from .tensors import WHOLE_DIMENSION, apply_mask_, compute_mask, nm_config, prune_
 
 # The module of each public name. A name is imported on first use, so that `import torchwinnow` is fast
@@ -92,6 +95,7 @@ _HOMES = {
     ),
     "holding": ("hold_masks",),
     "selection": ("default_filter", "left_alone"),
+    "tensor_files": ("load_file", "load_rows", "save_file"),
     "tensors": ("WHOLE_DIMENSION", "apply_mask_", "compute_mask", "nm_config", "prune_"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -130,10 +134,13 @@ __all__ = [
     "hold_masks",
     "inspect_file",
     "left_alone",
+    "load_file",
+    "load_rows",
     "nm_config",
     "post_training_sparse_quantize",
     "prune_",
     "prune_file",
+    "save_file",
     "verify_file",
 ]
 

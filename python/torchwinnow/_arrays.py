@@ -23,7 +23,7 @@ _BF16 = ("BF16", numpy.uint16)
 
 def _plain(array: Array) -> tuple[Array, str]:
     """Returns the array's memory as unsigned integers, and the name of its type."""
-    _check_array("tensor", array)
+    check_array("tensor", array)
     plain = _TYPES.get(array.dtype) or (_BF16 if array.dtype.name == "bfloat16" else None)
     if plain is None:
         raise ValueError(
@@ -34,7 +34,7 @@ def _plain(array: Array) -> tuple[Array, str]:
     return array.view(integer), name
 
 
-def _check_array(name: str, value: Any) -> None:
+def check_array(name: str, value: Any) -> None:
     if not isinstance(value, numpy.ndarray):
         raise TypeError(
             f"{name}: expected a numpy.ndarray, found {_arguments.class_name(value)}"
@@ -47,7 +47,7 @@ def _check_array(name: str, value: Any) -> None:
 
 
 def _check_writable(array: Array) -> None:
-    _check_array("tensor", array)
+    check_array("tensor", array)
     if not array.flags.writeable:
         raise ValueError("expected an array that may be written, found a read-only one")
     if first_read_only([array_range(array)]) is not None:  # through a tensor, which forgets it
@@ -79,7 +79,7 @@ def prune_(
 def apply_mask_(array: Array, mask: Any) -> None:
     _check_writable(array)
     values, dtype = _plain(array)
-    _check_array("mask", mask)
+    check_array("mask", mask)
     if mask.shape != array.shape:
         raise ValueError(f"mask: expected the array's shape {array.shape}, found {mask.shape}")
     if numpy.may_share_memory(array, mask):

@@ -31,9 +31,14 @@ def tensor_range(tensor: Any) -> Range | None:
     try:
         if tensor.device.type != "cpu" or tensor.untyped_storage().resizable() or not tensor.numel():
             return None
-        begin: int = tensor.data_ptr()
+        return tensor_span(tensor)
     except RuntimeError:  # NotImplementedError among them: layouts and wrappers without a storage
         return None
+
+
+def tensor_span(tensor: Any) -> Range:
+    """Returns the addresses from the first value to behind the last of a tensor that has values."""
+    begin: int = tensor.data_ptr()
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
     return begin, begin + (reach + 1) * tensor.element_size()
 
@@ -45,6 +50,11 @@ def array_range(array: Any) -> Range | None:
         if owner.flags.owndata or not array.size:
             return None
         owner = owner.base
+    return array_span(array)
+
+
+def array_span(array: Any) -> Range:
+    """Returns the addresses from the first value to behind the last of an array that has values."""
     begin = array.__array_interface__["data"][0]
     steps = [(size - 1) * stride for size, stride in zip(array.shape, array.strides)]
     first = begin + sum(step for step in steps if step < 0)

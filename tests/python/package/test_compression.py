@@ -231,6 +231,8 @@ def large(tmp_path_factory):
 CALLS = {
     "compress": "torchwinnow.compress_file(src, dst, overwrite=True, threads=1)",
     "prune": "torchwinnow.prune_file(src, dst, overwrite=True, threads=1, compress=True)",
+    "save": "torchwinnow.save_file(tensors, dst, overwrite=True, threads=1, compress=True)",
+    "load": "torchwinnow.load_file(small, threads=1, framework='numpy')",
 }
 
 
@@ -238,7 +240,9 @@ CALLS = {
 def test_ctrl_c_stops_a_call_and_leaves_nothing(large, tmp_path, call):
     script = textwrap.dedent(f"""
         import sys, torchwinnow
-        src, dst = sys.argv[1:]
+        src, dst, small = sys.argv[1:]
+        tensors = torchwinnow.load_file(src, framework="numpy")
+        torchwinnow.save_file({{name: tensors[name] for name in ("w0", "w1")}}, small, compress=True)
         print("ready", flush=True)
         try:
             for _ in range(1000):
@@ -246,9 +250,9 @@ def test_ctrl_c_stops_a_call_and_leaves_nothing(large, tmp_path, call):
         except KeyboardInterrupt:
             print("interrupted", flush=True)
     """)
-    out = tmp_path / "out.safetensors"
+    out, small = tmp_path / "out.safetensors", tmp_path / "small.safetensors"
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(large), str(out)],
+        [sys.executable, "-c", script, str(large), str(out), str(small)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
     assert process.stdout.readline() == "ready\n"
@@ -259,7 +263,7 @@ def test_ctrl_c_stops_a_call_and_leaves_nothing(large, tmp_path, call):
     assert process.stderr.read() == ""  # nanobind complains there of what leaks
     assert process.wait() == 0
     assert time.perf_counter() - start < 5
-    assert set(os.listdir(tmp_path)) <= {out.name}
+    assert set(os.listdir(tmp_path)) <= {out.name, small.name}
 
 
 def test_the_names_of_a_compressed_file_are_those_of_the_model(model, small):

@@ -76,7 +76,8 @@ def test_every_public_name_is_there_and_documented(name):
 
 def test_functions_document_every_argument_and_error():
     for name in ("prune_file", "inspect_file", "verify_file", "compress_file", "decompress_file",
-                 "compute_mask", "prune_", "apply_mask_", "left_alone", "default_filter"):
+                 "load_file", "load_rows", "save_file", "compute_mask", "prune_", "apply_mask_",
+                 "left_alone", "default_filter"):
         function = getattr(torchwinnow, name)
         text = inspect.getdoc(function)
         assert "Raises:" in text
