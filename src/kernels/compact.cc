@@ -52,6 +52,25 @@ struct Shuffles {
 template <size_t kSize>
 inline constexpr Shuffles<kSize> kShuffles;
 
+// Row p: for each of eight lanes, which of the kept values goes there under the bits p; any if
+// none.
+struct EightPlaces {
+  alignas(32) int32_t rows[256][8] = {};
+
+  constexpr EightPlaces() {
+    for (size_t bits = 0; bits < 256; ++bits) {
+      int32_t next = 0;
+      for (size_t lane = 0; lane < 8; ++lane) {
+        rows[bits][lane] = next & 7;
+        next += static_cast<int32_t>(bits >> lane & 1);
+      }
+    }
+  }
+};
+
+inline constexpr EightPlaces kEightPlaces;
+inline constexpr std::array<uint32_t, 8> kLaneBits = {1, 2, 4, 8, 16, 32, 64, 128};
+
 }  // namespace winnow::kernels
 #endif
 
@@ -133,10 +152,32 @@ void compact_as(const uint8_t* values, const uint64_t* bits, size_t count, uint8
   compact_one_by_one<kSize>(values, bits, i, count, out);
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// Eight values of 4 bytes at a time, if vectors are that wide. Returns how many values it did.
+HWY_INLINE size_t expand_eights(const uint8_t*& values, const uint64_t* bits, size_t count,
+                                uint8_t* out) {
+  const hn::CappedTag<uint32_t, 8> d;
+  size_t i = 0;
+  if (hn::Lanes(d) < 8) return i;
+  const auto lane_bits = hn::LoadU(d, kLaneBits.data());
+  for (; i + 8 <= count; i += 8) {
+    const uint32_t pattern = bits[i / 64] >> i % 64 & 0xff;
+    const auto block = hn::LoadU(d, reinterpret_cast<const uint32_t*>(values));
+    const auto places = hn::SetTableIndices(d, kEightPlaces.rows[pattern]);
+    const auto kept = hn::Eq(hn::And(hn::Set(d, pattern), lane_bits), lane_bits);
+    hn::StoreU(hn::IfThenElseZero(kept, hn::TableLookupLanes(block, places)), d,
+               reinterpret_cast<uint32_t*>(out + i * 4));
+    values += hwy::PopCount(uint64_t{pattern}) * 4;
+  }
+  return i;
+}
+#endif
+
 template <size_t kSize>
 void expand_as_values(const uint8_t* values, const uint64_t* bits, size_t count, uint8_t* out) {
   size_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
+  if constexpr (kSize == 4) i = expand_eights(values, bits, count, out);
   if constexpr (kSize > 1) {
     constexpr size_t kLanes = kBlockBytes / kSize, kPatterns = size_t{1} << kLanes;
     const hn::Full128<uint8_t> d;

@@ -182,7 +182,7 @@ struct KernelTable {
   /// last of them are overwritten.
   void (*compact_values)(const void* values, size_t bytes_per_value, const uint64_t* bits,
                          size_t count, void* out);
-  /// The reverse: out[i] = the next of `values` if bit i is 1, else 0. Up to 16 bytes behind the
+  /// The reverse: out[i] = the next of `values` if bit i is 1, else 0. Up to 32 bytes behind the
   /// last of `values` are read.
   void (*expand_values)(const void* values, size_t bytes_per_value, const uint64_t* bits,
                         size_t count, void* out);

@@ -60,10 +60,11 @@ template <unsigned kWidth, typename Number>
 void write_plane(std::span<const Number> numbers, unsigned shift, uint8_t* out) {
   if constexpr (kWidth >= 8) {
     using Part = std::conditional_t<kWidth == 16, uint16_t, uint8_t>;
-    for (size_t i = 0; i < numbers.size(); ++i) {
-      const auto part = static_cast<Part>(numbers[i] >> shift);
-      std::memcpy(out + i * sizeof(part), &part, sizeof(part));
-    }
+    for_each_block(numbers.size(), [&](size_t i, auto count) {
+      Part parts[kNumbersAtOnce];
+      for (size_t j = 0; j < count; ++j) parts[j] = static_cast<Part>(numbers[i + j] >> shift);
+      std::memcpy(out + i * sizeof(Part), parts, count * sizeof(Part));
+    });
   } else {
     constexpr size_t kBytes = kNumbersAtOnce / 8 * kWidth;
     for_each_block(numbers.size(), [&](size_t i, auto count) {

@@ -16,7 +16,7 @@ namespace {
 // What follows a chunk, other tensors too, is at addresses that suit every type.
 constexpr size_t kAlignment = 8;
 // What the kernels read or write behind the last value.
-constexpr size_t kSlack = 16;
+constexpr size_t kSlack = 32;
 
 Status out_of_memory() { return {ErrorCode::kOutOfMemory, "not enough memory for a chunk"}; }
 

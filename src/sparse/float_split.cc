@@ -155,13 +155,20 @@ class Splitter {
   template <typename Head>
   void split(unsigned tail_bits, const Head& head) {
     scratch_.heads.resize(n_);
-    auto& tails = scratch_.template tails<Bits>();
-    tails.resize(n_);
-    for (size_t i = 0; i < n_; ++i) {
-      const Bits value = bits_at<Bits>(values_, i);
-      scratch_.heads[i] = head(value);
-      tails[i] = L::tail(value, tail_bits);
-    }
+    auto& all_tails = scratch_.template tails<Bits>();
+    all_tails.resize(n_);
+    // By blocks in local arrays, which nothing aliases, so that the loop becomes vectors.
+    for_each_block(n_, [&](size_t i, auto count) {
+      Bits values[kNumbersAtOnce], tails[kNumbersAtOnce];
+      uint8_t heads[kNumbersAtOnce];
+      std::memcpy(values, values_ + i * sizeof(Bits), count * sizeof(Bits));
+      for (size_t j = 0; j < count; ++j) {
+        heads[j] = head(values[j]);
+        tails[j] = L::tail(values[j], tail_bits);
+      }
+      std::memcpy(&scratch_.heads[i], heads, count);
+      std::memcpy(&all_tails[i], tails, count * sizeof(Bits));
+    });
     streams_.append(scratch_.heads, StreamContent::kSymbols, out_);
   }
 

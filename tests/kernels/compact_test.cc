@@ -25,7 +25,7 @@ class CompactKernelsTest : public ::testing::TestWithParam<SimdLevel> {
 INSTANTIATE_TEST_SUITE_P(EveryLevel, CompactKernelsTest, testing::every_level(),
                          testing::level_name);
 
-constexpr size_t kSlack = 16;  // what the kernels may read or write behind the last value
+constexpr size_t kSlack = 32;  // what the kernels may read or write behind the last value
 
 bool bit(const std::vector<uint64_t>& words, size_t i) { return words[i / 64] >> (i % 64) & 1; }
 
