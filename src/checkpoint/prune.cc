@@ -198,7 +198,6 @@ Status Pruner::write(std::span<const std::byte> bytes) {
 }
 
 Status Pruner::finish() {
-  if (writer_) WINNOW_RETURN_IF_ERROR(writer_->finish());
   WINNOW_RETURN_IF_ERROR(file_.check_unchanged());
   WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
   if (!writer_) return Status();

@@ -27,10 +27,11 @@ class CheckpointWriter {
   /// Adds the next bytes of the data section.
   virtual Status append(std::span<const std::byte> data) = 0;
 
-  /// Writes what is held back, once all data is appended: file_bytes() is then what it will be.
+  /// Writes what is held back, once all data is appended: file_bytes() is then what it will be. To be
+  /// called only by those who want to know that before they commit.
   virtual Status finish() { return Status(); }
 
-  /// Puts the file in place as AtomicFile::commit does. Precondition: finish() was called.
+  /// Finishes the file and puts it in place as AtomicFile::commit does.
   virtual Status commit() = 0;
 
   /// The size of the file.

@@ -269,6 +269,7 @@ Status CompressedWriter::finish() {
 }
 
 Status CompressedWriter::commit() {
+  WINNOW_RETURN_IF_ERROR(finish());
   uint64_t end = 0;
   for (TensorInfo& entry : entries_) {
     if (entry.bytes() == 0) entry.begin = entry.end = end;
