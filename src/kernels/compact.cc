@@ -1,6 +1,6 @@
 // Sparse values: which are not 0, those that are kept moved together, and moved apart again.
 //
-//     nonzero_bits     bit i = (values[i] has a bit that is not 0)
+//     nonzero_bits     bit i = (values[i] has a bit that is not 0, or one but the sign)
 //     compact_values   out = the values whose bit is 1, in their order
 //     expand_values    out[i] = bit i ? the next of `values` : 0
 //
@@ -77,14 +77,25 @@ inline constexpr std::array<uint32_t, 8> kLaneBits = {1, 2, 4, 8, 16, 32, 64, 12
 HWY_BEFORE_NAMESPACE();
 namespace winnow::kernels::HWY_NAMESPACE {
 
-template <typename T>
+// The bits of a value that count: all, or all but the sign, which twice the value does not have.
+template <ZeroSign kSign, class V>
+HWY_INLINE V counting(V value) {
+  if constexpr (kSign == ZeroSign::kCounts) {
+    return value;
+  } else {
+    return hn::Add(value, value);
+  }
+}
+
+template <typename T, ZeroSign kSign>
 void nonzero_bits_as(const uint8_t* values, size_t count, uint64_t* bits) {
   const hn::ScalableTag<T> d;
   const size_t whole = count / kKeysPerWord;
   for (size_t w = 0; w < whole; ++w) {
     const auto* group = reinterpret_cast<const T*>(values) + w * kKeysPerWord;
-    bits[w] =
-        word_of(d, [&](size_t i) HWY_ATTR { return hn::Ne(hn::LoadU(d, group + i), hn::Zero(d)); });
+    bits[w] = word_of(d, [&](size_t i) HWY_ATTR {
+      return hn::Ne(counting<kSign>(hn::LoadU(d, group + i)), hn::Zero(d));
+    });
   }
   if (count % kKeysPerWord == 0) return;
   // The values end before the last word does, so their bits are set one by one.
@@ -92,23 +103,32 @@ void nonzero_bits_as(const uint8_t* values, size_t count, uint64_t* bits) {
   for (size_t i = whole * kKeysPerWord; i < count; ++i) {
     T value;
     std::memcpy(&value, values + i * sizeof(T), sizeof(T));
+    if (kSign == ZeroSign::kIgnored) value = static_cast<T>(value + value);
     last |= uint64_t{value != 0} << i % kKeysPerWord;
   }
   bits[whole] = last;
 }
 
-void nonzero_bits(const void* values, size_t bytes_per_value, size_t count, uint64_t* bits) {
-  const auto* bytes = static_cast<const uint8_t*>(values);
+template <ZeroSign kSign>
+void nonzero_bits_of(const uint8_t* values, size_t bytes_per_value, size_t count, uint64_t* bits) {
   switch (bytes_per_value) {
     case 1:
-      return nonzero_bits_as<uint8_t>(bytes, count, bits);
+      return nonzero_bits_as<uint8_t, kSign>(values, count, bits);
     case 2:
-      return nonzero_bits_as<uint16_t>(bytes, count, bits);
+      return nonzero_bits_as<uint16_t, kSign>(values, count, bits);
     case 4:
-      return nonzero_bits_as<uint32_t>(bytes, count, bits);
+      return nonzero_bits_as<uint32_t, kSign>(values, count, bits);
     default:
-      return nonzero_bits_as<uint64_t>(bytes, count, bits);
+      return nonzero_bits_as<uint64_t, kSign>(values, count, bits);
   }
+}
+
+void nonzero_bits(const void* values, size_t bytes_per_value, size_t count, ZeroSign sign,
+                  uint64_t* bits) {
+  const auto* bytes = static_cast<const uint8_t*>(values);
+  return sign == ZeroSign::kCounts
+             ? nonzero_bits_of<ZeroSign::kCounts>(bytes, bytes_per_value, count, bits)
+             : nonzero_bits_of<ZeroSign::kIgnored>(bytes, bytes_per_value, count, bits);
 }
 
 // One value after the other: what is left behind the last whole block, and values of one byte.

@@ -142,6 +142,9 @@ constexpr bool can_classify_values(size_t block_cols) noexcept {
 /// The largest block, in elements, that drop_in_blocks takes.
 inline constexpr size_t kMaxTile = 512;
 
+/// Whether a value of which only the sign is set, such as -0.0, is not zero.
+enum class ZeroSign : uint8_t { kCounts, kIgnored };
+
 struct KernelTable {
   KeyKernels<int32_t> keys32;
   KeyKernels<int64_t> keys64;
@@ -175,9 +178,10 @@ struct KernelTable {
 
   // Of the next three, `bytes_per_value` is 1, 2, 4 or 8, and values stand at any alignment.
 
-  /// Bit i = (values[i] has a bit that is not 0), for i in [0, count). Writes the words that hold
-  /// them; the bits behind the last are 0.
-  void (*nonzero_bits)(const void* values, size_t bytes_per_value, size_t count, uint64_t* bits);
+  /// Bit i = (values[i] has a bit that is not 0), for i in [0, count); the highest bit may be left
+  /// out of that. Writes the words that hold them; the bits behind the last are 0.
+  void (*nonzero_bits)(const void* values, size_t bytes_per_value, size_t count, ZeroSign sign,
+                       uint64_t* bits);
   /// Writes the values whose bit is 1 to `out`, one behind the other. Up to 16 bytes behind the
   /// last of them are overwritten.
   void (*compact_values)(const void* values, size_t bytes_per_value, const uint64_t* bits,

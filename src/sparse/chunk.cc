@@ -18,6 +18,13 @@ constexpr size_t kAlignment = 8;
 // What the kernels read or write behind the last value.
 constexpr size_t kSlack = 32;
 
+// Fewer -0.0 than one of so many values are cheaper as values.
+constexpr size_t kValuesPerNegativeZero = 24;
+
+std::span<const uint8_t> bytes_of_bits(const std::vector<uint64_t>& words, size_t bits) {
+  return {reinterpret_cast<const uint8_t*>(words.data()), (bits + 7) / 8};
+}
+
 Status out_of_memory() { return {ErrorCode::kOutOfMemory, "not enough memory for a chunk"}; }
 
 // The values of the last group, which is cut off at the end of the chunk.
@@ -81,10 +88,35 @@ std::span<const uint8_t> ChunkEncoder::State::gather(std::span<const uint8_t> va
   return std::span(kept).first(size);
 }
 
+bool ChunkEncoder::State::find_nonzero(std::span<const uint8_t> values, size_t itemsize,
+                                       bool has_signs) {
+  const size_t n = values.size() / itemsize;
+  nonzero.resize(words_for(n));
+  table.nonzero_bits(values.data(), itemsize, n, kernels::ZeroSign::kCounts, nonzero.data());
+  if (!has_signs) return false;
+  signs.resize(words_for(n));
+  table.nonzero_bits(values.data(), itemsize, n, kernels::ZeroSign::kIgnored, signs.data());
+  const auto count = [&](const std::vector<uint64_t>& bits) {
+    return table.count_bit_groups(bits.data(), bits.size(), 1);
+  };
+  // As a value, a -0.0 costs its position and a tail; as a sign, every value costs a bit.
+  if ((count(nonzero) - count(signs)) * kValuesPerNegativeZero < n) return false;
+  std::swap(nonzero, signs);
+  for (size_t w = 0; w < signs.size(); ++w) signs[w] &= ~nonzero[w];
+  return true;
+}
+
+// Those within kept groups are among the values already.
+void ChunkEncoder::State::append_signs(size_t values, size_t group) {
+  for_each_kept(groups, group, values, [&](size_t begin, size_t count) {
+    for (size_t i = begin; i < begin + count; ++i) signs[i / 64] &= ~(uint64_t{1} << i % 64);
+  });
+  streams.append(bytes_of_bits(signs, values), StreamContent::kPatterns, out);
+}
+
 EncodedChunk ChunkEncoder::State::encode(std::span<const uint8_t> values, DType dtype, size_t row) {
   const size_t itemsize = element_bytes(dtype), n = values.size() / itemsize;
-  nonzero.resize(words_for(n));
-  table.nonzero_bits(values.data(), itemsize, n, nonzero.data());
+  const bool has_signs = find_nonzero(values, itemsize, is_prunable(dtype));
   const size_t group = choose_group(table, nonzero, n, row, likely_value_bits(dtype));
   group_bits(table, nonzero, n, group, groups);
   out.assign(kFrontBytes, 0);
@@ -104,7 +136,12 @@ EncodedChunk ChunkEncoder::State::encode(std::span<const uint8_t> values, DType 
     value_crc = crc32(kept_bytes, value_crc);
     value_kind = append_values(kept_bytes, dtype, streams, scratch, out);
   }
+  if (has_signs) {
+    append_signs(n, group);
+    value_crc = crc32(bytes_of_bits(signs, n), value_crc);
+  }
   out.resize((out.size() + kAlignment - 1) / kAlignment * kAlignment);
+  out[2] = has_signs;
   out[0] = static_cast<uint8_t>(position_kind);
   out[1] = static_cast<uint8_t>(value_kind);
   return {std::as_bytes(std::span(out)), value_crc};
@@ -116,11 +153,16 @@ Status ChunkDecoder::State::decode(std::span<const uint8_t> chunk, uint32_t valu
   ByteReader from(chunk);
   WINNOW_ASSIGN_OR_RETURN(const auto position_kind, from.number<uint8_t>("the kind of positions"));
   WINNOW_ASSIGN_OR_RETURN(const auto value_kind, from.number<uint8_t>("the kind of values"));
-  WINNOW_ASSIGN_OR_RETURN(const auto reserved, from.number<uint16_t>("two bytes of 0"));
+  WINNOW_ASSIGN_OR_RETURN(const auto has_signs, from.number<uint8_t>("whether there are signs"));
+  WINNOW_ASSIGN_OR_RETURN(const auto reserved, from.number<uint8_t>("a byte of 0"));
   WINNOW_ASSIGN_OR_RETURN(const auto group, from.number<uint32_t>("the size of groups"));
   WINNOW_ASSIGN_OR_RETURN(const auto kept_groups, from.number<uint32_t>("the kept groups"));
   if (reserved != 0) {
-    return {SparseError::kSparsePositions, concat("expected two bytes of 0, found ", reserved)};
+    return {SparseError::kSparsePositions, concat("expected a byte of 0, found ", reserved)};
+  }
+  if (has_signs > 1 || (has_signs == 1 && !is_prunable(dtype))) {
+    return {SparseError::kSparseUnknownKind, concat("expected signs of 0 or, of floats, 1, found ",
+                                                    has_signs, " of ", dtype_name(dtype))};
   }
   if (group == 0 || group > n) {
     return {SparseError::kSparsePositions,
@@ -153,17 +195,38 @@ Status ChunkDecoder::State::decode(std::span<const uint8_t> chunk, uint32_t valu
     WINNOW_RETURN_IF_ERROR(
         read_values(static_cast<ValueKind>(value_kind), dtype, from, streams, scratch, values));
   }
+  if (has_signs) WINNOW_RETURN_IF_ERROR(read_signs(from, n, group));
   WINNOW_ASSIGN_OR_RETURN(const auto rest, from.take(from.left(), "padding"));
   if (rest.size() >= kAlignment || std::any_of(rest.begin(), rest.end(), std::identity())) {
     return {SparseError::kSparseTrailing, concat(rest.size(), " bytes follow the last stream")};
   }
   found_crc = crc32(values, found_crc);
+  if (has_signs) found_crc = crc32(bytes_of_bits(signs, n), found_crc);
   if (found_crc != value_crc) {
     return {SparseError::kSparseValueChecksum,
             concat("expected values with the CRC-32 ", value_crc, ", found ", found_crc)};
   }
   if (kept_groups < groups.groups) scatter(itemsize, group, result);
+  if (has_signs) set_signs(itemsize, result);
   return Status();
+}
+
+Status ChunkDecoder::State::read_signs(ByteReader& from, size_t values, size_t group) {
+  WINNOW_ASSIGN_OR_RETURN(const auto bytes, streams.read(from, (values + 7) / 8, sign_bytes));
+  signs.assign(words_for(values), 0);
+  std::memcpy(signs.data(), bytes.data(), bytes.size());
+  bool is_wrong = values % 64 != 0 && signs.back() >> values % 64 != 0;
+  for_each_bit(signs, [&](size_t i) {
+    const size_t g = i / group;
+    is_wrong =
+        is_wrong || groups.kept == groups.groups || (groups.words[g / 64] >> g % 64 & 1) != 0;
+  });
+  if (!is_wrong) return Status();
+  return {SparseError::kSparsePositions, "a sign is set where no value was dropped"};
+}
+
+void ChunkDecoder::State::set_signs(size_t itemsize, std::span<uint8_t> out) const {
+  for_each_bit(signs, [&](size_t i) { out[(i + 1) * itemsize - 1] = 0x80; });
 }
 
 void ChunkDecoder::State::scatter(size_t itemsize, size_t group, std::span<uint8_t> out) const {

@@ -1,11 +1,14 @@
 // Private: some consecutive values of a tensor, as bytes that are decoded on their own.
 //
-//     chunk   kind of positions (1 byte), kind of values (1 byte), 2 bytes of 0,
-//             values in a group (4 bytes), kept groups (4 bytes), positions, values,
+//     chunk   kind of positions (1 byte), kind of values (1 byte), signs (1 byte), a byte of 0,
+//             values in a group (4 bytes), kept groups (4 bytes), positions, values, signs,
 //             bytes of 0 up to a multiple of 8
 //
-// The values are those of the kept groups, in their order; those of dropped groups are all 0. With
-// no kept group, neither positions nor values follow.
+// The values are those of the kept groups, in their order; those of dropped groups are 0. With no
+// kept group, neither positions nor values follow. If signs is 1, a stream of one bit for each
+// value of the chunk says which values of dropped groups are -0.0: a product with a mask leaves
+// half of its zeros like that. If signs is 0, -0.0 is a value like others, and there is no such
+// stream.
 #pragma once
 
 #include <span>
@@ -28,7 +31,12 @@ struct ChunkEncoder::State {
   sparse::StreamWriter streams;
   sparse::PositionCodec positions;
   sparse::ValueScratch scratch;
-  std::vector<uint64_t> nonzero;
+  // Leaves in `signs` which values are -0.0, and in `nonzero` which have a magnitude, if that is
+  // worth it; else all that have a bit.
+  bool find_nonzero(std::span<const uint8_t> values, size_t itemsize, bool has_signs);
+  void append_signs(size_t values, size_t group);
+
+  std::vector<uint64_t> nonzero, signs;
   sparse::GroupBits groups;
   sparse::Bytes kept, out;
 };
@@ -40,13 +48,16 @@ struct ChunkDecoder::State {
   Status decode(std::span<const uint8_t> chunk, uint32_t value_crc, DType dtype,
                 std::span<uint8_t> out);
   void scatter(size_t itemsize, size_t group, std::span<uint8_t> out) const;
+  Status read_signs(sparse::ByteReader& from, size_t values, size_t group);
+  void set_signs(size_t itemsize, std::span<uint8_t> out) const;
 
   const kernels::KernelTable& table;
   sparse::StreamReader streams;
   sparse::PositionCodec positions;
   sparse::ValueScratch scratch;
   sparse::GroupBits groups;
-  sparse::Bytes kept;
+  std::vector<uint64_t> signs;
+  sparse::Bytes kept, sign_bytes;
 };
 
 }  // namespace winnow

@@ -34,6 +34,7 @@ void fill(std::mt19937_64& random, size_t count, size_t size, uint8_t* values) {
   std::memset(values, 0, count * size);
   for (size_t i = 0; i < count; ++i) {
     if (random() % 3 == 0) values[i * size + random() % size] = static_cast<uint8_t>(random() | 1);
+    if (random() % 5 == 0) values[(i + 1) * size - 1] |= 0x80;
   }
 }
 
@@ -47,13 +48,20 @@ TEST_P(CompactKernelsTest, MovesValuesTogetherAndApart) {
       fill(random, count, size, values);
 
       std::vector<uint64_t> bits((count + 63) / 64, ~uint64_t{0});
-      table().nonzero_bits(values, size, count, bits.data());
+      table().nonzero_bits(values, size, count, ZeroSign::kCounts, bits.data());
       std::vector<uint8_t> kept;
       for (size_t i = 0; i < count; ++i) {
         const std::vector<uint8_t> value(values + i * size, values + (i + 1) * size);
         const bool nonzero = value != std::vector<uint8_t>(size);
         ASSERT_EQ(bit(bits, i), nonzero) << i << " of " << count << " values of " << size;
         if (nonzero) kept.insert(kept.end(), value.begin(), value.end());
+      }
+      std::vector<uint64_t> magnitudes(bits.size());
+      table().nonzero_bits(values, size, count, ZeroSign::kIgnored, magnitudes.data());
+      for (size_t i = 0; i < count; ++i) {
+        std::vector<uint8_t> value(values + i * size, values + (i + 1) * size);
+        value.back() &= 0x7f;
+        ASSERT_EQ(bit(magnitudes, i), value != std::vector<uint8_t>(size)) << i << " of " << size;
       }
       if (count % 64 != 0) {
         ASSERT_EQ(bits.back() >> count % 64, 0u);

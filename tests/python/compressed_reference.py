@@ -249,8 +249,10 @@ def decode_chunk(data, value_checksum, dtype, n):
     """The bytes of the n values of a chunk, whose stored checksum was checked already."""
     cursor = Cursor(data)
     require(len(data) >= 12, 400, "the head of a chunk")
-    positions, kind, zero, group, kept = struct.unpack("<BBHII", cursor.take(12))
-    require(zero == 0 and 1 <= group <= n, 408, f"groups of {group} in {n} values")
+    positions, kind, signs, zero, group, kept = struct.unpack("<BBBBII", cursor.take(12))
+    require(zero == 0, 408, f"a reserved byte of {zero}")
+    require(signs == 0 or signs == 1 and dtype in LAYOUTS, 407, f"signs of {signs}")
+    require(1 <= group <= n, 408, f"groups of {group} in {n} values")
     groups = ceil_div(n, group)
     require(kept <= groups, 408, f"{kept} kept groups of {groups}")
     width = value_bytes(dtype)
@@ -264,12 +266,20 @@ def decode_chunk(data, value_checksum, dtype, n):
         require(allowed and (kind != DECIMAL or dtype == "F32"), 407, f"values of kind {kind}")
         read = (read_planes, read_window, read_exponent, read_decimal)[kind]
         values = read(cursor, dtype, count).astype(f"<u{width}").tobytes()
+    dropped = ~np.repeat(mask, group)[:n]
+    sign_bytes = bytes(cursor.stream(ceil_div(n, 8))) if signs else b""
+    negative = np.unpackbits(np.frombuffer(sign_bytes, np.uint8), bitorder="little").astype(bool)
+    require(not negative[n:].any() and not (negative[:n] & ~dropped[: len(negative[:n])]).any(), 408,
+            "the sign of a value that was not dropped")
     rest = cursor.rest()
     require(len(rest) < 8 and not any(rest), 401, f"{len(rest)} bytes are left")
     checksum = zlib.crc32(np.packbits(mask, bitorder="little").tobytes()) if kept < groups else 0
-    require(zlib.crc32(values, checksum) == value_checksum, 406, "other values were stored")
+    checksum = zlib.crc32(sign_bytes, zlib.crc32(values, checksum))
+    require(checksum == value_checksum, 406, "other values were stored")
     out = np.zeros(n, dtype=f"<u{width}")
-    out[np.repeat(mask, group)[:n]] = np.frombuffer(values, dtype=f"<u{width}")
+    out[~dropped] = np.frombuffer(values, dtype=f"<u{width}")
+    if signs:
+        out[negative[:n]] = 1 << 8 * width - 1
     return out.tobytes()
 
 

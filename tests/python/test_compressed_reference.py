@@ -107,6 +107,12 @@ def make_tensors(rng):
         last[-1] = 1
         tensors[f"{dtype}.last"] = tensor(dtype, last)
     for dtype in FLOATS:
+        signs = rng.integers(0, 2, (61, 87)).astype(bool)
+        for name, values in (("masked", pruned(dtype, (61, 87), 0.9, rng)), ("signs", None)):
+            _, _, raw = tensor(dtype, np.zeros((61, 87), FLOATS[dtype]) if values is None else values)
+            masked = np.frombuffer(raw, np.uint8).copy().reshape(61, 87, -1)
+            masked[signs, -1] |= 0x80
+            tensors[f"{dtype}.{name}"] = (dtype, (61, 87), masked.tobytes())
         tensors[f"{dtype}.special"] = tensor(dtype, special_values(dtype, rng))
         every = random_values(dtype, (3000,), rng)
         every[::101] = special_values(dtype, rng).reshape(-1)[:len(every[::101])]
@@ -580,7 +586,7 @@ def leave_one_pad_less(spoiled):
     (change_packed(lambda packed: UNSIZED.compress(b"{}")), "SparseContainer"),
     (change_packed(lambda packed: packed[:9]), "SparseContainer"),
     (change_packed(lambda packed: b""), "SparseContainer"),
-    (change_front(2, 1), "SparsePositions"), (change_front(3, 128), "SparsePositions"),
+    (change_front(2, 2), "SparseUnknownKind"), (change_front(3, 128), "SparsePositions"),
     (change_metadata("winnow.bytes", "18446744073709551616"), "SparseContainer"),
     (change_metadata("winnow.zstd", "anything"), None), (change_metadata("winnow.new", ""), None),
     (change_shape, "SparseContainer"), (change_name, "SparseContainer"),

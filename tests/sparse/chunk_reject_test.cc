@@ -45,7 +45,7 @@ TEST(ChunkReject, AFrontThatSaysNonsense) {
   const Chunk good = encoded(pruned_normal(DType::kF32, 1000, 0.9));
   EXPECT_EQ(fault_of(with_byte(good, 0, 3), 1000), SparseError::kSparseUnknownKind);
   EXPECT_EQ(fault_of(with_byte(good, 1, 4), 1000), SparseError::kSparseUnknownKind);
-  EXPECT_EQ(fault_of(with_byte(good, 2, 1), 1000), SparseError::kSparsePositions);
+  EXPECT_EQ(fault_of(with_byte(good, 3, 1), 1000), SparseError::kSparsePositions);
   EXPECT_EQ(fault_of(with_byte(good, 4, 0), 1000), SparseError::kSparsePositions);   // group 0
   EXPECT_EQ(fault_of(with_byte(good, 6, 1), 1000), SparseError::kSparsePositions);   // group 65537
   EXPECT_EQ(fault_of(with_byte(good, 10, 1), 1000), SparseError::kSparsePositions);  // kept
@@ -164,6 +164,26 @@ TEST(DecompressValues, RefusesMoreChunksThanCanBe) {
   const ByteVector end = ChunkTable(DType::kU8, uint64_t{1} << 60, 1).encode();
   EXPECT_EQ(ChunkTable::table_bytes(end, DType::kU8, uint64_t{1} << 60).status().code(),
             SparseError::kSparseSize);
+}
+
+TEST(ChunkReject, SignsWhereNoneCanBe) {
+  std::vector<uint32_t> bits(640);
+  for (size_t i = 0; i < bits.size(); ++i) bits[i] = i % 10 == 0 ? 0x3f800000 + i : 0x80000000;
+  const Chunk good = encoded(testing::bytes_of_numbers(bits));
+  ASSERT_EQ(good.bytes[2], std::byte{1});
+  ASSERT_EQ(fault_of(good, 640), ErrorCode::kOk);
+  EXPECT_EQ(fault_of(with_byte(good, 2, 2), 640), SparseError::kSparseUnknownKind);
+  EXPECT_EQ(fault_of(with_byte(good, 3, 1), 640), SparseError::kSparsePositions);
+  EXPECT_EQ(fault_of(with_byte(good, 2, 0), 640), SparseError::kSparseTrailing);
+  const Chunk planes = encoded(testing::random_bits(640), DType::kU8);
+  EXPECT_EQ(fault_of(with_byte(planes, 2, 1), 640, DType::kU8), SparseError::kSparseUnknownKind);
+  // The sign of a value that is kept: of every byte, some bit is one.
+  const size_t stream = good.bytes.size() - (good.bytes.size() - 12) % 8 - 80;
+  size_t refused = 0;
+  for (size_t at = stream; at < good.bytes.size(); ++at) {
+    refused += fault_of(with_byte(good, at, 0xff), 640) == SparseError::kSparsePositions;
+  }
+  EXPECT_GT(refused, 0u);
 }
 
 TEST_F(TableReject, AKindOfNothing) {

@@ -19,9 +19,9 @@
 
 namespace winnow {
 
-/// A chunk, and the CRC-32 of what it decodes to: the bits of its groups, unless all are kept, and
-/// then the kept values. (Dropped values add nothing: at 90 % zeros a checksum over all would take
-/// as long as decoding them.)
+/// A chunk, and the CRC-32 of what it decodes to: the bits of its groups, unless all are kept, then
+/// the kept values, and the signs of dropped ones if some are -0.0. (Dropped values add nothing: at
+/// 90 % zeros a checksum over all would take as long as decoding them.)
 struct EncodedChunk {
   std::span<const std::byte> bytes;  ///< valid until the encoder's next call
   uint32_t value_crc = 0;
