@@ -63,9 +63,9 @@ def compress_file(
 ) -> CompressReport:
     """Compresses the safetensors file `src` to `dst` without losing a bit.
 
-    Tensors that do not get at least 1 % smaller are stored as they are. `dst` appears under its name only
-    when it is whole and on the disk; after any error, what was there before is still there. Memory: 64
-    MiB, and 64 MiB for each thread.
+    Tensors that do not get at least 1 % smaller are stored as they are; if the file would not get smaller,
+    it is copied. `dst` appears under its name only when it is whole and on the disk; after any error, what
+    was there before is still there. Memory: 64 MiB, and 64 MiB for each thread.
 
     Args:
         src: the file to compress.
@@ -107,12 +107,11 @@ def decompress_file(
     run checks them all. Otherwise as compress_file.
 
     Args:
-        src: a file that compress_file, prune_file or save_file compressed.
+        src: a file that compress_file, prune_file or save_file compressed; any other is copied.
         dst: where the result goes; may be left out of a dry run.
         overwrite, overwrite_blob, dry_run, threads, progress: as of compress_file.
 
     Raises:
-        ValueError: for a file that is not compressed.
         WinnowError (a ValueError): for a damaged file; its `code` says in which way, such as
             "SparseStoredChecksum".
         Otherwise as compress_file.

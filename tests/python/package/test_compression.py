@@ -190,8 +190,6 @@ def test_errors_of_files(model, small, tmp_path):
         assert caught.value.code == "UnsupportedFile"
     with pytest.raises(ValueError, match="not compressed, found a compressed one"):
         torchwinnow.compress_file(small, out)
-    with pytest.raises(ValueError, match="found an ordinary one"):
-        torchwinnow.decompress_file(model, out)
     damage(small, "emb.weight")
     for dry_run in (True, False):
         with pytest.raises(torchwinnow.WinnowError, match="emb.weight") as caught:
@@ -201,6 +199,12 @@ def test_errors_of_files(model, small, tmp_path):
     with pytest.raises(torchwinnow.WinnowError):
         torchwinnow.decompress_file(small, out)
     assert not out.exists()
+
+
+def test_an_ordinary_file_is_copied(model, tmp_path):
+    report = torchwinnow.decompress_file(model, tmp_path / "copy")
+    assert report.input_bytes == report.output_bytes
+    assert (tmp_path / "copy").read_bytes() == model.read_bytes()
 
 
 def test_threads_change_no_byte(model, small, tmp_path):
@@ -213,7 +217,7 @@ def test_progress_is_a_bar_on_standard_error(model, small, capsys):
     torchwinnow.compress_file(model, dry_run=True)
     assert capsys.readouterr().err == ""  # no terminal
     torchwinnow.compress_file(model, dry_run=True, progress=True)
-    assert "compress" in capsys.readouterr().err
+    assert "check" in capsys.readouterr().err
     torchwinnow.decompress_file(small, dry_run=True, progress=True)
     assert "%|" in capsys.readouterr().err
 
