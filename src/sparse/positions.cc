@@ -74,7 +74,6 @@ size_t choose_group(const kernels::KernelTable& table, std::span<const uint64_t>
   };
   for (size_t group = 1; group <= 64; group *= 2) consider(group);
   if (row > 1 && row <= values && !divides_word(row)) consider(row);
-  if (row > 64 && divides_word(64) && std::has_single_bit(row) && row <= values) consider(row);
   return best;
 }
 
