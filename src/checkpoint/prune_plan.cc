@@ -1,10 +1,9 @@
 #include "winnow/checkpoint/prune_plan.h"
 
-#include <algorithm>
-#include <numeric>
 #include <utility>
 
 #include "base/status_macros.h"
+#include "checkpoint/files/container.h"
 #include "checkpoint/tensor_selector.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
@@ -49,15 +48,9 @@ Result<std::vector<PlanEntry>> make_plan(std::span<const TensorInfo> tensors,
   WINNOW_RETURN_IF_ERROR(check_aliases(tensors, aliases));
   WINNOW_ASSIGN_OR_RETURN(const checkpoint::TensorSelector selector,
                           checkpoint::TensorSelector::create(tensors, settings, aliases));
-  std::vector<size_t> order(tensors.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return std::pair(tensors[a].begin, tensors[a].end) <
-           std::pair(tensors[b].begin, tensors[b].end);
-  });
   std::vector<PlanEntry> plan;
-  plan.reserve(order.size());
-  for (const size_t index : order) {
+  plan.reserve(tensors.size());
+  for (const size_t index : checkpoint::data_order(tensors)) {
     PlanEntry entry;
     entry.tensor = index;
     entry.skipped = selector.skip_reason(index);
