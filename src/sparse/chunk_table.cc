@@ -93,10 +93,14 @@ std::vector<std::byte> ChunkTable::encode() const {
   return {bytes.begin(), bytes.end()};
 }
 
-Result<uint64_t> ChunkTable::table_bytes(std::span<const std::byte> trailer, DType dtype,
-                                         uint64_t values) {
+Result<uint64_t> ChunkTable::end_bytes(std::span<const std::byte> trailer, uint64_t total,
+                                       DType dtype, uint64_t values) {
   WINNOW_ASSIGN_OR_RETURN(const Trailer found, decode_trailer(trailer, dtype, values));
-  return found.chunks() * kTableEntryBytes;
+  const uint64_t table = found.chunks() * kTableEntryBytes;
+  // Compared before somebody takes so much memory.
+  if (table <= total - kTrailerBytes) return table + kTrailerBytes;
+  return Status(SparseError::kSparseTruncated,
+                concat("expected a table of ", table, " bytes, found ", total - kTrailerBytes));
 }
 
 Result<ChunkTable> ChunkTable::decode(std::span<const std::byte> end, uint64_t total, DType dtype,

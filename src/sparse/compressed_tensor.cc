@@ -76,16 +76,11 @@ Result<std::vector<std::byte>> compress_values(std::span<const std::byte> values
 Status decompress_values(std::span<const std::byte> compressed, DType dtype,
                          std::span<std::byte> out, ParallelFor& threads) try {
   const uint64_t values = out.size() / element_bytes(dtype);
-  WINNOW_ASSIGN_OR_RETURN(const uint64_t table_bytes,
-                          ChunkTable::table_bytes(compressed, dtype, values));
-  if (table_bytes > compressed.size() - kTrailerBytes) {
-    return {SparseError::kSparseTruncated,
-            concat("expected a table of ", table_bytes, " bytes, found ",
-                   compressed.size() - kTrailerBytes)};
-  }
-  WINNOW_ASSIGN_OR_RETURN(const ChunkTable table,
-                          ChunkTable::decode(compressed.last(table_bytes + kTrailerBytes),
-                                             compressed.size(), dtype, values));
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t end_bytes,
+                          ChunkTable::end_bytes(compressed, compressed.size(), dtype, values));
+  WINNOW_ASSIGN_OR_RETURN(
+      const ChunkTable table,
+      ChunkTable::decode(compressed.last(end_bytes), compressed.size(), dtype, values));
   if (table.bytes() != out.size()) {
     return {SparseError::kSparseSize,
             concat("expected ", out.size(), " bytes, found ", table.bytes())};

@@ -162,7 +162,7 @@ TEST_F(TableReject, EveryFieldThatIsWrong) {
 // The sizes that such a number of chunks would have do not fit into 64 bits.
 TEST(DecompressValues, RefusesMoreChunksThanCanBe) {
   const ByteVector end = ChunkTable(DType::kU8, uint64_t{1} << 60, 1).encode();
-  EXPECT_EQ(ChunkTable::table_bytes(end, DType::kU8, uint64_t{1} << 60).status().code(),
+  EXPECT_EQ(ChunkTable::end_bytes(end, end.size(), DType::kU8, uint64_t{1} << 60).status().code(),
             SparseError::kSparseSize);
 }
 

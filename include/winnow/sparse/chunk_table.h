@@ -52,12 +52,13 @@ class ChunkTable {
   /// The table and the trailer as bytes.
   std::vector<std::byte> encode() const;
 
-  /// The size of the table of a tensor with that trailer. `values` and `dtype` are what the tensor
-  /// is said to be. Errors: kTruncated, kMagic, kVersion, kSize.
-  static Result<uint64_t> table_bytes(std::span<const std::byte> trailer, DType dtype,
-                                      uint64_t values);
+  /// The size of table and trailer of a tensor of `total` bytes that ends with that trailer.
+  /// `values` and `dtype` are what the tensor is said to be. Errors: kSparseTruncated, also if the
+  /// table is larger than the tensor, kSparseMagic, kSparseVersion, kSparseSize.
+  static Result<uint64_t> end_bytes(std::span<const std::byte> trailer, uint64_t total, DType dtype,
+                                    uint64_t values);
 
-  /// The table out of the last table_bytes + kTrailerBytes of a tensor of `total` bytes.
+  /// The table out of the last end_bytes of a tensor of `total` bytes.
   /// Errors: as above, kStoredChecksum, kTrailing.
   static Result<ChunkTable> decode(std::span<const std::byte> end, uint64_t total, DType dtype,
                                    uint64_t values);

@@ -119,17 +119,11 @@ Result<std::optional<ChunkTable>> CompressedReader::read_table(const TensorInfo&
   };
   WINNOW_ASSIGN_OR_RETURN(const auto trailer,
                           read_end(std::min<uint64_t>(kTrailerBytes, entry.bytes())));
-  const Result<uint64_t> table_bytes = ChunkTable::table_bytes((trailer), tensor.dtype, values);
-  if (!table_bytes.ok()) return table_bytes.status().with_context(tensor_label(tensor));
-  // Compared before so much memory is taken.
-  const uint64_t end_bytes = *table_bytes + kTrailerBytes;
-  if (end_bytes > entry.bytes()) {
-    return Status(SparseError::kSparseTruncated,
-                  concat(tensor_label(tensor), ": expected a table of ", *table_bytes,
-                         " bytes, found ", entry.bytes() - kTrailerBytes));
-  }
-  WINNOW_ASSIGN_OR_RETURN(const auto end, read_end(end_bytes));
-  Result<ChunkTable> table = ChunkTable::decode((end), entry.bytes(), tensor.dtype, values);
+  const Result<uint64_t> end_bytes =
+      ChunkTable::end_bytes(trailer, entry.bytes(), tensor.dtype, values);
+  if (!end_bytes.ok()) return end_bytes.status().with_context(tensor_label(tensor));
+  WINNOW_ASSIGN_OR_RETURN(const auto end, read_end(*end_bytes));
+  Result<ChunkTable> table = ChunkTable::decode(end, entry.bytes(), tensor.dtype, values);
   if (!table.ok()) return table.status().with_context(tensor_label(tensor));
   return std::optional(std::move(*table));
 }
