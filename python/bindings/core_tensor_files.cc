@@ -39,11 +39,11 @@ std::unique_ptr<CheckpointReader> open(const nb::bytes& path) {
              [&](auto&, auto&) { return open_checkpoint(Env::posix(), path_of(path)); });
 }
 
-Status unknown_name(const SafetensorsHeader& header, const std::string& name) {
-  const std::span<const TensorInfo> tensors = header.tensors();
+Status unknown_name(const CheckpointReader& reader, const std::string& name) {
+  const std::span<const TensorInfo> tensors = reader.tensors();
   std::string message = concat("names: expected one of ", tensors.size(), " tensors, found '",
                                escape_name(name), "'");
-  for (const TensorAlias& alias : tensor_aliases(tensors, header.metadata())) {
+  for (const TensorAlias& alias : tensor_aliases(tensors, reader.metadata())) {
     if (alias.name != name) continue;
     message += concat(", which was tied to '", escape_name(tensors[alias.tensor].name), "'");
     return Status(ErrorCode::kUnknownTensor, std::move(message));
@@ -59,19 +59,19 @@ Status unknown_name(const SafetensorsHeader& header, const std::string& name) {
 /// The indices of the tensors of these names.
 std::vector<size_t> find(const CheckpointReader& reader, const std::vector<std::string>& names) {
   std::unordered_map<std::string_view, size_t> indices;
-  const std::span<const TensorInfo> tensors = reader.header().tensors();
+  const std::span<const TensorInfo> tensors = reader.tensors();
   for (size_t i = 0; i < tensors.size(); ++i) indices.emplace(tensors[i].name, i);
   std::vector<size_t> found;
   for (const std::string& name : names) {
     const auto entry = indices.find(name);
-    if (entry == indices.end()) raise_if_error(unknown_name(reader.header(), name));
+    if (entry == indices.end()) raise_if_error(unknown_name(reader, name));
     found.push_back(entry->second);
   }
   return found;
 }
 
 nb::tuple describe(const CheckpointReader& reader, size_t index) {
-  const TensorInfo& tensor = reader.header().tensors()[index];
+  const TensorInfo& tensor = reader.tensors()[index];
   return nb::make_tuple(text(tensor.name), text(dtype_name(tensor.dtype)), object_of(tensor.shape));
 }
 
@@ -150,7 +150,7 @@ void save(const nb::bytes& output, const std::vector<NamedBytes>& tensors, Metad
 
 void bind_tensor_files(nb::module_& m) {
   nb::class_<CheckpointReader>(m, "CheckpointReader", "An open file, compressed or not.")
-      .def("__len__", [](const CheckpointReader& self) { return self.header().tensors().size(); })
+      .def("__len__", [](const CheckpointReader& self) { return self.tensors().size(); })
       .def("find", &find, "names"_a, "The indices of tensors.")
       .def("describe", &describe, "index"_a, "Name, dtype and shape of a tensor.")
       .def("read", &read, "wanted"_a, "threads"_a, "Fills (index, offset, bytes) each.");

@@ -19,9 +19,9 @@ using namespace checkpoint;
 namespace {
 
 // By tensor: whether the patterns leave it as it is.
-Result<std::vector<bool>> left_plain(const CompressJob& job, const SafetensorsHeader& header) {
-  const std::span<const TensorInfo> tensors = header.tensors();
-  const std::vector<TensorAlias> aliases = tensor_aliases(tensors, header.metadata());
+Result<std::vector<bool>> left_plain(const CompressJob& job, const CheckpointReader& file) {
+  const std::span<const TensorInfo> tensors = file.tensors();
+  const std::vector<TensorAlias> aliases = tensor_aliases(tensors, file.metadata());
   const TensorNames names(tensors, aliases);
   WINNOW_ASSIGN_OR_RETURN(const auto include,
                           compile_patterns(job.include, "include", tensors, aliases, names));
@@ -47,7 +47,7 @@ class Copier {
 
   // To nowhere without a writer: then the values are only decoded and checked.
   Status copy(CheckpointWriter* writer) {
-    for (const size_t tensor : data_order(reader_.header().tensors())) {
+    for (const size_t tensor : data_order(reader_.tensors())) {
       WINNOW_RETURN_IF_ERROR(copy_tensor(tensor, writer));
     }
     return Status();
@@ -55,7 +55,7 @@ class Copier {
 
  private:
   Status copy_tensor(size_t tensor, CheckpointWriter* writer) {
-    const uint64_t bytes = reader_.header().tensors()[tensor].bytes();
+    const uint64_t bytes = reader_.tensors()[tensor].bytes();
     const uint64_t chunk = reader_.read_bytes(tensor), step = chunk * threads_.concurrency();
     for (uint64_t begin = 0; begin < bytes; begin += step) {
       WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
@@ -104,49 +104,44 @@ class Conversion {
         threads_(threads),
         progress_(progress),
         result_(result),
-        text_(reader.header().text()),
-        inputs_{env,
-                job.output,
-                text_,
-                reader.data_bytes(),
-                {.overwrite = job.overwrite, .overwrite_blob = job.overwrite_blob}} {
+        output_{.env = env,
+                .input = reader,
+                .path = job.output,
+                .options = {.overwrite = job.overwrite, .overwrite_blob = job.overwrite_blob},
+                .threads = threads} {
     result.input_bytes = reader.file_bytes();
   }
 
   // Writes a compressed file. Where that would not be smaller, the input is copied as it is.
-  Status compress(const std::vector<bool>& plain) {
+  Status compress(std::vector<bool> plain) {
     if (job_.dry_run) return check();
-    WINNOW_RETURN_IF_ERROR(write(create_compressed_writer(inputs_, plain, threads_), "compress"));
+    output_.compress = true;
+    output_.plain = std::move(plain);
+    WINNOW_RETURN_IF_ERROR(write("compress"));
     if (writer_->file_bytes() < reader_.file_bytes()) return commit();
     writer_.reset();  // gives the output's name free
-    WINNOW_RETURN_IF_ERROR(write(create_plain_writer(inputs_), "copy"));
+    output_.compress = false;
+    WINNOW_RETURN_IF_ERROR(write("copy"));
     return commit();
   }
 
   // Writes the values as they are.
   Status decompress() {
     if (job_.dry_run) return check();
-    WINNOW_RETURN_IF_ERROR(write(create_plain_writer(inputs_), "decompress"));
+    WINNOW_RETURN_IF_ERROR(write("decompress"));
     return commit();
   }
 
  private:
   // Reads all of the input, and looks at the output if one is named.
   Status check() {
-    if (!job_.output.empty()) {
-      WINNOW_RETURN_IF_ERROR(
-          told_from_input(AtomicFile::check(inputs_.env, job_.output, inputs_.options), inputs_.env,
-                          job_.output, reader_.identity()));
-    }
+    if (!job_.output.empty()) WINNOW_RETURN_IF_ERROR(check_output(output_));
     progress_.begin("check", reader_.data_bytes());
     return copy();
   }
 
-  Status write(Result<std::unique_ptr<CheckpointWriter>> created, std::string_view stage) {
-    if (!created.ok()) {
-      return told_from_input(created.status(), inputs_.env, job_.output, reader_.identity());
-    }
-    writer_ = std::move(*created);
+  Status write(std::string_view stage) {
+    WINNOW_ASSIGN_OR_RETURN(writer_, create_writer(output_));
     result_.written = writer_->destination();
     progress_.begin(stage, 2 * reader_.data_bytes());  // read, and written
     WINNOW_RETURN_IF_ERROR(copy());
@@ -171,14 +166,13 @@ class Conversion {
   ParallelFor& threads_;
   Progress& progress_;
   CompressResult& result_;
-  std::string text_;
-  WriterInputs inputs_;
+  OutputJob output_;
   std::unique_ptr<CheckpointWriter> writer_;
 };
 
 // How each tensor is stored in the file that is compressed.
 Status add_reports(const CheckpointReader& compressed, CompressResult& result) {
-  const std::span<const TensorInfo> tensors = compressed.header().tensors();
+  const std::span<const TensorInfo> tensors = compressed.tensors();
   for (size_t i = 0; i < tensors.size(); ++i) {
     WINNOW_ASSIGN_OR_RETURN(StoredTensor stored, compressed.stored(i));
     result.tensors.push_back({tensors[i], std::move(stored)});
@@ -199,10 +193,10 @@ Result<CompressResult> compress_file(Env& env, const CompressJob& job, ParallelF
     if (reader->is_compressed()) {
       return wrong_input(job, "expected a file that is not compressed, found a compressed one");
     }
-    Result<std::vector<bool>> plain = left_plain(job, reader->header());
+    Result<std::vector<bool>> plain = left_plain(job, *reader);
     if (!plain.ok()) return in_file(job.input, plain.status());
     WINNOW_RETURN_IF_ERROR(
-        Conversion(env, job, *reader, threads, progress, result).compress(*plain));
+        Conversion(env, job, *reader, threads, progress, result).compress(std::move(*plain)));
     if (job.dry_run) return Status();
     WINNOW_ASSIGN_OR_RETURN(const auto written, open_checkpoint(env, result.written));
     return add_reports(*written, result);

@@ -61,7 +61,7 @@ class StatsSum {
 // Reads the values of one tensor in chunks.
 Result<ValueStats> tensor_stats(const CheckpointReader& file, size_t index, ParallelFor& threads,
                                 Progress& progress) {
-  const TensorInfo& tensor = file.header().tensors()[index];
+  const TensorInfo& tensor = file.tensors()[index];
   const size_t itemsize = dtype_bits(tensor.dtype) / 8;
   // Each chunk has its own place, so that threads need no lock.
   std::vector<ValueStats> chunks((tensor.bytes() + kChunkBytes - 1) / kChunkBytes);
@@ -102,22 +102,21 @@ Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, P
   return fill_result<Inspection>(path, [&](Inspection& inspection) -> Status {
     std::optional<StageTimer> open(inspection.seconds.open);
     WINNOW_ASSIGN_OR_RETURN(const auto file, open_checkpoint(env, path));
-    const SafetensorsHeader& header = file->header();
     inspection.file_bytes = file->file_bytes();
     inspection.is_compressed = file->is_compressed();
-    inspection.header_bytes = header.text().size();
-    inspection.metadata = header.metadata();
-    inspection.tensors.reserve(header.tensors().size());
-    const std::vector<TensorAlias> aliases = tensor_aliases(header.tensors(), header.metadata());
-    const TensorNames names(header.tensors(), aliases);
-    for (size_t i = 0; i < header.tensors().size(); ++i) {
+    inspection.header_bytes = file->header_bytes();
+    inspection.metadata = file->metadata();
+    inspection.tensors.reserve(file->tensors().size());
+    const std::vector<TensorAlias> aliases = tensor_aliases(file->tensors(), file->metadata());
+    const TensorNames names(file->tensors(), aliases);
+    for (size_t i = 0; i < file->tensors().size(); ++i) {
       WINNOW_ASSIGN_OR_RETURN(StoredTensor stored, file->stored(i));
-      inspection.tensors.push_back({.tensor = header.tensors()[i],
+      inspection.tensors.push_back({.tensor = file->tensors()[i],
                                     .aliases = names.aliases_of(i),
                                     .stored = std::move(stored),
                                     .stats = std::nullopt});
     }
-    inspection.dtypes = totals_by_dtype(header.tensors());
+    inspection.dtypes = totals_by_dtype(file->tensors());
     open.reset();  // the stage ends here
     return stats ? add_stats(*file, inspection, threads, progress) : Status();
   });

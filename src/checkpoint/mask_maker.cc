@@ -31,7 +31,7 @@ Result<RawBuffer> MaskMaker::allocate(const PlanEntry& entry, uint64_t bytes) co
 
 Status MaskMaker::run_passes() {
   std::vector<MatrixInfo> matrices;
-  matrix_indices_.resize(in_.file.header().tensors().size());
+  matrix_indices_.resize(in_.file.tensors().size());
   for (const PlanEntry& entry : in_.plan) {
     if (entry.skipped) continue;
     matrix_indices_[entry.tensor] = matrices.size();
@@ -104,7 +104,7 @@ Result<std::span<const uint8_t>> MaskMaker::mask(const PlanEntry& entry, Guarded
 }
 
 const TensorInfo& MaskMaker::tensor_of(const PlanEntry& entry) const {
-  return in_.file.header().tensors()[entry.tensor];
+  return in_.file.tensors()[entry.tensor];
 }
 
 MatrixView MaskMaker::view_of(const PlanEntry& entry) {

@@ -19,22 +19,6 @@ using namespace checkpoint;
 
 namespace {
 
-// The entries that were there, with winnow's own put in the place of older ones or at the end.
-Metadata with_own_entries(Metadata metadata, const PruneSettings& settings) {
-  const auto set = [&](std::string_view key, std::string value) {
-    const auto known = std::find_if(metadata.begin(), metadata.end(),
-                                    [&](const auto& entry) { return entry.first == key; });
-    if (known != metadata.end()) {
-      known->second = std::move(value);
-    } else {
-      metadata.emplace_back(key, std::move(value));
-    }
-  };
-  set(kVersionKey, WINNOW_VERSION);
-  set(kConfigKey, config_text(settings));
-  return metadata;
-}
-
 // One run of prune_file.
 class Pruner {
  public:
@@ -45,8 +29,8 @@ class Pruner {
         threads_(threads),
         progress_(progress),
         result_(result),
-        aliases_(tensor_aliases(file.header().tensors(), file.header().metadata())),
-        names_(file.header().tensors(), aliases_) {}
+        aliases_(tensor_aliases(file.tensors(), file.metadata())),
+        names_(file.tensors(), aliases_) {}
 
   // Makes the plan and claims the output.
   Status prepare(Env& env);
@@ -76,8 +60,7 @@ class Pruner {
 };
 
 Status Pruner::prepare(Env& env) {
-  Result<std::vector<PlanEntry>> plan =
-      make_plan(file_.header().tensors(), job_.settings, aliases_);
+  Result<std::vector<PlanEntry>> plan = make_plan(file_.tensors(), job_.settings, aliases_);
   if (!plan.ok()) return in_file(job_.input, plan.status());
   plan_ = std::move(*plan);
   WINNOW_ASSIGN_OR_RETURN(copy_buffer_, RawBuffer::allocate(kChunkBytes));
@@ -85,23 +68,19 @@ Status Pruner::prepare(Env& env) {
 }
 
 Status Pruner::claim_output(Env& env) {
-  const SafetensorsHeader& header = file_.header();
-  const std::string text =
-      header.text_with_metadata(with_own_entries(header.metadata(), job_.settings));
+  const OutputJob output{
+      .env = env,
+      .input = file_,
+      .path = job_.output,
+      .options = {.overwrite = job_.overwrite, .overwrite_blob = job_.overwrite_blob},
+      .threads = threads_,
+      .entries = {{std::string(kVersionKey), WINNOW_VERSION},
+                  {std::string(kConfigKey), config_text(job_.settings)}},
+      .compress = job_.compress};
   result_.input_bytes = file_.file_bytes();
-  result_.output_bytes = sizeof(uint64_t) + text.size() + file_.data_bytes();
-  const AtomicFileOptions options = {.overwrite = job_.overwrite,
-                                     .overwrite_blob = job_.overwrite_blob};
-  if (job_.dry_run) {
-    if (job_.output.empty()) return Status();
-    return told_from_input(AtomicFile::check(env, job_.output, options), env, job_.output,
-                           file_.identity());
-  }
-  const WriterInputs inputs{env, job_.output, text, file_.data_bytes(), options};
-  Result<std::unique_ptr<CheckpointWriter>> writer =
-      job_.compress ? create_compressed_writer(inputs, {}, threads_) : create_plain_writer(inputs);
-  if (!writer.ok()) return told_from_input(writer.status(), env, job_.output, file_.identity());
-  writer_ = std::move(*writer);
+  result_.output_bytes = plain_output_bytes(output);
+  if (job_.dry_run) return job_.output.empty() ? Status() : check_output(output);
+  WINNOW_ASSIGN_OR_RETURN(writer_, create_writer(output));
   result_.written = writer_->destination();
   return Status();
 }
@@ -131,7 +110,7 @@ Status Pruner::run() {
 }
 
 TensorReport Pruner::report_of(const PlanEntry& entry) const {
-  return {.tensor = file_.header().tensors()[entry.tensor],
+  return {.tensor = file_.tensors()[entry.tensor],
           .aliases = names_.aliases_of(entry.tensor),
           .skipped = entry.skipped};
 }
@@ -175,7 +154,7 @@ Status Pruner::apply_and_write(const TensorInfo& tensor, std::span<std::byte> va
 }
 
 Status Pruner::copy_tensor(size_t index) {
-  const TensorInfo& tensor = file_.header().tensors()[index];
+  const TensorInfo& tensor = file_.tensors()[index];
   for (uint64_t begin = 0; begin < tensor.bytes(); begin += kChunkBytes) {
     WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
     const auto chunk = copy_buffer_.first(std::min<uint64_t>(kChunkBytes, tensor.bytes() - begin));

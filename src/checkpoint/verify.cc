@@ -132,13 +132,12 @@ class Verifier {
 };
 
 Status Verifier::run() {
-  const std::span<const TensorInfo> tensors = original_.header().tensors();
+  const std::span<const TensorInfo> tensors = original_.tensors();
+  WINNOW_RETURN_IF_ERROR(in_file(job_.pruned, check_same_tensors(tensors, pruned_.tensors())));
   WINNOW_RETURN_IF_ERROR(
-      in_file(job_.pruned, check_same_tensors(tensors, pruned_.header().tensors())));
-  WINNOW_RETURN_IF_ERROR(in_file(
-      job_.pruned, check_metadata(original_.header().metadata(), pruned_.header().metadata())));
+      in_file(job_.pruned, check_metadata(original_.metadata(), pruned_.metadata())));
   Result<std::vector<PlanEntry>> plan =
-      make_plan(tensors, result_.settings, tensor_aliases(tensors, original_.header().metadata()));
+      make_plan(tensors, result_.settings, tensor_aliases(tensors, original_.metadata()));
   if (!plan.ok()) return in_file(job_.original, plan.status());
   WINNOW_ASSIGN_OR_RETURN(original_chunk_, RawBuffer::allocate(kChunkBytes));
   WINNOW_ASSIGN_OR_RETURN(pruned_chunk_, RawBuffer::allocate(kChunkBytes));
@@ -174,7 +173,7 @@ Status Verifier::check_pruned_tensor(MaskMaker& maker, const PlanEntry& entry) {
 
 Status Verifier::check_values(size_t index, std::span<const std::byte> original,
                               std::span<const uint8_t> mask) {
-  const TensorInfo& tensor = original_.header().tensors()[index];
+  const TensorInfo& tensor = original_.tensors()[index];
   const size_t itemsize = dtype_bits(tensor.dtype) / 8;
   for (size_t begin = 0; begin < original.size(); begin += kChunkBytes) {
     WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
@@ -206,7 +205,7 @@ Status Verifier::value_violation(const TensorInfo& tensor, uint64_t index,
 }
 
 Status Verifier::check_copied_tensor(size_t index) {
-  const TensorInfo& tensor = original_.header().tensors()[index];
+  const TensorInfo& tensor = original_.tensors()[index];
   for (uint64_t begin = 0; begin < tensor.bytes(); begin += kChunkBytes) {
     WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
     const size_t count = std::min<uint64_t>(kChunkBytes, tensor.bytes() - begin);
@@ -249,8 +248,8 @@ Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& th
     if (job.settings) WINNOW_RETURN_IF_ERROR(validate(*job.settings));
     WINNOW_ASSIGN_OR_RETURN(const auto pruned, open_checkpoint(env, job.pruned));
     WINNOW_ASSIGN_OR_RETURN(const auto original, open_checkpoint(env, job.original));
-    Result<PruneSettings> settings = job.settings ? Result<PruneSettings>(*job.settings)
-                                                  : recorded_settings(pruned->header().metadata());
+    Result<PruneSettings> settings =
+        job.settings ? Result<PruneSettings>(*job.settings) : recorded_settings(pruned->metadata());
     if (!settings.ok()) return in_file(job.pruned, settings.status());
     result.settings = std::move(*settings);
     open.reset();

@@ -25,20 +25,29 @@ class CheckpointReader {
  public:
   virtual ~CheckpointReader() = default;
 
-  /// The tensors and the metadata as a safetensors header. Of a compressed file it is the header
-  /// that decompressing gives back; offsets are those in the decompressed file.
-  virtual const SafetensorsHeader& header() const noexcept = 0;
+  /// The tensors, in the order of the header. Their offsets give the order of their data, one
+  /// tensor after the other; of a compressed file they are those in the decompressed one.
+  virtual std::span<const TensorInfo> tensors() const noexcept = 0;
 
-  /// The size of the file.
+  /// What the checkpoint says besides its tensors; see SafetensorsHeader::metadata.
+  virtual const Metadata& metadata() const noexcept = 0;
+
+  /// The text of the header of a safetensors file of these tensors, with the entries of `added` set
+  /// in the metadata: in the place of older ones, or at the end. All else of the text is as the
+  /// file has it; without `added`, it is the same byte for byte.
+  virtual std::string header_text(const Metadata& added = {}) const = 0;
+
+  /// The size of the file, and of the text of its header.
   virtual uint64_t file_bytes() const noexcept = 0;
+  virtual uint64_t header_bytes() const noexcept = 0;
 
-  /// The file as it was when opened.
-  virtual const FileIdentity& identity() const noexcept = 0;
+  /// Whether this file is read.
+  virtual bool reads(const FileIdentity& file) const noexcept = 0;
 
   /// Whether values are decoded when they are read.
   virtual bool is_compressed() const noexcept { return false; }
 
-  // `tensor` is an index into header().tensors().
+  // `tensor` is an index into tensors().
 
   /// The bytes that are best read together, from a multiple of them on: the size of a chunk that is
   /// decoded as a whole, or 1 MiB.

@@ -15,15 +15,24 @@ class PlainReader final : public CheckpointReader {
  public:
   explicit PlainReader(SafetensorsFile file) : file_(std::move(file)) {}
 
-  const SafetensorsHeader& header() const noexcept override { return file_.header(); }
-  const FileIdentity& identity() const noexcept override { return file_.identity(); }
+  std::span<const TensorInfo> tensors() const noexcept override { return header().tensors(); }
+  const Metadata& metadata() const noexcept override { return header().metadata(); }
+  std::string header_text(const Metadata& added) const override {
+    return text_with_entries(header(), added);
+  }
   uint64_t file_bytes() const noexcept override { return file_.identity().size; }
+  uint64_t header_bytes() const noexcept override { return header().text().size(); }
+  bool reads(const FileIdentity& file) const noexcept override {
+    return file_.identity().same_file(file);
+  }
   Status check_unchanged() const override { return file_.check_unchanged(); }
   Status read(size_t tensor, uint64_t offset, std::span<std::byte> out) const override {
-    return file_.read(header().tensors()[tensor], offset, out);
+    return file_.read(tensors()[tensor], offset, out);
   }
 
  private:
+  const SafetensorsHeader& header() const noexcept { return file_.header(); }
+
   SafetensorsFile file_;
 };
 
@@ -32,12 +41,12 @@ class PlainReader final : public CheckpointReader {
 uint64_t CheckpointReader::read_bytes(size_t) const noexcept { return kChunkBytes; }
 
 Result<StoredTensor> CheckpointReader::stored(size_t tensor) const {
-  return StoredTensor{.bytes = header().tensors()[tensor].bytes()};
+  return StoredTensor{.bytes = tensors()[tensor].bytes()};
 }
 
 uint64_t CheckpointReader::data_bytes() const noexcept {
   uint64_t bytes = 0;
-  for (const TensorInfo& tensor : header().tensors()) bytes += tensor.bytes();
+  for (const TensorInfo& tensor : tensors()) bytes += tensor.bytes();
   return bytes;
 }
 

@@ -10,6 +10,7 @@
 
 #include "winnow/base/parallel_for.h"
 #include "winnow/base/status.h"
+#include "winnow/checkpoint/checkpoint_reader.h"
 #include "winnow/io/atomic_file.h"
 #include "winnow/io/safetensors.h"
 
@@ -27,8 +28,8 @@ class CheckpointWriter {
   /// Adds the next bytes of the data section.
   virtual Status append(std::span<const std::byte> data) = 0;
 
-  /// Writes what is held back, once all data is appended: file_bytes() is then what it will be. To be
-  /// called only by those who want to know that before they commit.
+  /// Writes what is held back, once all data is appended: file_bytes() is then what it will be. To
+  /// be called only by those who want to know that before they commit.
   virtual Status finish() { return Status(); }
 
   /// Finishes the file and puts it in place as AtomicFile::commit does.
@@ -38,8 +39,29 @@ class CheckpointWriter {
   virtual uint64_t file_bytes() const noexcept = 0;
 };
 
-/// What is written, and to where. `header_text` is that of the file as it would be, not compressed,
-/// with `data_bytes` of data.
+/// What a checkpoint becomes, and where.
+struct OutputJob {
+  Env& env;
+  const CheckpointReader& input;  ///< what is appended are its tensors, in the order of their data
+  const std::string& path;
+  AtomicFileOptions options;
+  ParallelFor& threads;
+  Metadata entries = {};  ///< set in the metadata, see CheckpointReader::header_text
+  bool compress = false;
+  std::vector<bool> plain = {};  ///< by tensor: those not to be compressed; empty: none
+};
+
+/// Claims the output. Errors: as prune_file has them of its output.
+Result<std::unique_ptr<CheckpointWriter>> create_writer(const OutputJob& job);
+
+/// For a dry run: the errors of create_writer that show without claiming the output.
+Status check_output(const OutputJob& job);
+
+/// The size of the output if it is not compressed.
+uint64_t plain_output_bytes(const OutputJob& job);
+
+/// One file that is written. `header_text` is that of the file as it would be, not compressed, with
+/// `data_bytes` of data.
 struct WriterInputs {
   Env& env;
   const std::string& path;
@@ -47,10 +69,6 @@ struct WriterInputs {
   uint64_t data_bytes;
   AtomicFileOptions options;
 };
-
-/// `status`, which is AtomicFile's for `output`, with a code of its own if the output is the input.
-Status told_from_input(const Status& status, Env& env, const std::string& output,
-                       const FileIdentity& input);
 
 /// Errors of both: those of SafetensorsWriter::create.
 Result<std::unique_ptr<CheckpointWriter>> create_plain_writer(const WriterInputs& inputs);

@@ -40,9 +40,16 @@ class CompressedReader final : public CheckpointReader {
   // Finds the stored tensor of each tensor, and the tables of chunks.
   Status match();
 
-  const SafetensorsHeader& header() const noexcept override { return header_; }
-  const FileIdentity& identity() const noexcept override { return file_.identity(); }
+  std::span<const TensorInfo> tensors() const noexcept override { return header_.tensors(); }
+  const Metadata& metadata() const noexcept override { return header_.metadata(); }
+  std::string header_text(const Metadata& added) const override {
+    return text_with_entries(header_, added);
+  }
   uint64_t file_bytes() const noexcept override { return file_.identity().size; }
+  uint64_t header_bytes() const noexcept override { return header_.text().size(); }
+  bool reads(const FileIdentity& file) const noexcept override {
+    return file_.identity().same_file(file);
+  }
   bool is_compressed() const noexcept override { return true; }
   Status check_unchanged() const override { return file_.check_unchanged(); }
 

@@ -28,6 +28,21 @@ TensorInfo compressed_entry(const TensorInfo& tensor, uint64_t bytes) {
   return entry;
 }
 
+std::string text_with_entries(const SafetensorsHeader& header, const Metadata& added) {
+  if (added.empty()) return std::string(header.text());
+  Metadata metadata = header.metadata();
+  for (const auto& [key, value] : added) {
+    const auto known = std::find_if(metadata.begin(), metadata.end(),
+                                    [&](const auto& entry) { return entry.first == key; });
+    if (known != metadata.end()) {
+      known->second = value;
+    } else {
+      metadata.emplace_back(key, value);
+    }
+  }
+  return header.text_with_metadata(metadata);
+}
+
 Result<std::vector<std::byte>> pack_header(std::string_view text) {
   std::vector<std::byte> packed(ZSTD_compressBound(text.size()));
   ZSTD_CCtx* context = ZSTD_createCCtx();

@@ -31,6 +31,10 @@ bool is_container(const Metadata& metadata) noexcept;
 /// The entry of a tensor that takes `bytes` compressed; offsets are left at 0.
 TensorInfo compressed_entry(const TensorInfo& tensor, uint64_t bytes);
 
+/// The header's text with the entries of `added` set in its metadata; see
+/// CheckpointReader::header_text.
+std::string text_with_entries(const SafetensorsHeader& header, const Metadata& added);
+
 /// The header's text as it is stored, and the reverse.
 Result<std::vector<std::byte>> pack_header(std::string_view text);
 Result<std::string> unpack_header(std::span<const std::byte> packed);

@@ -1,5 +1,4 @@
 #include "base/status_macros.h"
-#include "checkpoint/chunks.h"
 #include "checkpoint/files/checkpoint_writer.h"
 #include "winnow/io/safetensors_writer.h"
 
@@ -22,15 +21,6 @@ class PlainWriter final : public CheckpointWriter {
 };
 
 }  // namespace
-
-Status told_from_input(const Status& status, Env& env, const std::string& output,
-                       const FileIdentity& input) {
-  if (status.code() != ErrorCode::kAlreadyExists) return status;
-  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(output));
-  if (!info.identity.same_file(input)) return status;
-  return in_file(output, Status(ErrorCode::kSameFile,
-                                "expected an output other than the input, found the same file"));
-}
 
 Result<std::unique_ptr<CheckpointWriter>> create_plain_writer(const WriterInputs& inputs) {
   WINNOW_ASSIGN_OR_RETURN(SafetensorsWriter writer,
