@@ -134,6 +134,22 @@ Result<std::unique_ptr<FileLock>> FaultEnv::try_lock(const std::string& path) {
   return base_.try_lock(path);
 }
 
+Status FaultEnv::create_directory(const std::string& path, uint32_t mode) {
+  WINNOW_RETURN_IF_ERROR(plan_.next("create_directory"));
+  return base_.create_directory(path, mode);
+}
+
+Result<std::vector<std::string>> FaultEnv::list_directory(const std::string& path,
+                                                          size_t max_names) {
+  WINNOW_RETURN_IF_ERROR(plan_.next("list_directory"));
+  return base_.list_directory(path, max_names);
+}
+
+Result<std::unique_ptr<FileLock>> FaultEnv::try_lock_directory(const std::string& path) {
+  WINNOW_RETURN_IF_ERROR(plan_.next("try_lock_directory"));
+  return base_.try_lock_directory(path);
+}
+
 Status FaultEnv::rename(const std::string& from, const std::string& to, IfExists if_exists) {
   WINNOW_RETURN_IF_ERROR(plan_.next("rename"));
   return base_.rename(from, to, if_exists);
@@ -142,6 +158,11 @@ Status FaultEnv::rename(const std::string& from, const std::string& to, IfExists
 Status FaultEnv::remove(const std::string& path) {
   WINNOW_RETURN_IF_ERROR(plan_.next("remove"));
   return base_.remove(path);
+}
+
+Status FaultEnv::remove_directory(const std::string& path) {
+  WINNOW_RETURN_IF_ERROR(plan_.next("remove_directory"));
+  return base_.remove_directory(path);
 }
 
 Status FaultEnv::sync_directory(const std::string& path) {

@@ -44,8 +44,13 @@ class FaultEnv final : public Env {
   Result<std::unique_ptr<WritableFile>> create_exclusive(const std::string& path,
                                                          uint32_t mode) override;
   Result<std::unique_ptr<FileLock>> try_lock(const std::string& path) override;
+  Status create_directory(const std::string& path, uint32_t mode) override;
+  Result<std::vector<std::string>> list_directory(const std::string& path,
+                                                  size_t max_names) override;
+  Result<std::unique_ptr<FileLock>> try_lock_directory(const std::string& path) override;
   Status rename(const std::string& from, const std::string& to, IfExists if_exists) override;
   Status remove(const std::string& path) override;
+  Status remove_directory(const std::string& path) override;
   Status sync_directory(const std::string& path) override;
 
  private:

@@ -92,6 +92,14 @@ class HoleEnv final : public Env {
     std::unique_ptr<FileLock> out = std::make_unique<Lock>(identity_of(path));
     return out;
   }
+  Status create_directory(const std::string&, uint32_t) override { return no_directories(); }
+  Result<std::vector<std::string>> list_directory(const std::string&, size_t) override {
+    return no_directories();
+  }
+  Result<std::unique_ptr<FileLock>> try_lock_directory(const std::string&) override {
+    return no_directories();
+  }
+  Status remove_directory(const std::string&) override { return no_directories(); }
   Status rename(const std::string& from, const std::string& to, IfExists) override {
     files_[to] = files_.at(from);
     files_.erase(from);
@@ -140,6 +148,8 @@ class HoleEnv final : public Env {
    private:
     FileIdentity file_;
   };
+
+  static Status no_directories() { return {ErrorCode::kIoError, "only files have holes"}; }
 
   static FileIdentity identity_of(const HoleContent& content) {
     FileIdentity out;

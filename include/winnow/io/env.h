@@ -10,6 +10,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "winnow/base/status.h"
 
@@ -143,12 +144,29 @@ class Env {
   /// with link_info(path) afterwards.
   virtual Result<std::unique_ptr<FileLock>> try_lock(const std::string& path) = 0;
 
-  /// Renames `from` to `to` atomically. Error: kAlreadyExists if `to` exists, under
-  /// IfExists::kFail.
+  /// Creates a directory with `mode` minus the umask. Error: kAlreadyExists if the name is taken,
+  /// even by a dangling link.
+  virtual Status create_directory(const std::string& path, uint32_t mode) = 0;
+
+  /// Returns at most `max_names` names in the directory, sorted, without "." and "..": ask for one
+  /// more than you can use to learn that there are more. Allocates what it returns.
+  virtual Result<std::vector<std::string>> list_directory(const std::string& path,
+                                                          size_t max_names) = 0;
+
+  /// The same lock as `try_lock`, on a directory. kUnsupportedFile: the path is something else, a
+  /// symbolic link included. On network file systems, only processes of one machine meet.
+  virtual Result<std::unique_ptr<FileLock>> try_lock_directory(const std::string& path) = 0;
+
+  /// Renames `from`, a file or a directory, to `to` atomically. A file replaces a file, and a
+  /// directory an empty directory. Error: kAlreadyExists if `to` is a directory and not empty, or
+  /// exists at all under IfExists::kFail.
   virtual Status rename(const std::string& from, const std::string& to, IfExists if_exists) = 0;
 
   /// Removes a name (unlink).
   virtual Status remove(const std::string& path) = 0;
+
+  /// Removes an empty directory (rmdir). Error: kIoError with ENOTEMPTY if it is not empty.
+  virtual Status remove_directory(const std::string& path) = 0;
 
   /// Returns once the names in the directory are on the disk (fsync).
   virtual Status sync_directory(const std::string& path) = 0;
