@@ -15,6 +15,7 @@
 #include "base/status_macros.h"
 #include "io/file/errno_status.h"
 #include "io/file/hash_name.h"
+#include "io/file/named_lock.h"
 #include "io/file/temp_name.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
@@ -93,27 +94,17 @@ Result<Destination> check_destination(Env& env, const std::string& path,
   return destination;
 }
 
-// Locks the file that `temp` names; null if someone else holds it, or took it away in between.
-Result<std::unique_ptr<FileLock>> lock_named(Env& env, const std::string& temp) {
-  std::unique_ptr<FileLock> none;
-  WINNOW_ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, env.try_lock(temp));
-  if (lock == nullptr) return none;
-  WINNOW_ASSIGN_OR_RETURN(const FileInfo named, env.link_info(temp));
-  // The lock is on the file that was opened; the name may belong to another one by now.
-  const bool same = named.kind == FileKind::kRegular && named.identity.same_file(lock->file());
-  return same ? std::move(lock) : std::move(none);
-}
-
 // Removes what a killed writer left. kBusy if the writer lives.
 Status remove_leftover(Env& env, const std::string& temp) {
-  WINNOW_ASSIGN_OR_RETURN(const std::unique_ptr<FileLock> lock, lock_named(env, temp));
+  WINNOW_ASSIGN_OR_RETURN(const std::unique_ptr<FileLock> lock,
+                          io::lock_named(env, temp, FileKind::kRegular));
   if (lock == nullptr) return {ErrorCode::kBusy, "another process or thread is writing this file"};
   return env.remove(temp);
 }
 
 // Locks the file that was just created. False if someone took it for a leftover in between.
 Result<bool> lock_own(Env& env, const std::string& temp, Claim& claim) {
-  WINNOW_ASSIGN_OR_RETURN(claim.lock, lock_named(env, temp));
+  WINNOW_ASSIGN_OR_RETURN(claim.lock, io::lock_named(env, temp, FileKind::kRegular));
   if (claim.lock == nullptr) return false;
   WINNOW_ASSIGN_OR_RETURN(const FileIdentity own, claim.file->identity());
   return own.same_file(claim.lock->file());
