@@ -1,14 +1,9 @@
 #include "io/file/temp_name.h"
 
-#include <cstddef>
 #include <cstdint>
-#include <string_view>
 
 namespace winnow::io {
 namespace {
-
-constexpr size_t kMaxFileName = 255;  // NAME_MAX of the usual file systems
-constexpr std::string_view kSuffix = ".winnow.tmp";
 
 // FNV-1a with the offset basis and prime of its 64-bit form. Any hash does that stays the same from
 // one version to the next; std::hash does not promise it.
@@ -26,11 +21,20 @@ std::string hex(uint64_t value) {
 
 // `name` itself, or if that is too long its beginning and its hash.
 std::string shortened(const std::string& name) {
-  const size_t room = kMaxFileName - 1 - kSuffix.size();
+  const size_t room = kMaxFileName - 1 - kTempSuffix.size();
   if (name.size() <= room) return name;
   // 17: the tilde and the digits of the hash.
   return name.substr(0, room - 17) + "~" + hex(stable_hash(name));
 }
+
+// In the same directory, since a rename does not leave its file system.
+std::string hidden_path(const std::string& path, std::string_view suffix) {
+  const std::string name = file_name_of(path);
+  std::string out = path.substr(0, path.size() - name.size());
+  return out.append(".").append(shortened(name)).append(suffix);
+}
+
+static_assert(kTempSuffix.size() == kStagedSuffix.size(), "names are cut at the same length");
 
 }  // namespace
 
@@ -42,11 +46,8 @@ std::string directory_of(const std::string& path) {
 
 std::string file_name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-// In the same directory, since a rename does not leave its file system.
-std::string temp_path_for(const std::string& path) {
-  const std::string name = file_name_of(path);
-  std::string out = path.substr(0, path.size() - name.size());
-  return out.append(".").append(shortened(name)).append(kSuffix);
-}
+std::string temp_path_for(const std::string& path) { return hidden_path(path, kTempSuffix); }
+
+std::string staged_path_for(const std::string& path) { return hidden_path(path, kStagedSuffix); }
 
 }  // namespace winnow::io
