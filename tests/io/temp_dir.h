@@ -17,6 +17,16 @@
 
 namespace winnow::testing {
 
+/// The names in a directory, sorted.
+inline std::vector<std::string> names_in(const std::string& directory) {
+  std::vector<std::string> out;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    out.push_back(entry.path().filename().string());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
 /// Created empty, removed with all that is in it.
 class TempDir {
  public:
@@ -32,14 +42,7 @@ class TempDir {
   const std::string& root() const { return path_; }
 
   /// The names in it, sorted.
-  std::vector<std::string> names() const {
-    std::vector<std::string> out;
-    for (const auto& entry : std::filesystem::directory_iterator(path_)) {
-      out.push_back(entry.path().filename().string());
-    }
-    std::sort(out.begin(), out.end());
-    return out;
-  }
+  std::vector<std::string> names() const { return names_in(path_); }
 
  private:
   std::string path_;
