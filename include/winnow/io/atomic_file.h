@@ -29,6 +29,10 @@ struct AtomicFileOptions {
 
   /// How many bytes will be written, if known: a full disk then shows at `create`.
   uint64_t size_hint = 0;
+
+  /// An existing file whose mode and, as far as the caller's rights allow, owner, group and
+  /// extended attributes a new file gets: one that is to be replaced later. Empty: none.
+  std::string permissions_of = {};
 };
 
 /// Writes beside the destination, to `.NAME.winnow.tmp` in the same directory, and gives it the
@@ -82,7 +86,8 @@ class AtomicFile {
   /// Puts the file in place: fsync, permissions, rename, fsync of the directory.
   ///
   /// A destination that existed keeps its mode and, as far as the caller's rights allow, its owner,
-  /// group and extended attributes; a new one gets 0666 minus the umask. Without `overwrite`, a
+  /// group and extended attributes; a new one gets those of `permissions_of`, or 0666 minus the
+  /// umask. Without `overwrite`, a
   /// destination that appeared since `create` is kAlreadyExists and keeps its content.
   /// kNotDurable: the new content is in place, but a power cut might still bring the old one back.
   Status commit();

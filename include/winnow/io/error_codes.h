@@ -1,6 +1,6 @@
 // The codes of malformed files, one for each kind of fault; ErrorCode has those that are not of a
-// format. Numbers are never reused. docs/safetensors.md and docs/torch_archive.md describe each
-// code and the order in which a reader checks.
+// format. Numbers are never reused. docs/safetensors.md, docs/torch_archive.md and docs/journal.md
+// describe each code and the order in which a reader checks.
 #pragma once
 
 #include "winnow/base/status.h"
@@ -185,6 +185,14 @@ struct TorchArchiveError {
   static constexpr StatusCode kSparseOrder = {260, "SparseOrder"};
   /// `requires_grad` of integers or bools.
   static constexpr StatusCode kTensorGrad = {261, "TensorGrad"};
+};
+
+/// 280 to 289: what an interrupted change of several files left, see docs/journal.md.
+struct JournalError {
+  /// A journal that is not what AtomicFileSet writes.
+  static constexpr StatusCode kBadJournal = {280, "BadJournal"};
+  /// A file that the journal speaks of is missing, or has another size or kind.
+  static constexpr StatusCode kJournalMismatch = {281, "JournalMismatch"};
 };
 
 }  // namespace winnow

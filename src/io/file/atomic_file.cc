@@ -148,10 +148,10 @@ Result<bool> keep_owner(WritableFile& file, const FileInfo& old) {
 }
 
 // Owner first: changing it clears mode bits. Attributes next: an access list changes the mode too.
-Status keep_permissions(WritableFile& file, const Destination& destination) {
-  WINNOW_ASSIGN_OR_RETURN(const bool same_owner, keep_owner(file, destination.info));
-  WINNOW_RETURN_IF_ERROR(file.copy_attributes(destination.path));
-  const uint32_t mode = destination.info.mode;
+Status keep_permissions(WritableFile& file, const Destination& old) {
+  WINNOW_ASSIGN_OR_RETURN(const bool same_owner, keep_owner(file, old.info));
+  WINNOW_RETURN_IF_ERROR(file.copy_attributes(old.path));
+  const uint32_t mode = old.info.mode;
   return file.set_mode(same_owner ? mode : mode & ~kSetIdBits);
 }
 
@@ -163,6 +163,7 @@ struct AtomicFile::State {
   Destination destination;
   std::string temp;
   IfExists if_exists;
+  std::string permissions_of;  // see the options
   Claim claim;
 
   Status make_durable();
@@ -177,6 +178,11 @@ Status AtomicFile::State::make_durable() {
   if (now.kind == FileKind::kRegular) destination.info = now;
   if (destination.info.kind == FileKind::kRegular && if_exists == IfExists::kReplace) {
     WINNOW_RETURN_IF_ERROR(keep_permissions(*claim.file, destination));
+  } else if (!permissions_of.empty()) {
+    WINNOW_ASSIGN_OR_RETURN(const FileInfo old, env.link_info(permissions_of));
+    if (old.kind == FileKind::kRegular) {
+      WINNOW_RETURN_IF_ERROR(keep_permissions(*claim.file, {permissions_of, old}));
+    }
   }
   WINNOW_RETURN_IF_ERROR(claim.file->sync());
   return claim.file->close();
@@ -194,12 +200,13 @@ Result<AtomicFile> AtomicFile::create(Env& env, const std::string& path,
   if (!destination.ok()) return destination.status().with_context(name);
   const std::string temp = io::temp_path_for(destination->path);
   // While it is written, the successor of a private file is as private.
-  const bool exists = destination->info.kind == FileKind::kRegular;
-  Result<Claim> claim = claim_temp(env, temp, exists ? kPrivateMode : kNewFileMode);
+  const bool is_successor =
+      destination->info.kind == FileKind::kRegular || !options.permissions_of.empty();
+  Result<Claim> claim = claim_temp(env, temp, is_successor ? kPrivateMode : kNewFileMode);
   if (!claim.ok()) return claim.status().with_context(name);
   const IfExists if_exists = options.overwrite ? IfExists::kReplace : IfExists::kFail;
-  AtomicFile out(std::make_unique<State>(
-      State{env, name, std::move(*destination), temp, if_exists, std::move(*claim)}));
+  AtomicFile out(std::make_unique<State>(State{env, name, std::move(*destination), temp, if_exists,
+                                               options.permissions_of, std::move(*claim)}));
   const Status reserved = out.state_->claim.file->reserve(options.size_hint);
   if (!reserved.ok()) return reserved.with_context(name);  // `out` removes the temporary file
   return out;
