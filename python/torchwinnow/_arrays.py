@@ -7,31 +7,25 @@ from typing import Any
 import numpy
 
 from . import _arguments, _core
+from ._dtypes import CODE_OF
 from ._memory import array_range, first_read_only
 
 Array = numpy.ndarray[Any, Any]
 
-# The types' names in C++, and integers of the same size. Arrays are passed as integers, because NumPy
-# itself has no bfloat16.
-_TYPES = {
-    numpy.dtype(numpy.float32): ("F32", numpy.uint32),
-    numpy.dtype(numpy.float64): ("F64", numpy.uint64),
-    numpy.dtype(numpy.float16): ("F16", numpy.uint16),
-}
-_BF16 = ("BF16", numpy.uint16)
+# The dtypes that have a norm, as C++ names them.
+_CODES = {name: CODE_OF[name] for name in ("float32", "float64", "float16", "bfloat16")}
 
 
 def _plain(array: Array) -> tuple[Array, str]:
     """Returns the array's memory as unsigned integers, and the name of its type."""
     check_array("tensor", array)
-    plain = _TYPES.get(array.dtype) or (_BF16 if array.dtype.name == "bfloat16" else None)
-    if plain is None:
+    if array.dtype.name not in _CODES or not array.dtype.isnative:
         raise ValueError(
             "expected dtype float32, float64, float16 or bfloat16 in the machine's byte order, "
             f"found {array.dtype!r}"
         )
-    name, integer = plain
-    return array.view(integer), name
+    # NumPy itself has no bfloat16, so arrays are passed as integers of the same size.
+    return array.view(f"u{array.itemsize}"), _CODES[array.dtype.name]
 
 
 def check_array(name: str, value: Any) -> None:

@@ -7,31 +7,11 @@ from typing import Any
 import torch
 
 from . import _arguments
+from ._dtypes import ALL_NAMES
 from ._memory import Range, tensor_span
 
-# The names of types: safetensors', torch's.
-_TYPES = {
-    "BOOL": "bool",
-    "F4": "float4_e2m1fn_x2",
-    "U8": "uint8",
-    "I8": "int8",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E8M0": "float8_e8m0fnu",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-    "I16": "int16",
-    "U16": "uint16",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I32": "int32",
-    "U32": "uint32",
-    "F32": "float32",
-    "C64": "complex64",
-    "F64": "float64",
-    "I64": "int64",
-    "U64": "uint64",
-}
+# torch packs two values of F4 into one.
+_TYPES = {**ALL_NAMES, "F4": "float4_e2m1fn_x2"}
 _NAMES = {getattr(torch, torch_name): name for name, torch_name in _TYPES.items()}
 
 
@@ -39,7 +19,7 @@ def layout(name: str, dtype: str, shape: tuple[int, ...]) -> tuple[Any, tuple[in
     """Returns the dtype and the shape here of a tensor in a file."""
     if dtype not in _TYPES:
         raise ValueError(f"tensor {name!r}: torch has no dtype for {dtype}")
-    if dtype == "F4":  # torch packs two values into one
+    if dtype == "F4":
         if not shape or shape[-1] % 2:
             raise ValueError(f"tensor {name!r}: torch packs two values of F4, found shape {shape}")
         shape = (*shape[:-1], shape[-1] // 2)

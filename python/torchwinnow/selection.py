@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 from . import _core
+from ._dtypes import CODE_OF
 from ._names import named_parameters, parallel_paths, unwrapped
 
 if TYPE_CHECKING:
@@ -24,30 +25,9 @@ if TYPE_CHECKING:
 
     Tensors = Union[nn.Module, Mapping[str, Any]]
 
-# What safetensors calls the dtypes of torch and NumPy. Others (quantized, of fewer than 8 bits, wider
-# complex ones) cannot be pruned either, and stand for codes.
-_DTYPES = {
-    "bool": "BOOL",
-    "uint8": "U8",
-    "int8": "I8",
-    "uint16": "U16",
-    "int16": "I16",
-    "uint32": "U32",
-    "int32": "I32",
-    "uint64": "U64",
-    "int64": "I64",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "float32": "F32",
-    "float64": "F64",
-    "complex64": "C64",
-    "complex128": "C64",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-    "float8_e8m0fnu": "F8_E8M0",
-    "float8_e4m3fnuz": "F8_E4M3FNUZ",
-    "float8_e5m2fnuz": "F8_E5M2FNUZ",
-}
+# Dtypes that safetensors does not have (quantized, of fewer than 8 bits, wider complex ones) cannot be
+# pruned either, and stand for codes.
+_DTYPES = {**CODE_OF, "complex128": "C64"}
 _CODES = "U8"
 
 

@@ -20,23 +20,11 @@ from torch import Tensor
 
 from .. import _core
 from .._arguments import whole
+from .._dtypes import NUMPY_NAMES
 
 KEYS = ("mask", "mask_bits", "mask_shape", "mask_dtype")
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+_DTYPES = {code: getattr(torch, name) for code, name in NUMPY_NAMES.items() if code != "C64"}
+_DTYPES["BF16"] = torch.bfloat16
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
