@@ -34,36 +34,37 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ._core import version as __version__
-    from .compression import CompressedTensor, CompressReport, compress_file, decompress_file
-    from .data_scheduler import (
-        BaseDataScheduler,
-        CubicDataScheduler,
-        FormulaDataScheduler,
-        LambdaDataScheduler,
-        LinearDataScheduler,
-        StepDataScheduler,
-    )
-    from .data_sparsifier import BaseDataSparsifier, DataNormSparsifier, FakeSparsity
-    from .data_sparsifier.quantization_utils import post_training_sparse_quantize
-    from .errors import UnknownTensorError, VerificationError, WinnowError
-    from .files import (
-        DTypeTotal,
-        Inspection,
-        InspectedTensor,
-        PruneReport,
-        TensorReport,
-        ValueStats,
-        VerifyReport,
-        inspect_file,
-        prune_file,
-        verify_file,
-    )
-    from .holding import hold_masks
-    from .selection import default_filter, left_alone
-    from .tensor_files import load_file, load_rows, save_file
-    from .tensors import WHOLE_DIMENSION, apply_mask_, compute_mask, nm_config, prune_
+if TYPE_CHECKING:  # which computes nothing: "as" says there that a name is public
+    __version__: str
+    from .compression import CompressedTensor as CompressedTensor
+    from .compression import CompressReport as CompressReport
+    from .compression import compress_file as compress_file
+    from .compression import decompress_file as decompress_file
+    from .data_scheduler import *
+    from .data_sparsifier import *
+    from .data_sparsifier.quantization_utils import *
+    from .errors import UnknownTensorError as UnknownTensorError
+    from .errors import VerificationError as VerificationError
+    from .errors import WinnowError as WinnowError
+    from .files import DTypeTotal as DTypeTotal
+    from .files import Inspection as Inspection
+    from .files import InspectedTensor as InspectedTensor
+    from .files import PruneReport as PruneReport
+    from .files import TensorReport as TensorReport
+    from .files import ValueStats as ValueStats
+    from .files import VerifyReport as VerifyReport
+    from .files import inspect_file as inspect_file
+    from .files import prune_file as prune_file
+    from .files import verify_file as verify_file
+    from .holding import hold_masks as hold_masks
+    from .selection import default_filter as default_filter
+    from .selection import left_alone as left_alone
+    from .tensor_files import load_file as load_file
+    from .tensor_files import load_rows as load_rows
+    from .tensor_files import save_file as save_file
+    from .tensors import apply_mask_ as apply_mask_
+    from .tensors import compute_mask as compute_mask
+    from .tensors import prune_ as prune_
 
 # The module of each public name. A name is imported on first use, so that `import torchwinnow` is fast
 # and works without torch.
@@ -102,47 +103,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 _SUBMODULES = ("data_scheduler", "data_sparsifier", "lightning")
 
-__all__ = [
-    "BaseDataScheduler",
-    "BaseDataSparsifier",
-    "CompressReport",
-    "CompressedTensor",
-    "CubicDataScheduler",
-    "DTypeTotal",
-    "DataNormSparsifier",
-    "FakeSparsity",
-    "FormulaDataScheduler",
-    "Inspection",
-    "InspectedTensor",
-    "LambdaDataScheduler",
-    "LinearDataScheduler",
-    "PruneReport",
-    "StepDataScheduler",
-    "TensorReport",
-    "UnknownTensorError",
-    "ValueStats",
-    "VerificationError",
-    "VerifyReport",
-    "WHOLE_DIMENSION",
-    "WinnowError",
-    "__version__",
-    "apply_mask_",
-    "compress_file",
-    "compute_mask",
-    "decompress_file",
-    "default_filter",
-    "hold_masks",
-    "inspect_file",
-    "left_alone",
-    "load_file",
-    "load_rows",
-    "nm_config",
-    "post_training_sparse_quantize",
-    "prune_",
-    "prune_file",
-    "save_file",
-    "verify_file",
-]
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:
