@@ -74,12 +74,9 @@ def _fake_compute_mask(data: torch.Tensor, *_settings: Any) -> torch.Tensor:
 def _fake_quantize_rows(
     weight: torch.Tensor, _zero_policy: str
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    rows = weight.shape[:1]
-    return (
-        torch.empty(weight.shape, dtype=torch.uint8, device=weight.device),
-        torch.empty(rows, dtype=torch.float32, device=weight.device),
-        torch.empty(rows, dtype=torch.float32, device=weight.device),
-    )
+    codes = torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
+    scales = torch.empty(weight.shape[:1], dtype=torch.float32, device=weight.device)
+    return codes, scales, torch.empty_like(scales)
 
 
 def _fake_requantize_rows(
@@ -101,10 +98,24 @@ def _fake_compute_masks(
 # --- Other devices: by a copy on the CPU ----------------------------------------------------------
 
 
-def _compute_mask_by_copy(data: torch.Tensor, *settings: Any) -> torch.Tensor:
-    _check_dtype("data", data)
-    mask: torch.Tensor = torch.ops.winnow.compute_mask(_on_cpu(data), *settings)
-    return mask.to(data.device)
+def _by_copy(name: str, has_norm: bool = True) -> Callable[..., Any]:
+    """The kernel of an operator whose first tensor is read, or written if its name ends with "_"."""
+    operator = getattr(torch.ops.winnow, name)
+
+    def kernel(data: torch.Tensor, *arguments: Any) -> Any:
+        if has_norm:
+            _check_dtype("data", data)
+        copy = _on_cpu(data)
+        others = [_on_cpu(each) if isinstance(each, torch.Tensor) else each for each in arguments]
+        results = operator(copy, *others)
+        if results is None:
+            data.detach().copy_(copy)
+            return None
+        if isinstance(results, torch.Tensor):
+            return results.to(data.device)
+        return tuple(result.to(data.device) for result in results)
+
+    return kernel
 
 
 def _masks_by_copy(name: str) -> Callable[..., None]:
@@ -122,36 +133,6 @@ def _masks_by_copy(name: str) -> Callable[..., None]:
             mask.copy_(copy)
 
     return kernel
-
-
-def _prune_by_copy(data: torch.Tensor, *settings: Any) -> None:
-    _check_dtype("data", data)
-    copy = _on_cpu(data)
-    torch.ops.winnow.prune_(copy, *settings)
-    data.detach().copy_(copy)
-
-
-def _apply_mask_by_copy(data: torch.Tensor, mask: torch.Tensor) -> None:
-    _check_dtype("data", data)
-    copy = _on_cpu(data)
-    torch.ops.winnow.apply_mask_(copy, _on_cpu(mask))
-    data.detach().copy_(copy)
-
-
-def _quantize_rows_by_copy(
-    weight: torch.Tensor, zero_policy: str
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    results = torch.ops.winnow.quantize_rows(_on_cpu(weight), zero_policy)
-    codes, scales, zero_points = (result.to(weight.device) for result in results)
-    return codes, scales, zero_points
-
-
-def _requantize_rows_by_copy(
-    weight: torch.Tensor, scales: torch.Tensor, zero_points: torch.Tensor
-) -> torch.Tensor:
-    arguments = (_on_cpu(weight), _on_cpu(scales), _on_cpu(zero_points))
-    codes: torch.Tensor = torch.ops.winnow.requantize_rows(*arguments)
-    return codes.to(weight.device)
 
 
 # --- Autograd -------------------------------------------------------------------------------------
@@ -179,13 +160,13 @@ def _register(name: str, fake: Callable[..., Any], by_copy: Callable[..., Any]) 
         _registrations.impl(name, _bumping(name), "ADInplaceOrView", with_keyset=True)
 
 
-_register("compute_mask", _fake_compute_mask, _compute_mask_by_copy)
+_register("compute_mask", _fake_compute_mask, _by_copy("compute_mask"))
 for _name in ("compute_masks_", "compute_global_masks_"):
     _register(_name, _fake_compute_masks, _masks_by_copy(_name))
-_register("prune_", _fake_write, _prune_by_copy)
-_register("apply_mask_", _fake_write, _apply_mask_by_copy)
-_register("quantize_rows", _fake_quantize_rows, _quantize_rows_by_copy)
-_register("requantize_rows", _fake_requantize_rows, _requantize_rows_by_copy)
+for _name in ("prune_", "apply_mask_"):
+    _register(_name, _fake_write, _by_copy(_name))
+_register("quantize_rows", _fake_quantize_rows, _by_copy("quantize_rows", has_norm=False))
+_register("requantize_rows", _fake_requantize_rows, _by_copy("requantize_rows", has_norm=False))
 
 
 # --- Views with a lazy sign -----------------------------------------------------------------------

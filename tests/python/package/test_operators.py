@@ -319,7 +319,7 @@ def test_lazy_signs_are_resolved():
 
 def test_other_devices_go_by_a_copy():
     data = torch.randn(6, 8)
-    assert torch.equal(_ops._compute_mask_by_copy(data, *SETTINGS), OPS.compute_mask(data, *SETTINGS))
+    assert torch.equal(_ops._by_copy("compute_mask")(data, *SETTINGS), OPS.compute_mask(data, *SETTINGS))
     masks = [torch.empty(6, 8, dtype=torch.int8)]
     _ops._masks_by_copy("compute_masks_")(masks, [data], [0.5], [1, 4], [-1], "L1")
     assert torch.equal(masks[0], OPS.compute_mask(data, *SETTINGS))
@@ -328,8 +328,8 @@ def test_other_devices_go_by_a_copy():
     assert torch.equal(masks[0], OPS.compute_mask(data, *SETTINGS))
     expected, pruned, applied = (data.clone() for _ in range(3))
     OPS.prune_(expected, *SETTINGS)
-    _ops._prune_by_copy(pruned.requires_grad_(), *SETTINGS)
-    _ops._apply_mask_by_copy(applied, masks[0])
+    _ops._by_copy("prune_")(pruned.requires_grad_(), *SETTINGS)
+    _ops._by_copy("apply_mask_")(applied, masks[0])
     assert torch.equal(pruned.detach(), expected) and torch.equal(applied, expected)
     meta = torchwinnow.compute_mask(data.to("meta"))
     assert meta.device.type == "meta" and meta.shape == data.shape and meta.dtype is torch.int8

@@ -74,9 +74,10 @@ def test_layouts_and_dtypes():
     for shape in ((0, 4), (4, 0)):
         codes, scales, zero_points = _ops.quantize_rows(torch.empty(shape))
         assert codes.shape == shape and scales.tolist() == [1.0] * shape[0]
-    for ours, theirs in zip(_ops._quantize_rows_by_copy(weight, "exact"), expected):
-        assert torch.equal(ours, theirs)
-    assert torch.equal(_ops._requantize_rows_by_copy(weight, *expected[1:]), expected[0])
+    quantized = _ops._by_copy("quantize_rows", has_norm=False)(weight, "exact")
+    assert all(map(torch.equal, quantized, expected))
+    requantize = _ops._by_copy("requantize_rows", has_norm=False)
+    assert torch.equal(requantize(weight, *expected[1:]), expected[0])
 
 
 @pytest.mark.parametrize(
