@@ -86,6 +86,11 @@ def _apply_to_sparse(momentum: Tensor, mask: Tensor) -> None:
         momentum._values().masked_fill_(entries.eq(0), 0)
 
 
+def holds(tensor: Tensor, mask: Tensor) -> bool:
+    """Returns True if all dropped values of a tensor, on any device, are zero."""
+    return not bool((tensor.detach().ne(0) > mask.to(tensor.device).ne(0)).any())
+
+
 def mask_tensor_(tensor: Tensor, mask: Tensor) -> str | None:
     """Sets the dropped values to +0, on the tensor's device.
 

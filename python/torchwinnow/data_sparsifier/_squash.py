@@ -91,11 +91,6 @@ def _check_mask(name: str, mask: Tensor, original: Tensor) -> None:
 # ---- whether memory can be written to
 
 
-def _extent(tensor: Tensor) -> int:
-    """The elements from the first one of `tensor` to its last one, both included."""
-    return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
-
-
 def shares_places(tensor: Tensor) -> bool:
     """Whether two elements of `tensor` are one place in memory, as in expanded views.
 
@@ -112,7 +107,7 @@ def shares_places(tensor: Tensor) -> bool:
         reach += (size - 1) * stride
     if nested:
         return False
-    places = torch.zeros(_extent(tensor), dtype=torch.bool)
+    places = torch.zeros(reach + 1, dtype=torch.bool)
     places.as_strided(tensor.shape, tensor.stride()).fill_(True)
     return int(places.count_nonzero()) != tensor.numel()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Literal
@@ -181,15 +181,11 @@ def _configs(
 
     Raises ValueError for a name that no parameter has, and for two names of one parameter.
     """
-    known = {
-        valid_name(fqn): name
-        for name, named in choice.found.items()
-        for fqn in (named.path, *named.names)
-    }
-    known.update(
-        {fqn: name for name, named in choice.found.items() for fqn in (named.path, *named.names)}
-    )
-    known.update({name: name for name in choice.found})
+    names = [(fqn, name) for name, named in choice.found.items() for fqn in (named.path, *named.names)]
+    # What is exact counts more: a name of the data, then one in the model.
+    known = {valid_name(fqn): name for fqn, name in names}
+    known.update(names)
+    known.update((name, name) for name in choice.found)
     given: dict[str, str] = {}
     for name in config:
         if name not in known:
@@ -278,29 +274,29 @@ def _dropped_share(mask: Tensor) -> float:
     return 1 - mask.count_nonzero().item() / mask.numel() if mask.numel() else 0.0
 
 
-def share_dropped(masks: Iterable[Tensor]) -> float:
-    """Returns the share of dropped values in all masks; 0 if there are no values."""
+def _mean_share(shares: Iterable[tuple[float, int]]) -> float:
+    """Returns the share of dropped values in all, from that of each part and its number of values."""
     dropped, values = 0.0, 0
-    for mask in masks:
-        dropped += _dropped_share(mask) * mask.numel()
-        values += mask.numel()
+    for share, numel in shares:
+        dropped += share * numel
+        values += numel
     return dropped / max(values, 1)
 
 
-def sparsity_levels(model: nn.Module, sparsifier: Any) -> Iterator[tuple[str, float, int]]:
-    """Yields name, share of dropped values and number of values of each attached parameter."""
-    for named in named_parameters(model):
-        fqn, name = named.names[0], valid_name(named.names[0])
-        if name in sparsifier.data_groups:
-            yield fqn, _dropped_share(sparsifier.get_mask(name)), named.parameter.numel()
+def share_dropped(masks: Iterable[Tensor]) -> float:
+    """Returns the share of dropped values in all masks; 0 if there are no values."""
+    return _mean_share((_dropped_share(mask), mask.numel()) for mask in masks)
 
 
 def layer_metrics(model: nn.Module, sparsifier: Any) -> dict[str, float]:
     """Returns "sparsity/NAME" of each parameter and "sparsity" of all; writes them to the log too."""
-    metrics, dropped, values = {}, 0.0, 0
-    for fqn, level, numel in sparsity_levels(model, sparsifier):
-        _log.info("Sparsity in layer %s = %.2f%%", fqn, 100 * level)
-        metrics[f"sparsity/{fqn}"] = level
-        dropped += level * numel
-        values += numel
-    return {"sparsity": dropped / max(values, 1), **metrics}
+    metrics, shares = {}, []
+    for named in named_parameters(model):
+        fqn, name = named.names[0], valid_name(named.names[0])
+        if name not in sparsifier.data_groups:
+            continue
+        share = _dropped_share(sparsifier.get_mask(name))
+        _log.info("Sparsity in layer %s = %.2f%%", fqn, 100 * share)
+        metrics[f"sparsity/{fqn}"] = share
+        shares.append((share, named.parameter.numel()))
+    return {"sparsity": _mean_share(shares), **metrics}

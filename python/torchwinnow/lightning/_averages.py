@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ._copies import Copies, is_average
-from .._held_masks import mask_tensor_
+from .._held_masks import holds, mask_tensor_
 from .._warn import warn
 
 # A checkpoint's keys for the model itself; Lightning's WeightAveraging moves it to the second.
@@ -76,7 +76,7 @@ class Averages:
         changed = {}
         for fqn, key in self._copies.in_mapping(tensors).items():
             tensor = tensors[key]
-            if bool((tensor.ne(0) > masks[fqn].to(tensor.device).ne(0)).any()):
+            if not holds(tensor, masks[fqn]):
                 masked = tensor.detach().clone()
                 mask_tensor_(masked, masks[fqn])
                 changed.update(dict.fromkeys(_names_in(tensors, tensor), masked))

@@ -6,13 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-
-def _holds(masks: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> bool:
-    """Returns True if all dropped values of the weights are zero."""
-    return not any(
-        bool((weight.detach().ne(0) > masks[name].to(weight.device).ne(0)).any())
-        for name, weight in weights.items()
-    )
+from .._held_masks import holds
 
 
 def why_anew(
@@ -33,9 +27,10 @@ def why_anew(
         masks[name].shape != weight.shape for name, weight in weights.items()
     ):
         return "the parameters have other names or shapes"
+    if is_same and not has_ended:
+        return None
+    has_zeros = all(holds(weight, masks[name]) for name, weight in weights.items())
     if is_same:
-        if not has_ended or _holds(masks, weights):
-            return None
-        return "its weights do not have the zeros of the masks any more"
+        return None if has_zeros else "its weights do not have the zeros of the masks any more"
     drops = any(bool(mask.eq(0).any()) for mask in masks.values())
-    return None if drops and _holds(masks, weights) else "it is another model"
+    return None if drops and has_zeros else "it is another model"

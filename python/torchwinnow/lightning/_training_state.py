@@ -21,18 +21,8 @@ from torch import Tensor
 
 from ..data_sparsifier import _state
 
-KEYS = (
-    "apply_to_model",
-    "interval",
-    "frequency",
-    "sparsifier_class",
-    "scheduler_class",
-    "batches",
-    "next_epoch",
-    "holding",
-    "sparsifier",
-    "scheduler",
-)
+# What a state has beside the options.
+_PROGRESS = ("batches", "next_epoch", "holding", "sparsifier", "scheduler")
 
 
 def class_name(cls: type) -> str:
@@ -53,11 +43,12 @@ def check_state(
         defaults: the defaults of settings, which fill in what is not given, both then and now
     """
     head = "Error loading TrainingAwareDataSparsity:"
-    for key in KEYS:
+    options = {key: value for key, value in expected.items() if key != "settings"}
+    for key in (*options, *_PROGRESS):
         if key not in state:
             raise RuntimeError(f"{head} the state has no '{key}'")
-    for key, value in expected.items():
-        if key != "settings" and state[key] != value:
+    for key, value in options.items():
+        if state[key] != value:
             raise RuntimeError(f"{head} {key} was {state[key]!r} and is {value!r} now; {_REMEDY}")
     for key, saved in (state.get("settings") or {}).items():
         now = expected["settings"].get(key)
