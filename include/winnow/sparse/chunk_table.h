@@ -33,14 +33,16 @@ size_t element_bytes(DType dtype) noexcept;
 /// The values of each chunk but the last: whole rows, if they are not longer than kChunkValues.
 uint64_t chunk_values(uint64_t row) noexcept;
 
+/// Where a chunk is, and what it must be.
 struct ChunkEntry {
-  uint64_t offset = 0;  ///< in the tensor's bytes
-  uint64_t bytes = 0;
-  uint32_t stored_crc = 0;
-  uint32_t value_crc = 0;
+  uint64_t offset = 0;      ///< of its first byte, in the compressed tensor
+  uint64_t bytes = 0;       ///< stored, not decoded
+  uint32_t stored_crc = 0;  ///< the CRC-32 of these bytes
+  uint32_t value_crc = 0;   ///< of what they decode to, see EncodedChunk
 };
 
-/// The trailer and the table, checked.
+/// The trailer and the table, checked. 24 bytes of memory a chunk. Const members may be called from
+/// several threads at once.
 class ChunkTable {
  public:
   /// What a writer starts with.
@@ -59,7 +61,8 @@ class ChunkTable {
                                     uint64_t values);
 
   /// The table out of the last end_bytes of a tensor of `total` bytes.
-  /// Errors: as above, kStoredChecksum, kTrailing.
+  /// Errors: as above, kSparseStoredChecksum, kSparseTrailing; no memory is taken for more chunks
+  /// than fit into the tensor.
   static Result<ChunkTable> decode(std::span<const std::byte> end, uint64_t total, DType dtype,
                                    uint64_t values);
 
