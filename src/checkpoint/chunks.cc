@@ -57,6 +57,14 @@ Status in_file(const std::string& path, const Status& status) {
   return status.ok() ? status : status.with_context(escape_path(path));
 }
 
+Status check_range(const std::string& path, const TensorInfo& tensor, uint64_t offset,
+                   uint64_t size) {
+  if (offset <= tensor.bytes() && size <= tensor.bytes() - offset) return Status();
+  return {ErrorCode::kInvalidArgument,
+          concat(escape_path(path), ": ", tensor_label(tensor), " has ", tensor.bytes(),
+                 " bytes, asked for ", size, " from ", offset, " on")};
+}
+
 std::string tensor_label(const TensorInfo& tensor) {
   return concat("tensor '", escape_name(tensor.name), "'");
 }

@@ -72,6 +72,11 @@ Result<T> fill_result(const std::string& path, const Fill& fill) try {
   return in_file(path, Status(ErrorCode::kOutOfMemory, "not enough memory"));
 }
 
+/// kInvalidArgument, naming the path, unless [offset, offset + size) lies within the tensor's
+/// bytes.
+Status check_range(const std::string& path, const TensorInfo& tensor, uint64_t offset,
+                   uint64_t size);
+
 /// "tensor 'NAME'", the name made safe to show.
 std::string tensor_label(const TensorInfo& tensor);
 

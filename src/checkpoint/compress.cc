@@ -112,13 +112,14 @@ class Conversion {
     result.input_bytes = reader.file_bytes();
   }
 
-  // Writes a compressed file. Where that would not be smaller, the input is copied as it is.
+  // Writes a compressed file. Where that would not be smaller than the values, they are copied as
+  // they are.
   Status compress(std::vector<bool> plain) {
     if (job_.dry_run) return check();
     output_.compress = true;
     output_.plain = std::move(plain);
     WINNOW_RETURN_IF_ERROR(write("compress"));
-    if (writer_->file_bytes() < reader_.file_bytes()) return commit();
+    if (writer_->file_bytes() < plain_output_bytes(output_)) return commit();
     writer_.reset();  // gives the output's name free
     output_.compress = false;
     WINNOW_RETURN_IF_ERROR(write("copy"));
@@ -190,7 +191,7 @@ Result<CompressResult> compress_file(Env& env, const CompressJob& job, ParallelF
                                      Progress& progress) {
   return fill_result<CompressResult>(job.input, [&](CompressResult& result) -> Status {
     WINNOW_ASSIGN_OR_RETURN(const auto reader, open_checkpoint(env, job.input));
-    if (reader->is_compressed()) {
+    if (reader->is_container()) {
       return wrong_input(job, "expected a file that is not compressed, found a compressed one");
     }
     Result<std::vector<bool>> plain = left_plain(job, *reader);

@@ -47,6 +47,9 @@ class CheckpointReader {
   /// Whether values are decoded when they are read.
   virtual bool is_compressed() const noexcept { return false; }
 
+  /// Whether this is what compress_file writes.
+  virtual bool is_container() const noexcept { return false; }
+
   // `tensor` is an index into tensors().
 
   /// The bytes that are best read together, from a multiple of them on: the size of a chunk that is
@@ -59,7 +62,8 @@ class CheckpointReader {
   /// Fills `out` with the tensor's bytes from `offset_in_tensor` on.
   ///
   /// kInvalidArgument: the range leaves the tensor; nothing is read. kInputChanged: the file got
-  /// shorter. kIoError: the read failed. A compressed tensor also gives the codes of SparseError.
+  /// shorter. kIoError: the read failed. A compressed tensor also gives the codes of SparseError
+  /// or BitmaskError.
   /// After an error the content of `out` is unspecified.
   virtual Status read(size_t tensor, uint64_t offset_in_tensor, std::span<std::byte> out) const = 0;
 
@@ -71,9 +75,11 @@ class CheckpointReader {
   uint64_t data_bytes() const noexcept;
 };
 
-/// Opens the safetensors file at `path`, compressed by winnow or not. Reads headers only.
+/// Opens the safetensors file at `path`, compressed by winnow, in compressed-tensors' formats
+/// sparse-bitmask and sparse-24-bitmask (docs/formats.md), or as it is. Reads headers only, and the
+/// shapes of bitmask weights.
 /// Errors: those of SafetensorsFile::open; of a compressed file also SparseError::kSparseContainer,
-/// kStream and kVersion. `env` outlives the reader.
+/// kStream and kVersion; of bitmask weights also BitmaskError. `env` outlives the reader.
 Result<std::unique_ptr<CheckpointReader>> open_checkpoint(Env& env, const std::string& path);
 
 }  // namespace winnow

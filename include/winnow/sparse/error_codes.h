@@ -6,7 +6,7 @@
 
 namespace winnow {
 
-/// 400 to 499: a compressed tensor that is damaged, or that this version cannot read.
+/// 400 to 419: a compressed tensor that is damaged, or that this version cannot read.
 struct SparseError {
   /// The bytes end before what they are said to hold.
   static constexpr StatusCode kSparseTruncated = {400, "SparseTruncated"};
@@ -34,6 +34,27 @@ struct SparseError {
   static constexpr StatusCode kSparseValues = {410, "SparseValues"};
   /// A file whose names, types or shapes differ from those that it is said to be made of.
   static constexpr StatusCode kSparseContainer = {411, "SparseContainer"};
+};
+
+/// 420 to 429: a file of compressed-tensors' formats sparse-bitmask and sparse-24-bitmask, or its
+/// config.json.
+struct BitmaskError {
+  /// A weight of which `.compressed`, `.bitmask` or `.shape` is missing.
+  static constexpr StatusCode kBitmaskParts = {420, "BitmaskParts"};
+  /// `.shape` is not a list of 1 to 64 dimensions.
+  static constexpr StatusCode kBitmaskShape = {421, "BitmaskShape"};
+  /// A part of another type or shape than that of the weight asks for.
+  static constexpr StatusCode kBitmaskSize = {422, "BitmaskSize"};
+  /// Not as many values as bits that are set.
+  static constexpr StatusCode kBitmaskCount = {423, "BitmaskCount"};
+  /// A bit is set behind the last value of a row.
+  static constexpr StatusCode kBitmaskPadding = {424, "BitmaskPadding"};
+  /// `.row_offsets` contradict the bits.
+  static constexpr StatusCode kBitmaskRowOffsets = {425, "BitmaskRowOffsets"};
+  /// Of four values of a 2:4 weight, not two are stored.
+  static constexpr StatusCode kBitmaskPattern = {426, "BitmaskPattern"};
+  /// A config.json that is not JSON, or that describes weights of another format.
+  static constexpr StatusCode kSparsityConfig = {427, "SparsityConfig"};
 };
 
 }  // namespace winnow

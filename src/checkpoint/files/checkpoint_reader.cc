@@ -2,6 +2,7 @@
 
 #include "base/status_macros.h"
 #include "checkpoint/chunks.h"
+#include "checkpoint/files/bitmask_reader.h"
 #include "checkpoint/files/compressed_reader.h"
 #include "checkpoint/files/container.h"
 
@@ -53,7 +54,9 @@ uint64_t CheckpointReader::data_bytes() const noexcept {
 Result<std::unique_ptr<CheckpointReader>> open_checkpoint(Env& env, const std::string& path) {
   WINNOW_ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::open(env, path));
   if (is_container(file.header().metadata())) return open_compressed(std::move(file), path);
-  return std::unique_ptr<CheckpointReader>(std::make_unique<PlainReader>(std::move(file)));
+  std::unique_ptr<CheckpointReader> reader = std::make_unique<PlainReader>(std::move(file));
+  if (has_bitmask_weights(reader->tensors())) return open_bitmask(std::move(reader), path);
+  return reader;
 }
 
 }  // namespace winnow

@@ -51,6 +51,7 @@ class CompressedReader final : public CheckpointReader {
     return file_.identity().same_file(file);
   }
   bool is_compressed() const noexcept override { return true; }
+  bool is_container() const noexcept override { return true; }
   Status check_unchanged() const override { return file_.check_unchanged(); }
 
   uint64_t read_bytes(size_t tensor) const noexcept override {
@@ -150,12 +151,7 @@ Result<StoredTensor> CompressedReader::stored(size_t tensor) const {
 Status CompressedReader::read(size_t tensor, uint64_t offset, std::span<std::byte> out) const {
   const auto& table = tables_[tensor];
   if (!table) return file_.read(entry_of(tensor), offset, out);
-  if (offset > tensor_at(tensor).bytes() || out.size() > tensor_at(tensor).bytes() - offset) {
-    return {ErrorCode::kInvalidArgument,
-            concat(escape_path(path_), ": ", tensor_label(tensor_at(tensor)), " has ",
-                   tensor_at(tensor).bytes(), " bytes, asked for ", out.size(), " from ", offset,
-                   " on")};
-  }
+  WINNOW_RETURN_IF_ERROR(check_range(path_, tensor_at(tensor), offset, out.size()));
   const uint64_t step = table->bytes_per_chunk();
   while (!out.empty()) {
     const size_t chunk = offset / step;
