@@ -1,10 +1,12 @@
 // Writes tensors and modules to safetensors files and reads them back, to exchange them with the
-// winnow tool and Python's safetensors.
+// winnow tool and Python's safetensors. Files may be compressed, as `winnow compress` writes them:
+// what is loaded is the same.
 //
 //   sparsifier.squash_mask();
 //   winnow::save_safetensors("model.safetensors", *model);
 //   winnow::load_safetensors("model.safetensors", *model);
 //   auto tensors = winnow::load_safetensors("model.safetensors");   // by name, on the CPU
+//   auto rows = winnow::load_safetensors_rows("model.safetensors", "emb.weight", 1000, 1010);
 //
 // Errors of the file and of the system are c10::Error with the message of io/safetensors.h, which
 // starts with the path; invalid arguments are c10::ValueError. docs/safetensors.md describes the
@@ -36,6 +38,9 @@ struct SaveSafetensorsOptions {
   /// With `overwrite`: whether to replace even a file that is named by the hash of its content,
   /// such as those that the links in a Hugging Face cache point to. If false, it is a c10::Error.
   bool overwrite_blob = false;
+  /// Whether the file is compressed, as `winnow compress` does it: without losing a bit. winnow
+  /// loads it as any other; other loaders need what `winnow decompress` makes of it.
+  bool compress = false;
 };
 
 /// Writes `tensors` under their names, in their order. The file is written completely or not at
@@ -44,11 +49,15 @@ struct SaveSafetensorsOptions {
 ///
 /// Tensors may be on any device, have any strides and require grad. Tensors that share memory are
 /// written once for each name. Memory: the header, and a copy of one tensor at a time if it is not
-/// contiguous on the CPU. In the file, wider types come first, so that every value is aligned.
+/// contiguous on the CPU; to compress, some chunks of about a million values for each thread. In
+/// the file, wider types come first, so that every value is aligned. Compressing uses LibTorch's
+/// threads; the bytes do not depend on their number.
 ///
 /// Throws c10::ValueError, naming the tensor, if it is undefined, sparse, quantized, nested or
 /// without data (meta); if safetensors has no such dtype (ComplexDouble, ComplexHalf, the bit and
-/// sub-byte types except Float4_e2m1fn_x2); or if the name is "__metadata__" or not UTF-8.
+/// sub-byte types except Float4_e2m1fn_x2); or if the name is "__metadata__" or not UTF-8. Also
+/// for the metadata key `winnow.compressed`, which marks compressed files, and to compress for a
+/// tensor named `__winnow_header__`.
 void save_safetensors(const std::string& path,
                       const torch::OrderedDict<std::string, at::Tensor>& tensors,
                       const SaveSafetensorsOptions& options = {});
@@ -64,9 +73,25 @@ void save_safetensors(const std::string& path, const torch::nn::Module& module,
 /// that do not require grad. Memory: the tensors. A byte of a bool tensor that is not 0 becomes
 /// true.
 ///
-/// Throws c10::Error if the file cannot be read, is malformed, or has a dtype that LibTorch lacks
-/// (F6_E2M3, F6_E3M2, F4 with an odd last dimension); then the message names the tensor.
+/// Compressed tensors are decoded by LibTorch's threads, in chunks of about a million values.
+///
+/// Throws c10::Error if the file cannot be read, is malformed or damaged, or has a dtype that
+/// LibTorch lacks (F6_E2M3, F6_E3M2, F4 with an odd last dimension); then the message names the
+/// tensor.
 torch::OrderedDict<std::string, at::Tensor> load_safetensors(const std::string& path);
+
+/// Returns one tensor of the file, as the function above does; the others are not read. Throws
+/// c10::Error if there is none of that name.
+at::Tensor load_safetensors_tensor(const std::string& path, const std::string& name);
+
+/// Returns the rows [start, stop) of one tensor: load_safetensors_tensor(path, name).slice(0,
+/// start, stop), in memory of its own. Only these rows are read; of a compressed tensor the chunks
+/// that have them are decoded.
+///
+/// Throws c10::IndexError unless 0 <= start <= stop <= the size of the first dimension,
+/// c10::ValueError for a scalar, which has no rows, and what the functions above throw.
+at::Tensor load_safetensors_rows(const std::string& path, const std::string& name, int64_t start,
+                                 int64_t stop);
 
 /// Options of load_safetensors into a module.
 struct LoadSafetensorsOptions {

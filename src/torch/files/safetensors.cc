@@ -7,16 +7,21 @@
 #include <torch/nn/module.h>
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
 #include <span>
 #include <utility>
 
+#include "checkpoint/files/checkpoint_writer.h"
+#include "checkpoint/files/container.h"
 #include "torch/files/module_tensors.h"
+#include "torch/support/at_parallel_for.h"
 #include "torch/support/dtype_map.h"
 #include "torch/support/errors.h"
 #include "torch/support/tensor_memory.h"
 #include "winnow/base/checked.h"
 #include "winnow/base/utf8.h"
+#include "winnow/checkpoint/checkpoint_reader.h"
 #include "winnow/io/env.h"
 #include "winnow/io/escape_name.h"
 #include "winnow/io/safetensors_writer.h"
@@ -116,37 +121,71 @@ std::vector<int64_t> sizes_of(const TensorInfo& info) {
   return sizes;
 }
 
-// All tensors are checked before the first is read.
-void check_loadable(const SafetensorsHeader& header) {
-  for (const TensorInfo& info : header.tensors()) {
-    TORCH_CHECK(scalar_type_of(info.dtype), "cannot load '", escape_name(info.name),
-                "': LibTorch has no dtype for ", dtype_name(info.dtype));
-    const bool packs =
-        info.dtype != DType::kF4 || (!info.shape.empty() && info.shape.back() % 2 == 0);
-    TORCH_CHECK(packs, "cannot load '", escape_name(info.name),
-                "': LibTorch packs two values of F4, and its last dimension is odd");
-  }
+void check_loadable(const TensorInfo& info) {
+  TORCH_CHECK(scalar_type_of(info.dtype), "cannot load '", escape_name(info.name),
+              "': LibTorch has no dtype for ", dtype_name(info.dtype));
+  const bool packs =
+      info.dtype != DType::kF4 || (!info.shape.empty() && info.shape.back() % 2 == 0);
+  TORCH_CHECK(packs, "cannot load '", escape_name(info.name),
+              "': LibTorch packs two values of F4, and its last dimension is odd");
 }
 
-SafetensorsFile open(const std::string& path) {
-  SafetensorsFile file = value_of(SafetensorsFile::open(Env::posix(), path));
-  check_loadable(file.header());
+std::unique_ptr<CheckpointReader> open(const std::string& path) {
+  return value_of(open_checkpoint(Env::posix(), path));
+}
+
+// All tensors are checked before the first is read.
+std::unique_ptr<CheckpointReader> open_all(const std::string& path) {
+  std::unique_ptr<CheckpointReader> file = open(path);
+  for (const TensorInfo& info : file->tensors()) check_loadable(info);
   return file;
 }
 
-at::Tensor read(const SafetensorsFile& file, const TensorInfo& info) {
-  at::Tensor tensor = at::empty(sizes_of(info), at::dtype(*scalar_type_of(info.dtype)));
+// The index of the tensor of that name, which is checked.
+size_t find(const CheckpointReader& file, const std::string& path, const std::string& name) {
+  const auto found = std::ranges::find_if(
+      file.tensors(), [&](const TensorInfo& info) { return info.name == name; });
+  TORCH_CHECK(found != file.tensors().end(), "'", escape_path(path), "' has no tensor '",
+              escape_name(name), "'");
+  check_loadable(*found);
+  return static_cast<size_t>(found - file.tensors().begin());
+}
+
+// Reads bytes of a tensor. Chunks that are decoded are independent, so each thread takes one.
+void read_bytes(const CheckpointReader& file, size_t index, uint64_t begin,
+                std::span<std::byte> bytes) {
+  if (!file.is_compressed()) return check_ok(file.read(index, begin, bytes));
+  const uint64_t step = file.read_bytes(index), first = begin / step;
+  const uint64_t end = begin + bytes.size();
+  std::vector<Status> statuses(bytes.empty() ? 0 : (end - 1) / step - first + 1);
+  AtParallelFor().run(statuses.size(), [&](size_t i) {
+    const uint64_t from = std::max(begin, (first + i) * step);
+    const uint64_t to = std::min(end, (first + i + 1) * step);
+    statuses[i] = file.read(index, from, bytes.subspan(from - begin, to - from));
+  });
+  for (const Status& status : statuses) check_ok(status);
+}
+
+// The bytes of a tensor from `begin` on, as many as the sizes ask for.
+at::Tensor read(const CheckpointReader& file, size_t index, uint64_t begin, at::IntArrayRef sizes) {
+  const DType dtype = file.tensors()[index].dtype;
+  at::Tensor tensor = at::empty(sizes, at::dtype(*scalar_type_of(dtype)));
   const std::span<std::byte> bytes = mutable_tensor_bytes(tensor);
-  check_ok(file.read(info, 0, bytes));
-  if (info.dtype == DType::kBool) {  // any other value would be no bool of C++
+  read_bytes(file, index, begin, bytes);
+  if (dtype == DType::kBool) {  // any other value would be no bool of C++
     for (std::byte& byte : bytes) byte = byte == std::byte{0} ? byte : std::byte{1};
   }
   return tensor;
 }
 
+at::Tensor read(const CheckpointReader& file, size_t index) {
+  return read(file, index, 0, sizes_of(file.tensors()[index]));
+}
+
 /// A tensor of a module, and the tensor of the file to copy into it.
 struct Load {
   const TensorInfo* from;
+  size_t index;  // of it in the file
   at::Tensor to;
 };
 
@@ -160,17 +199,17 @@ bool is_tied(const at::Tensor& tensor, const std::vector<Load>& loads) {
   return std::ranges::any_of(loads, [&](const Load& load) { return load.to.is_same(tensor); });
 }
 
-Match match(const SafetensorsHeader& header, const Tensors& tensors) {
+Match match(std::span<const TensorInfo> infos, const Tensors& tensors) {
   Match match;
-  torch::OrderedDict<std::string, const TensorInfo*> file;
-  for (const TensorInfo& info : header.tensors()) {
-    file.insert(info.name, &info);
+  torch::OrderedDict<std::string, size_t> file;
+  for (size_t i = 0; i < infos.size(); ++i) {
+    file.insert(infos[i].name, i);
     // In the order of the file, as a message should list them.
-    if (!tensors.contains(info.name)) match.names.unexpected.push_back(info.name);
+    if (!tensors.contains(infos[i].name)) match.names.unexpected.push_back(infos[i].name);
   }
   for (const auto& item : tensors) {
-    if (const TensorInfo* const* info = file.find(item.key())) {
-      match.loads.push_back({*info, item.value()});
+    if (const size_t* index = file.find(item.key())) {
+      match.loads.push_back({&infos[*index], *index, item.value()});
     }
   }
   for (const auto& item : tensors) {
@@ -219,9 +258,9 @@ void check(const Match& match, const std::string& path, bool strict) {
 }
 
 // Reads everything before the module is touched: a failing read must leave it unchanged.
-std::vector<at::Tensor> read_all(const SafetensorsFile& file, const std::vector<Load>& loads) {
+std::vector<at::Tensor> read_all(const CheckpointReader& file, const std::vector<Load>& loads) {
   std::vector<at::Tensor> values;
-  for (const Load& load : loads) values.push_back(read(file, *load.from));
+  for (const Load& load : loads) values.push_back(read(file, load.index));
   check_ok(file.check_unchanged());
   return values;
 }
@@ -234,6 +273,8 @@ void save_safetensors(const std::string& path, const Tensors& tensors,
     check_utf8("the metadata's key", key);
     check_utf8("the metadata's value", value);
   }
+  TORCH_CHECK_VALUE(!checkpoint::is_container(options.metadata), "the metadata's key '",
+                    checkpoint::kCompressedKey, "' marks compressed files");
   std::vector<TensorInfo> infos;
   for (const auto& item : tensors) infos.push_back(describe(item.key(), item.value()));
   const std::vector<size_t> order = lay_out(infos);
@@ -241,15 +282,19 @@ void save_safetensors(const std::string& path, const Tensors& tensors,
   const std::string header = safetensors_header_text(infos, options.metadata);
 
   const at::NoGradGuard no_grad;
-  SafetensorsWriter writer = value_of(SafetensorsWriter::create(
+  AtParallelFor threads;
+  const checkpoint::WriterInputs inputs{
       Env::posix(), path, header, data_bytes,
-      {.overwrite = options.overwrite, .overwrite_blob = options.overwrite_blob}));
+      AtomicFileOptions{.overwrite = options.overwrite, .overwrite_blob = options.overwrite_blob}};
+  const auto writer =
+      value_of(options.compress ? checkpoint::create_compressed_writer(inputs, {}, threads)
+                                : checkpoint::create_plain_writer(inputs));
   for (const size_t i : order) {
     // One at a time, so that at most one copy of a tensor exists.
     const at::Tensor dense = dense_on_cpu(tensors[i].value());
-    check_ok(writer.append(tensor_bytes(dense)));
+    check_ok(writer->append(tensor_bytes(dense)));
   }
-  check_ok(writer.commit());
+  check_ok(writer->commit());
 }
 
 void save_safetensors(const std::string& path, const torch::nn::Module& module,
@@ -258,22 +303,45 @@ void save_safetensors(const std::string& path, const torch::nn::Module& module,
 }
 
 Tensors load_safetensors(const std::string& path) {
-  const SafetensorsFile file = open(path);
+  const std::unique_ptr<CheckpointReader> file = open_all(path);
   Tensors tensors("Tensor");
-  for (const TensorInfo& info : file.header().tensors()) {
-    tensors.insert(info.name, read(file, info));
+  for (size_t i = 0; i < file->tensors().size(); ++i) {
+    tensors.insert(file->tensors()[i].name, read(*file, i));
   }
   // A file that is written at the same time could give old and new values.
-  check_ok(file.check_unchanged());
+  check_ok(file->check_unchanged());
   return tensors;
+}
+
+at::Tensor load_safetensors_tensor(const std::string& path, const std::string& name) {
+  const std::unique_ptr<CheckpointReader> file = open(path);
+  at::Tensor tensor = read(*file, find(*file, path, name));
+  check_ok(file->check_unchanged());
+  return tensor;
+}
+
+at::Tensor load_safetensors_rows(const std::string& path, const std::string& name, int64_t start,
+                                 int64_t stop) {
+  const std::unique_ptr<CheckpointReader> file = open(path);
+  const size_t index = find(*file, path, name);
+  std::vector<int64_t> sizes = sizes_of(file->tensors()[index]);
+  TORCH_CHECK_VALUE(!sizes.empty(), "tensor '", escape_name(name),
+                    "': expected a tensor with rows, found a scalar");
+  TORCH_CHECK_INDEX(0 <= start && start <= stop && stop <= sizes[0], "tensor '", escape_name(name),
+                    "': expected rows within 0 to ", sizes[0], ", found ", start, " to ", stop);
+  const uint64_t rows = sizes[0], row_bytes = rows == 0 ? 0 : file->tensors()[index].bytes() / rows;
+  sizes[0] = stop - start;
+  at::Tensor tensor = read(*file, index, static_cast<uint64_t>(start) * row_bytes, sizes);
+  check_ok(file->check_unchanged());
+  return tensor;
 }
 
 IncompatibleNames load_safetensors(const std::string& path, torch::nn::Module& module,
                                    const LoadSafetensorsOptions& options) {
-  const SafetensorsFile file = open(path);
-  Match plan = match(file.header(), serializable_tensors(module));
+  const std::unique_ptr<CheckpointReader> file = open_all(path);
+  Match plan = match(file->tensors(), serializable_tensors(module));
   check(plan, path, options.strict);
-  const std::vector<at::Tensor> values = read_all(file, plan.loads);
+  const std::vector<at::Tensor> values = read_all(*file, plan.loads);
 
   // Nothing below fails: shapes, dtypes and memory were checked.
   const at::NoGradGuard no_grad;

@@ -105,6 +105,108 @@ TEST(Safetensors, RoundTripsEveryDtypeAndShape) {
   for (const auto& item : tensors) expect_same(loaded[item.key()], item.value());
 }
 
+/// 90 % zeros, more than one chunk, and what does not get smaller.
+Tensors pruned_tensors() {
+  torch::manual_seed(1);
+  const at::Tensor table = torch::randn({20'000, 64});
+  return {{"emb.weight", torch::where(table.abs() > 1.6, table, torch::zeros({}))},
+          {"scalar", torch::tensor(2.5)},
+          {"half", torch::arange(6000).to(torch::kBFloat16).reshape({60, 100})},
+          {"flags", torch::arange(5000).remainder(3) == 0},
+          {"packed", pattern(ScalarType::Float4_e2m1fn_x2, {40, 30})},
+          {"empty", torch::empty({3, 0})}};
+}
+
+TEST(CompressedSafetensors, LoadAsTheyWereSaved) {
+  const TempDir dir;
+  const Tensors tensors = pruned_tensors();
+  save_safetensors(dir.path("plain"), tensors);
+  save_safetensors(dir.path("small"), tensors, {.compress = true});
+  EXPECT_LT(read_file(dir.path("small")).size(), read_file(dir.path("plain")).size() / 4);
+  const Tensors loaded = load_safetensors(dir.path("small"));
+  EXPECT_EQ(loaded.keys(), tensors.keys());
+  for (const auto& item : tensors) {
+    expect_same(loaded[item.key()], item.value());
+    expect_same(load_safetensors_tensor(dir.path("small"), item.key()), item.value());
+  }
+}
+
+TEST(CompressedSafetensors, HaveTheSameBytesForAnyNumberOfThreads) {
+  const TempDir dir;
+  const int threads = at::get_num_threads();
+  std::vector<std::string> images;
+  for (const int count : {1, 3}) {
+    at::set_num_threads(count);
+    save_safetensors(dir.path("small"), pruned_tensors(), {.compress = true});
+    images.push_back(read_file(dir.path("small")));
+  }
+  at::set_num_threads(threads);
+  EXPECT_TRUE(images[0] == images[1]);
+}
+
+TEST(CompressedSafetensors, FillAModule) {
+  const TempDir dir;
+  Net saved, loaded;
+  save_safetensors(dir.path("net"), *saved, {.compress = true});
+  load_safetensors(dir.path("net"), *loaded);
+  EXPECT_TRUE(equal(copies(*loaded), copies(*saved)));
+}
+
+TEST(CompressedSafetensors, AreRefusedIfTheyAreDamaged) {
+  const TempDir dir;
+  save_safetensors(dir.path("small"), pruned_tensors(), {.compress = true});
+  std::string image = read_file(dir.path("small"));
+  image[image.size() / 2] ^= 1;
+  write_file(dir.path("small"), image);
+  EXPECT_THAT(message_of<c10::Error>([&] { load_safetensors(dir.path("small")); }),
+              HasSubstr("CRC-32"));
+}
+
+TEST(CompressedSafetensors, KeepTheirMarkForThemselves) {
+  const TempDir dir;
+  EXPECT_THAT(
+      message_of<c10::ValueError>([&] {
+        save_safetensors(dir.path("f"), Tensors(), {.metadata = {{"winnow.compressed", "1"}}});
+      }),
+      HasSubstr("winnow.compressed"));
+  EXPECT_THAT(message_of<c10::ValueError>([&] {
+                save_safetensors(dir.path("f"), {{"__winnow_header__", torch::ones(2)}},
+                                 {.compress = true});
+              }),
+              HasSubstr("__winnow_header__"));
+}
+
+TEST(SafetensorsRows, AreThoseOfTheTensor) {
+  const TempDir dir;
+  const Tensors tensors = pruned_tensors();
+  for (const bool compress : {false, true}) {
+    save_safetensors(dir.path("f"), tensors, {.compress = compress});
+    const auto rows = [&](const std::string& name, int64_t start, int64_t stop) {
+      return load_safetensors_rows(dir.path("f"), name, start, stop);
+    };
+    for (const auto& [start, stop] : {std::pair{0, 1}, {7, 7}, {16'380, 16'390}, {0, 20'000}}) {
+      expect_same(rows("emb.weight", start, stop),
+                  tensors["emb.weight"].slice(0, start, stop).contiguous());
+    }
+    expect_same(rows("packed", 3, 5), tensors["packed"].slice(0, 3, 5).contiguous());
+    expect_same(rows("empty", 1, 3), tensors["empty"].slice(0, 1, 3));
+  }
+}
+
+TEST(SafetensorsRows, RefuseWhatIsNotThere) {
+  const TempDir dir;
+  save_safetensors(dir.path("f"), pruned_tensors());
+  const auto rows = [&](const std::string& name, int64_t start, int64_t stop) {
+    return [=, &dir] { load_safetensors_rows(dir.path("f"), name, start, stop); };
+  };
+  for (const auto& [start, stop] : {std::pair{-1, 2}, {3, 2}, {0, 61}, {61, 61}}) {
+    EXPECT_THAT(message_of<c10::IndexError>(rows("half", start, stop)),
+                HasSubstr("expected rows within 0 to 60"));
+  }
+  EXPECT_THAT(message_of<c10::ValueError>(rows("scalar", 0, 1)), HasSubstr("a scalar"));
+  EXPECT_THAT(message_of<c10::Error>(rows("hlaf", 0, 1)), HasSubstr("no tensor 'hlaf'"));
+}
+
 TEST(Safetensors, AlignEveryTensorToItsType) {
   const TempDir dir;
   save_safetensors(dir.path("f"), {{"byte", torch::ones({3}, torch::kByte)},
