@@ -12,6 +12,7 @@
 // sample costs more passes, but never more than eight in all.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -30,15 +31,23 @@ struct MatrixInfo {
   DType dtype = DType::kF32;
 };
 
-/// The search for the threshold of one budget. Not thread-safe. Memory: about 150 bytes for every
-/// matrix and every 64 Ki blocks, plus the candidates for the threshold: at most one key (4 bytes,
-/// 8 with F64) for every 32 blocks. Every function may return kOutOfMemory.
+/// The search for the threshold of one budget. Not thread-safe. Memory: 150 bytes for every matrix,
+/// 20 for every 64 Ki blocks, and for the matrix at hand 4 KiB for every 64 Ki blocks. Besides, the
+/// candidates for the threshold: one key (4 bytes, 8 with F64) for every 32 blocks, twice while
+/// they are collected, or `max_bytes` if that is less. Every function may return kOutOfMemory.
 class GlobalSelection {
  public:
-  /// Starts a search over `matrices`. Errors: kInvalidArgument for an invalid config or a dtype
-  /// that cannot be pruned.
+  /// The least that a search gets along with.
+  static constexpr uint64_t kLeastBytes = uint64_t{1} << 16;
+
+  /// Starts a search over `matrices`.
+  /// @param max_bytes  for the candidates, at least kLeastBytes. Less memory can mean more passes,
+  ///                   up to the eight, but never another mask.
+  /// Errors: kInvalidArgument for an invalid config, a dtype that cannot be pruned, and too few
+  /// bytes.
   static Result<GlobalSelection> create(std::vector<MatrixInfo> matrices,
-                                        const DataNormConfig& config);
+                                        const DataNormConfig& config,
+                                        uint64_t max_bytes = UINT64_MAX);
 
   /// Movable. An object that was moved from may only be destroyed or assigned to.
   GlobalSelection(GlobalSelection&&) noexcept;

@@ -175,10 +175,12 @@ void MaskJob<Key>::sample(ThresholdSearch<Key>& search) const {
 
 template <typename Key>
 void MaskJob<Key>::count(ThresholdSearch<Key>& search) const {
+  search.open_tasks(0, tasks_.size());
   for_each_task([&](size_t t) {
     for_each_chunk_of(t,
                       [&](const Key* keys, size_t, size_t count) { search.show(t, keys, count); });
   });
+  search.close_tasks();
   // The caller's values do not change during a call, so no pass contradicts another.
   const bool consistent = search.end_pass();
   assert(consistent);

@@ -46,7 +46,8 @@ std::vector<Place> places_of(std::vector<MatrixInfo> matrices, const DataNormCon
 // One search over the keys of all matrices, of 32 or 64 bits, or none if the settings decide.
 class GlobalSelection::Impl {
  public:
-  Impl(std::vector<Place> places, const DataNormConfig& config, const kernels::KernelTable& table)
+  Impl(std::vector<Place> places, const DataNormConfig& config, const kernels::KernelTable& table,
+       uint64_t max_bytes)
       : places_(std::move(places)), config_(config), table_(table) {
     uint64_t blocks = 0;
     size_t tasks = 0;
@@ -63,10 +64,10 @@ class GlobalSelection::Impl {
       uniform_ = budget.keeps_all();
     } else if (wide) {
       search_.emplace<Search<int64_t>>(
-          std::make_unique<core::ThresholdSearch<int64_t>>(table, blocks, drop, tasks));
+          std::make_unique<core::ThresholdSearch<int64_t>>(table, blocks, drop, tasks, max_bytes));
     } else {
       search_.emplace<Search<int32_t>>(
-          std::make_unique<core::ThresholdSearch<int32_t>>(table, blocks, drop, tasks));
+          std::make_unique<core::ThresholdSearch<int32_t>>(table, blocks, drop, tasks, max_bytes));
     }
   }
 
@@ -136,11 +137,13 @@ class GlobalSelection::Impl {
       return;
     }
     const std::vector<core::Task> tasks = core::make_tasks({&matrix, 1});
+    search->open_tasks(place.first_task, tasks.size());
     core::run_tasks(threads, tasks.size(), [&](size_t t) {
       core::for_each_chunk<Key>(matrix, tasks[t], [&](const Key* keys, size_t, size_t count) {
         search->show(place.first_task + t, keys, count);
       });
     });
+    search->close_tasks();
   }
 
   template <typename Key>
@@ -172,15 +175,21 @@ GlobalSelection& GlobalSelection::operator=(GlobalSelection&&) noexcept = defaul
 GlobalSelection::~GlobalSelection() = default;
 
 Result<GlobalSelection> GlobalSelection::create(std::vector<MatrixInfo> matrices,
-                                                const DataNormConfig& config) try {
+                                                const DataNormConfig& config,
+                                                uint64_t max_bytes) try {
   WINNOW_RETURN_IF_ERROR(validate(config));
+  if (max_bytes < kLeastBytes) {
+    return Status(ErrorCode::kInvalidArgument, "max_bytes: expected at least " +
+                                                   std::to_string(kLeastBytes) + ", found " +
+                                                   std::to_string(max_bytes));
+  }
   for (const MatrixInfo& matrix : matrices) {
     WINNOW_RETURN_IF_ERROR(check_prunable(matrix.dtype, "data"));
   }
   WINNOW_ASSIGN_OR_RETURN(const SimdLevel level, active_simd_level());
   const kernels::KernelTable& table = kernels::kernel_table(level);
-  return GlobalSelection(
-      std::make_unique<Impl>(places_of(std::move(matrices), config, table), config, table));
+  return GlobalSelection(std::make_unique<Impl>(places_of(std::move(matrices), config, table),
+                                                config, table, max_bytes));
 } catch (const std::bad_alloc&) {
   return core::out_of_memory();
 }

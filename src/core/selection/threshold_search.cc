@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "core/selection/near_keys.h"
 
@@ -30,6 +31,13 @@ uint64_t mix(uint64_t x) noexcept {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
   return x ^ (x >> 31);
+}
+
+// How many keys to hold at once in `bytes`. A vector of them has a power of two of keys; while it
+// grows, the half of it is there besides, and what a selection copies is an eighth of them.
+template <typename Key>
+constexpr uint64_t keys_in(uint64_t bytes) noexcept {
+  return std::bit_floor(bytes / (2 * sizeof(Key)));
 }
 
 // The ranks that bounds have among some keys, found by counting.
@@ -82,11 +90,11 @@ class RankFinder {
 
 }  // namespace
 
-SamplePlan SamplePlan::of(uint64_t total) {
+SamplePlan SamplePlan::of(uint64_t total, uint64_t most) {
   const uint64_t all = (total + kLineKeys - 1) / kLineKeys;
   if (total <= kSampleAllBelow) return {total, all, kLineKeys};
   const double keys = kSampleFactor * std::pow(static_cast<double>(total), kSampleExponent);
-  const uint64_t lines = std::min(all, static_cast<uint64_t>(keys) / kLineKeys);
+  const uint64_t lines = std::min(all, std::min(static_cast<uint64_t>(keys), most) / kLineKeys);
   return {total, lines, total / lines};
 }
 
@@ -107,14 +115,14 @@ uint64_t SamplePlan::first_line_from(uint64_t begin) const noexcept {
 
 template <typename Key>
 ThresholdSearch<Key>::ThresholdSearch(const kernels::KernelTable& table, uint64_t total,
-                                      uint64_t drop, size_t tasks)
+                                      uint64_t drop, size_t tasks, uint64_t max_bytes)
     : table_(table),
       total_(total),
       rank_(drop - 1),
-      plan_(SamplePlan::of(total)),
+      plan_(SamplePlan::of(total, keys_in<Key>(max_bytes))),
       ties_before_(tasks),
-      tasks_(tasks),
-      collect_limit_(candidate_limit(total)) {
+      closed_(tasks),
+      collect_limit_(std::min(candidate_limit(total), keys_in<Key>(max_bytes))) {
   sample_.room(plan_.lines * SamplePlan::kLineKeys);
   line_sizes_.room(plan_.lines);
 }
@@ -186,7 +194,9 @@ template <typename Key>
 void ThresholdSearch<Key>::start_count() {
   assert(bracket_.is_ordered());
   collected_.store(0);
-  for (TaskState& task : tasks_) task = TaskState();
+  close_order_.clear();
+  sum_ = {};
+  inside_ = ScratchVector<Key>();
   pass_ = Pass::kCount;
 }
 
@@ -254,6 +264,31 @@ Threshold<Key> ThresholdSearch<Key>::select_between(Key low, Key high, std::span
 }
 
 template <typename Key>
+void ThresholdSearch<Key>::open_tasks(size_t first, size_t count) {
+  first_open_ = first;
+  open_.resize(count);
+}
+
+template <typename Key>
+void ThresholdSearch<Key>::close_tasks() {
+  if (pass_ == Pass::kCount) {
+    close_order_.push_back({first_open_, open_.size()});
+    for (size_t i = 0; i < open_.size(); ++i) {
+      const auto& [counts, inside] = open_[i];
+      sum_.below_lo += counts.below_lo;
+      sum_.equal_lo += counts.equal_lo;
+      sum_.equal_hi += counts.equal_hi;
+      sum_.inside += counts.inside;
+      closed_[first_open_ + i] = {static_cast<uint32_t>(counts.equal_lo),
+                                  static_cast<uint32_t>(counts.equal_hi),
+                                  static_cast<uint32_t>(inside.size())};
+      inside_.append(inside);
+    }
+  }
+  open_.clear();
+}
+
+template <typename Key>
 void ThresholdSearch<Key>::show(size_t task, const Key* keys, size_t count) {
   if (pass_ == Pass::kHistogram) return show_to_histogram(keys, count);
   show_to_count(task, keys, (count + kernels::kKeysPerWord - 1) / kernels::kKeysPerWord);
@@ -264,7 +299,7 @@ void ThresholdSearch<Key>::show_to_count(size_t task, const Key* keys, size_t wo
   constexpr size_t kPieceWords = 16;
   uint32_t indices[kPieceWords * kernels::kKeysPerWord + 4];
   Key found_keys[kPieceWords * kernels::kKeysPerWord + 4];
-  TaskState& state = tasks_[task];
+  OpenTask& state = open_[task - first_open_];
   for (size_t w = 0; w < words; w += kPieceWords) {
     const size_t found =
         kernels().count(keys + w * kernels::kKeysPerWord, std::min(kPieceWords, words - w),
@@ -299,13 +334,7 @@ bool ThresholdSearch<Key>::end_pass() {
 
 template <typename Key>
 void ThresholdSearch<Key>::end_count() {
-  kernels::BracketCounts sum;
-  for (const TaskState& task : tasks_) {
-    sum.below_lo += task.counts.below_lo;
-    sum.equal_lo += task.counts.equal_lo;
-    sum.equal_hi += task.counts.equal_hi;
-    sum.inside += task.counts.inside;
-  }
+  const kernels::BracketCounts& sum = sum_;
   const uint64_t not_above_lo = sum.below_lo + sum.equal_lo;
   // In the order of the keys: below lo, at lo, above hi, at hi, and inside, where most searches
   // end.
@@ -317,29 +346,37 @@ void ThresholdSearch<Key>::end_count() {
   }
   if (rank_ >= below_hi) return resolve({bracket_.hi, rank_ - below_hi + 1});
   if (collected_.load() > collect_limit_) return narrow(bracket_.lo, bracket_.hi, not_above_lo);
-  ScratchVector<Key> inside;
-  for (const TaskState& task : tasks_) inside.append(task.inside);
-  resolve(select_inside(inside, rank_ - not_above_lo));
+  resolve(select_inside(inside_, rank_ - not_above_lo));
 }
 
 template <typename Key>
 void ThresholdSearch<Key>::resolve(Threshold<Key> answer) {
   threshold_ = answer;
-  const Key key = answer.key;
+  if (answer.key == bracket_.lo || answer.key == bracket_.hi) {
+    for (size_t t = 0; t < closed_.size(); ++t) {
+      ties_before_[t] = answer.key == bracket_.lo ? closed_[t].equal_lo : closed_[t].equal_hi;
+    }
+  } else {
+    count_ties_inside(answer.key);
+  }
   uint64_t before = 0;
-  for (size_t i = 0; i < tasks_.size(); ++i) {
-    const TaskState& task = tasks_[i];
-    ties_before_[i] = before;
-    if (key == bracket_.lo) {
-      before += task.counts.equal_lo;
-    } else if (key == bracket_.hi) {
-      before += task.counts.equal_hi;
-    } else {
-      before += static_cast<uint64_t>(std::count(task.inside.begin(), task.inside.end(), key));
+  for (uint64_t& ties : ties_before_) before += std::exchange(ties, before);
+  closed_ = {};
+  inside_ = ScratchVector<Key>();
+  pass_ = Pass::kDone;
+}
+
+// Those of each task itself, into ties_before_.
+template <typename Key>
+void ThresholdSearch<Key>::count_ties_inside(Key key) {
+  const Key* keys = inside_.begin();
+  for (const auto& [first, count] : close_order_) {
+    for (size_t t = first; t < first + count; ++t) {
+      const Key* end = keys + closed_[t].inside;
+      ties_before_[t] = static_cast<uint64_t>(std::count(keys, end, key));
+      keys = end;
     }
   }
-  tasks_.clear();
-  pass_ = Pass::kDone;
 }
 
 // The answer is known to lie strictly between lo and hi, with so many keys at or below lo.
@@ -356,6 +393,7 @@ void ThresholdSearch<Key>::narrow(Key lo, Key hi, uint64_t at_or_below_lo) {
   shift_ = std::max(
       0, static_cast<int>(std::bit_width(width - 1)) - static_cast<int>(std::bit_width(kBins - 1)));
   bins_.fill(0);
+  inside_ = ScratchVector<Key>();
   pass_ = Pass::kHistogram;
 }
 

@@ -45,8 +45,9 @@ struct SamplePlan {
   uint64_t lines = 0;
   uint64_t stratum = 1;  ///< keys; the last one may be longer or shorter
 
-  /// Right for `total` keys; every key is sampled if they are few.
-  static SamplePlan of(uint64_t total);
+  /// Right for `total` keys; every key is sampled if they are few. A limit of `most` keys makes the
+  /// bracket wider, and so candidates more.
+  static SamplePlan of(uint64_t total, uint64_t most = UINT64_MAX);
   uint64_t line_begin(uint64_t line) const noexcept;
   uint64_t line_end(uint64_t line) const noexcept;
 
@@ -64,7 +65,10 @@ class ThresholdSearch {
   enum class Pass { kSample, kCount, kHistogram, kDone };
 
   /// Searches the `drop`-th smallest (1 <= drop <= total) of `total` keys, shown in `tasks` tasks.
-  ThresholdSearch(const kernels::KernelTable& table, uint64_t total, uint64_t drop, size_t tasks);
+  /// Samples and candidates take at most `max_bytes` (GlobalSelection::kLeastBytes or more): less
+  /// memory can mean more passes, never another answer. Each task takes 20 bytes besides.
+  ThresholdSearch(const kernels::KernelTable& table, uint64_t total, uint64_t drop, size_t tasks,
+                  uint64_t max_bytes = UINT64_MAX);
 
   Pass pass() const noexcept { return pass_; }
   const SamplePlan& plan() const noexcept { return plan_; }
@@ -88,11 +92,19 @@ class ThresholdSearch {
   /// if they are few.
   void resolve_among(std::span<const Key> keys, std::span<const size_t> task_begin);
 
-  /// kCount and kHistogram: shows keys of a task, padded to whole words, `count` of them real.
-  /// Thread-safe for distinct tasks.
+  /// kCount and kHistogram: opens tasks [first, first + count), so that their keys can be shown.
+  /// Only open tasks have counters of their own, so a pass over many opens a few at a time.
+  void open_tasks(size_t first, size_t count);
+
+  /// Shows keys of an open task, padded to whole words, `count` of them real. Thread-safe for
+  /// distinct tasks.
   void show(size_t task, const Key* keys, size_t count);
 
-  /// Ends a kCount or kHistogram pass. False if its keys contradict those of an earlier pass.
+  /// Closes the open tasks, all of whose keys were shown.
+  void close_tasks();
+
+  /// Ends a kCount or kHistogram pass, in which every task was opened and closed once. False if its
+  /// keys contradict those of an earlier pass.
   [[nodiscard]] bool end_pass();
 
   /// kDone: the answer.
@@ -105,9 +117,16 @@ class ThresholdSearch {
   }
 
  private:
-  struct TaskState {
+  struct OpenTask {
     kernels::BracketCounts counts;
     ScratchVector<Key> inside;
+  };
+  // What is left of a task when it is closed: how many of its keys could be ties.
+  struct ClosedTask {
+    uint32_t equal_lo, equal_hi, inside;
+  };
+  struct TaskRange {
+    size_t first, count;
   };
   static constexpr size_t kBins = 2048;
 
@@ -121,6 +140,7 @@ class ThresholdSearch {
   Threshold<Key> select_inside(std::span<const Key> inside, uint64_t rank) const;
   Threshold<Key> select_between(Key low, Key high, std::span<const Key> keys, uint64_t rank) const;
   void resolve(Threshold<Key> answer);
+  void count_ties_inside(Key key);
   void narrow(Key lo, Key hi, uint64_t at_or_below_lo);
   void start_count();
 
@@ -137,7 +157,12 @@ class ThresholdSearch {
   Threshold<Key> threshold_{};
   std::vector<uint64_t> ties_before_;  // keys equal to the answer in all earlier tasks
 
-  std::vector<TaskState> tasks_;
+  std::vector<OpenTask> open_;
+  size_t first_open_ = 0;
+  std::vector<ClosedTask> closed_;      // by task
+  std::vector<TaskRange> close_order_;  // that of the candidates in inside_
+  kernels::BracketCounts sum_;          // of all closed tasks
+  ScratchVector<Key> inside_;           // their candidates
   std::atomic<uint64_t> collected_{0};
   uint64_t collect_limit_;
 

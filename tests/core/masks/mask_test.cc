@@ -152,11 +152,12 @@ std::vector<MatrixView> views_of(const std::vector<Values>& matrices) {
 
 // Shows all matrices pass by pass, the last one first, then asks for the masks.
 std::vector<std::vector<uint8_t>> masks_pass_by_pass(const std::vector<MatrixView>& views,
-                                                     const DataNormConfig& config) {
+                                                     const DataNormConfig& config,
+                                                     uint64_t max_bytes) {
   SerialFor serial;
   std::vector<MatrixInfo> infos;
   for (const MatrixView& view : views) infos.push_back({view.shape, view.dtype});
-  Result<GlobalSelection> selection = GlobalSelection::create(infos, config);
+  Result<GlobalSelection> selection = GlobalSelection::create(infos, config, max_bytes);
   EXPECT_TRUE(selection.ok());
   int passes = 0;
   while (!selection->ready()) {
@@ -171,6 +172,14 @@ std::vector<std::vector<uint8_t>> masks_pass_by_pass(const std::vector<MatrixVie
     masks.emplace_back(views[i].numel(), 7);
     EXPECT_TRUE(selection->write_mask(i, views[i], masks.back(), serial).ok());
   }
+  return masks;
+}
+
+// The same whatever memory there is.
+std::vector<std::vector<uint8_t>> masks_pass_by_pass(const std::vector<MatrixView>& views,
+                                                     const DataNormConfig& config) {
+  const auto masks = masks_pass_by_pass(views, config, UINT64_MAX);
+  EXPECT_EQ(masks_pass_by_pass(views, config, GlobalSelection::kLeastBytes), masks);
   return masks;
 }
 
@@ -297,6 +306,12 @@ TEST(GlobalSelection, KeepsAllWhereSelectedBlocksLoseNothing) {
   const MatrixView view = contiguous_view(values.data(), DType::kF32, {64, 64});
   EXPECT_EQ(masks_pass_by_pass({view}, {0.5, {8, 8}, 0, Norm::kL1})[0],
             std::vector<uint8_t>(64 * 64, 1));
+}
+
+TEST(GlobalSelection, SaysHowMuchMemoryItNeedsAtLeast) {
+  const Status status = GlobalSelection::create({}, {}, GlobalSelection::kLeastBytes - 1).status();
+  EXPECT_EQ(status.code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "max_bytes: expected at least 65536, found 65535");
 }
 
 TEST(GlobalSelection, ReportsValuesThatChangeBetweenPasses) {

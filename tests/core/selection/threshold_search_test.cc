@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/tasks/tasks.h"
+#include "winnow/core/global_selection.h"
 
 namespace winnow::core {
 namespace {
@@ -18,13 +19,14 @@ template <typename Key>
 class ThresholdSearchTest : public ::testing::Test {
  protected:
   // Finds the drop-th smallest of `keys` at every SIMD level, sampling only what `sample` shows;
-  // returns the passes taken, the same at all of them.
+  // returns the passes taken, the same at all of them. In little memory the answer is the same.
   int search(const std::vector<Key>& keys, uint64_t drop, const std::vector<Key>& sample) {
     const auto levels = available_simd_levels();
-    const int passes = search_at(levels.front(), keys, drop, sample);
+    const int passes = search_at(levels.front(), keys, drop, sample, UINT64_MAX);
     for (const SimdLevel level : levels.subspan(1)) {
-      EXPECT_EQ(search_at(level, keys, drop, sample), passes) << simd_level_name(level);
+      EXPECT_EQ(search_at(level, keys, drop, sample, UINT64_MAX), passes) << simd_level_name(level);
     }
+    EXPECT_LE(search_at(levels.front(), keys, drop, sample, GlobalSelection::kLeastBytes), 8);
     return passes;
   }
 
@@ -43,16 +45,22 @@ class ThresholdSearchTest : public ::testing::Test {
 
  private:
   int search_at(SimdLevel level, const std::vector<Key>& keys, uint64_t drop,
-                const std::vector<Key>& sample) {
+                const std::vector<Key>& sample, uint64_t max_bytes) {
     const size_t tasks = (keys.size() + kTaskBlocks - 1) / kTaskBlocks;
-    ThresholdSearch<Key> search(kernels::kernel_table(level), keys.size(), drop, tasks);
+    ThresholdSearch<Key> search(kernels::kernel_table(level), keys.size(), drop, tasks, max_bytes);
     for (size_t i = 0; i < sample.size(); i += 16) {
       search.add_sample({sample.data() + i, std::min<size_t>(16, sample.size() - i)});
     }
     search.end_sample();
     int passes = 1;
     for (; search.pass() != ThresholdSearch<Key>::Pass::kDone; ++passes) {
-      for (size_t t = 0; t < tasks; ++t) show(search, keys, t);
+      // From the last on, two at a time: the order in which tasks are opened is free.
+      for (size_t end = tasks; end > 0; end -= std::min<size_t>(end, 2)) {
+        const size_t begin = end - std::min<size_t>(end, 2);
+        search.open_tasks(begin, end - begin);
+        for (size_t t = begin; t < end; ++t) show(search, keys, t);
+        search.close_tasks();
+      }
       EXPECT_TRUE(search.end_pass());
     }
     expect_answer(search, keys, drop, tasks);
@@ -164,6 +172,12 @@ TYPED_TEST(ThresholdSearchTest, CountsTheTiesOfEarlierTasksAtOnce) {
   for (const size_t drop : {size_t{1}, kTaskBlocks, 2 * kTaskBlocks + 77, keys.size()}) {
     this->search_at_once(keys, drop);
   }
+}
+
+TEST(SamplePlan, TakesNoMoreKeysThanItMay) {
+  constexpr uint64_t kTotal = uint64_t{1} << 34, kMost = uint64_t{1} << 20;
+  EXPECT_GT(SamplePlan::of(kTotal).lines * SamplePlan::kLineKeys, kMost);
+  EXPECT_EQ(SamplePlan::of(kTotal, kMost).lines * SamplePlan::kLineKeys, kMost);
 }
 
 TEST(SamplePlan, LinesLieInsideTheirStrataInOrder) {
