@@ -13,14 +13,12 @@
 namespace winnow {
 namespace {
 
-using core::Piece;
-
 /// Values, the pieces that they are read in, and their mask.
 struct PiecedTensor {
   StridedView values;
   std::span<uint8_t> mask;
   std::optional<MatrixView> in_place;  // then there is one piece
-  std::vector<Piece> pieces;
+  std::vector<MatrixPiece> pieces;
 };
 
 std::span<uint8_t> bytes_of(const StridedTarget& target) {
@@ -39,7 +37,7 @@ class PieceByPiece {
     if (shape.numel() == 0) return;
     PiecedTensor tensor{values, mask, view_in_place(values), {}};
     tensor.pieces = tensor.in_place
-                        ? std::vector<Piece>{{0, shape.rows, 0, shape.cols}}
+                        ? std::vector<MatrixPiece>{{0, shape.rows, 0, shape.cols}}
                         : core::pieces_of(shape, values.dtype, config_.sparse_block_shape);
     tensors_.push_back(std::move(tensor));
   }
@@ -51,22 +49,23 @@ class PieceByPiece {
     }
     std::vector<MatrixInfo> infos;
     for (const PiecedTensor& tensor : tensors_) {
-      for (const Piece& piece : tensor.pieces)
+      for (const MatrixPiece& piece : tensor.pieces)
         infos.push_back({piece.shape(), tensor.values.dtype});
     }
     WINNOW_ASSIGN_OR_RETURN(GlobalSelection selection,
                             GlobalSelection::create(std::move(infos), config_));
     while (!selection.ready()) {
       WINNOW_RETURN_IF_ERROR(
-          for_each_piece([&](size_t i, PiecedTensor& tensor, const Piece& piece) {
+          for_each_piece([&](size_t i, PiecedTensor& tensor, const MatrixPiece& piece) {
             return selection.visit(i, load(tensor, piece), threads_);
           }));
       WINNOW_RETURN_IF_ERROR(selection.end_pass());
     }
     MaskStats sum;
-    WINNOW_RETURN_IF_ERROR(for_each_piece([&](size_t i, PiecedTensor& tensor, const Piece& piece) {
-      return write_piece(selection, i, tensor, piece, sum);
-    }));
+    WINNOW_RETURN_IF_ERROR(
+        for_each_piece([&](size_t i, PiecedTensor& tensor, const MatrixPiece& piece) {
+          return write_piece(selection, i, tensor, piece, sum);
+        }));
     return sum;
   }
 
@@ -76,20 +75,20 @@ class PieceByPiece {
   Status for_each_piece(const Visit& visit) {
     size_t number = 0;
     for (PiecedTensor& tensor : tensors_) {
-      for (const Piece& piece : tensor.pieces) {
+      for (const MatrixPiece& piece : tensor.pieces) {
         WINNOW_RETURN_IF_ERROR(visit(number++, tensor, piece));
       }
     }
     return {};
   }
 
-  MatrixView load(const PiecedTensor& tensor, const Piece& piece) {
+  MatrixView load(const PiecedTensor& tensor, const MatrixPiece& piece) {
     if (tensor.in_place) return *tensor.in_place;
     return core::load_piece(tensor.values, piece, values_, threads_);
   }
 
   Status write_piece(const GlobalSelection& selection, size_t number, const PiecedTensor& tensor,
-                     const Piece& piece, MaskStats& sum) {
+                     const MatrixPiece& piece, MaskStats& sum) {
     const MatrixView values = load(tensor, piece);
     const size_t cols = matrix_shape(tensor.values.layout).cols, numel = values.numel();
     uint8_t* const target = tensor.mask.data() + piece.row * cols + piece.col;

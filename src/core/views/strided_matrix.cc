@@ -16,7 +16,7 @@ constexpr size_t kTaskValues = size_t{1} << 16;
 
 /// T has the size of an element: what is copied are bits.
 template <typename T>
-void copy_piece(const StridedView& values, const Piece& piece, T* target) {
+void copy_piece(const StridedView& values, const MatrixPiece& piece, T* target) {
   constexpr auto kSize = static_cast<int64_t>(sizeof(T));
   const auto* const data = static_cast<const char*>(values.data);  // of any alignment
   StridedMatrix(values.layout)
@@ -34,35 +34,20 @@ void copy_piece(const StridedView& values, const Piece& piece, T* target) {
 }
 
 template <typename T>
-void copy_piece(const StridedView& values, const Piece& piece, T* target, ParallelFor& threads) {
+void copy_piece(const StridedView& values, const MatrixPiece& piece, T* target,
+                ParallelFor& threads) {
   const size_t rows = std::clamp<size_t>(kTaskValues / piece.cols, 1, piece.rows);
   run_tasks(threads, (piece.rows - 1) / rows + 1, [&](size_t t) {
-    const Piece part{piece.row + t * rows, std::min(rows, piece.rows - t * rows), piece.col,
-                     piece.cols};
+    const MatrixPiece part{piece.row + t * rows, std::min(rows, piece.rows - t * rows), piece.col,
+                           piece.cols};
     copy_piece(values, part, target + t * rows * piece.cols);
   });
 }
 
 }  // namespace
 
-std::vector<Piece> pieces_of(MatrixShape shape, DType dtype, BlockShape block) {
-  const size_t most = kPieceBytes / (dtype_bits(dtype) / 8);
-  const size_t high = std::min<uint64_t>(block.rows, shape.rows);
-  const size_t wide = std::min<uint64_t>(block.cols, shape.cols);
-  size_t rows = high, cols = shape.cols;
-  if (high <= most / cols) {
-    rows = most / cols / high * high;
-  } else {  // one row of blocks is too much: part of it
-    cols = std::max(wide, most / high / wide * wide);
-  }
-  std::vector<Piece> pieces;
-  for (size_t row = 0; row < shape.rows; row += rows) {
-    for (size_t col = 0; col < shape.cols; col += cols) {
-      pieces.push_back(
-          {row, std::min(rows, shape.rows - row), col, std::min(cols, shape.cols - col)});
-    }
-  }
-  return pieces;
+std::vector<MatrixPiece> pieces_of(MatrixShape shape, DType dtype, BlockShape block) {
+  return matrix_pieces(shape, dtype, block, kPieceBytes);
 }
 
 StridedMatrix::StridedMatrix(const StridedLayout& layout) noexcept
@@ -86,7 +71,7 @@ int64_t StridedMatrix::row_offset(size_t row) const noexcept {
   return offset;
 }
 
-MatrixView load_piece(const StridedView& values, const Piece& piece,
+MatrixView load_piece(const StridedView& values, const MatrixPiece& piece,
                       ScratchVector<uint64_t>& buffer, ParallelFor& threads) {
   const size_t size = dtype_bits(values.dtype) / 8;
   uint64_t* const target = buffer.room((piece.shape().numel() * size + 7) / 8);

@@ -10,20 +10,13 @@
 #include "core/tasks/scratch.h"
 #include "winnow/base/parallel_for.h"
 #include "winnow/core/data_norm.h"
+#include "winnow/core/matrix_pieces.h"
 #include "winnow/core/strided_view.h"
 
 namespace winnow::core {
 
-/// A rectangle of a matrix: whole blocks, but for those that the matrix itself clips.
-struct Piece {
-  size_t row, rows, col, cols;
-
-  MatrixShape shape() const noexcept { return {rows, cols}; }
-};
-
-/// Pieces of at most a few MiB, or of one block if that is more. Their blocks in order are the
-/// blocks of the matrix in order, so that each piece can be taken for a matrix of its own.
-std::vector<Piece> pieces_of(MatrixShape shape, DType dtype, BlockShape block);
+/// Pieces of at most a few MiB, or of one block if that is more.
+std::vector<MatrixPiece> pieces_of(MatrixShape shape, DType dtype, BlockShape block);
 
 /// A tensor folded into a matrix: columns with one stride, and rows wherever they stand.
 /// The layout outlives it; it allocates nothing itself.
@@ -36,7 +29,7 @@ class StridedMatrix {
   /// Calls visit(first element, elements between neighbours, length, row, first column) for runs
   /// of one row each that cover a piece, in an order that is kind to caches.
   template <typename Visit>
-  void for_each_run(const Piece& piece, const Visit& visit) const;
+  void for_each_run(const MatrixPiece& piece, const Visit& visit) const;
 
  private:
   int64_t row_offset(size_t row) const noexcept;
@@ -49,11 +42,11 @@ class StridedMatrix {
 };
 
 /// Copies a piece of the values to `buffer`; the result is valid until the buffer is used again.
-MatrixView load_piece(const StridedView& values, const Piece& piece,
+MatrixView load_piece(const StridedView& values, const MatrixPiece& piece,
                       ScratchVector<uint64_t>& buffer, ParallelFor& threads);
 
 template <typename Visit>
-void StridedMatrix::for_each_run(const Piece& piece, const Visit& visit) const {
+void StridedMatrix::for_each_run(const MatrixPiece& piece, const Visit& visit) const {
   // If neighbours in a column stand closer than those in a row, few columns at a time: their cache
   // lines then last until the next row.
   constexpr size_t kTileCols = 64;
