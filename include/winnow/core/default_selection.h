@@ -100,4 +100,32 @@ struct KeptSlices {
 KeptSlices keep_whole_slices(const void* values, DType dtype, std::span<uint8_t> mask,
                              const SliceShape& shape) noexcept;
 
+/// The same for a tensor that is seen piece by piece, twice:
+///
+///     SliceGuard guard(shape);
+///     for (each piece) guard.see(values, dtype, mask, first);
+///     KeptSlices kept{.slices = guard.kept_slices()};
+///     for (each piece) kept.values += guard.keep(mask, first);
+///
+/// A piece is any range [first, first + mask.size()) of the flat order of the tensor's values.
+/// Memory: one byte a slice; the constructor throws std::bad_alloc. Not thread-safe.
+class SliceGuard {
+ public:
+  explicit SliceGuard(const SliceShape& shape);
+
+  /// Looks at a piece. The order of pieces does not matter.
+  void see(const void* values, DType dtype, std::span<const uint8_t> mask, uint64_t first) noexcept;
+
+  /// After all pieces: how many slices are kept whole.
+  uint64_t kept_slices() const noexcept;
+
+  /// After all pieces: keeps the part of those slices in a piece; returns how many bytes of the
+  /// mask were 0 and are 1 now.
+  uint64_t keep(std::span<uint8_t> mask, uint64_t first) const noexcept;
+
+ private:
+  SliceShape shape_;
+  std::vector<uint8_t> seen_;  // by slice
+};
+
 }  // namespace winnow

@@ -482,7 +482,24 @@ TEST(DefaultSelection, EveryReasonHasATextAndACodeOfItsOwn) {
 template <typename T>
 KeptSlices keep(const std::vector<T>& values, DType dtype, std::vector<uint8_t>& mask,
                 const SliceShape& shape) {
-  return keep_whole_slices(values.data(), dtype, mask, shape);
+  const std::vector<uint8_t> before = mask;
+  const KeptSlices kept = keep_whole_slices(values.data(), dtype, mask, shape);
+  for (size_t piece = 1; piece <= before.size(); ++piece) {
+    std::vector<uint8_t> in_pieces = before;
+    SliceGuard guard(shape);
+    for (size_t first = 0; first < before.size(); first += piece) {
+      const size_t count = std::min(piece, before.size() - first);
+      guard.see(&values[first], dtype, std::span(in_pieces).subspan(first, count), first);
+    }
+    KeptSlices sum{.slices = guard.kept_slices()};
+    for (size_t first = 0; first < before.size(); first += piece) {
+      const size_t count = std::min(piece, before.size() - first);
+      sum.values += guard.keep(std::span(in_pieces).subspan(first, count), first);
+    }
+    EXPECT_EQ(sum, kept) << "in pieces of " << piece;
+    EXPECT_EQ(in_pieces, mask) << "in pieces of " << piece;
+  }
+  return kept;
 }
 
 // All values are 1.
