@@ -94,6 +94,13 @@ void add_settings_flags(CLI::App& app, SettingsFlags& flags) {
            "A different level for what matches; the first match counts");
 }
 
+// For the commands that hold tensors.
+void add_memory_flag(CLI::App& app, RunFlags& flags) {
+  app.option_defaults()->group("Run options");
+  add_text(app, "--max-memory", flags.max_memory, "SIZE",
+           "Memory to use, such as 2G; never changes the result [512M]");
+}
+
 void add_run_flags(CLI::App& app, RunFlags& flags, const char* verbose_description) {
   app.option_defaults()->group("Run options");
   add_text(app, "-j,--threads", flags.threads, "N",
@@ -134,6 +141,7 @@ CLI::App* add_prune(CLI::App& app, Arguments& arguments) {
   command->add_flag("--compress", arguments.compress,
                     "Write a compressed file, as 'winnow compress' does");
   add_settings_flags(*command, arguments.settings);
+  add_memory_flag(*command, arguments.run);
   add_run_flags(*command, arguments.run,
                 "List what is not pruned, with reasons, and the seconds of each stage");
   command->footer(kPruneExamples);
@@ -149,6 +157,7 @@ CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
   add_text(*command, "--against", arguments.against, "FILE", "The file that OUT was made from")
       ->required();
   add_settings_flags(*command, arguments.settings);
+  add_memory_flag(*command, arguments.run);
   add_run_flags(*command, arguments.run, "Also print the seconds of each stage");
   command->footer(kVerifyExamples);
   return command;
@@ -164,6 +173,7 @@ CLI::App* add_compress(CLI::App& app, Arguments& arguments) {
            "Compress only what matches (glob, or re:REGEX); may be repeated");
   add_text(*command, "--exclude", arguments.settings.exclude, "PAT",
            "Store what matches as it is; overrides --include");
+  add_memory_flag(*command, arguments.run);
   add_run_flags(*command, arguments.run, "List the tensors, and the seconds of each stage");
   command->footer(kCompressExamples);
   return command;
@@ -174,6 +184,7 @@ CLI::App* add_decompress(CLI::App& app, Arguments& arguments) {
       app.add_subcommand("decompress", "Give back the file that was compressed, byte for byte");
   add_text(*command, "FILE", arguments.file, "", "The compressed file")->required();
   add_output_flags(*command, arguments);
+  add_memory_flag(*command, arguments.run);
   add_run_flags(*command, arguments.run, "List the tensors, and the seconds of each stage");
   command->footer(kDecompressExamples);
   return command;

@@ -22,7 +22,7 @@ struct SettingsFlags {
 
 /// The flags that decide how the tool runs and what it prints.
 struct RunFlags {
-  std::optional<std::string> threads;
+  std::optional<std::string> threads, max_memory;
   bool json = false;
   bool quiet = false;
   bool verbose = false;

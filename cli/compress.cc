@@ -66,13 +66,15 @@ Status run(const Arguments& arguments, std::string_view command, Convert convert
   if (arguments.output.empty() && !arguments.dry_run) {
     return Status(ErrorCode::kInvalidArgument, "--output: expected a path (or --dry-run)");
   }
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t memory, max_memory(arguments.run));
   const CompressJob job{.input = arguments.file,
                         .output = arguments.output,
                         .include = arguments.settings.include,
                         .exclude = arguments.settings.exclude,
                         .overwrite = arguments.overwrite,
                         .overwrite_blob = arguments.overwrite_blob,
-                        .dry_run = arguments.dry_run};
+                        .dry_run = arguments.dry_run,
+                        .max_memory = memory};
   WINNOW_ASSIGN_OR_RETURN(const size_t threads, thread_count(arguments.run));
   TbbParallelFor parallel(threads);
   ProgressBar progress(arguments.run);

@@ -115,13 +115,15 @@ Result<PruneJob> job_from(const Arguments& arguments) {
   if (arguments.output.empty() && !arguments.dry_run) {
     return Status(ErrorCode::kInvalidArgument, "--output: expected a path (or --dry-run)");
   }
+  WINNOW_ASSIGN_OR_RETURN(const uint64_t memory, max_memory(arguments.run));
   return PruneJob{.input = arguments.file,
                   .output = arguments.output,
                   .settings = std::move(settings),
                   .overwrite = arguments.overwrite,
                   .compress = arguments.compress,
                   .dry_run = arguments.dry_run,
-                  .overwrite_blob = arguments.overwrite_blob};
+                  .overwrite_blob = arguments.overwrite_blob,
+                  .max_memory = memory};
 }
 
 // The library's message, and what the tool offers, if anything.

@@ -10,7 +10,9 @@
 #include "base/status_macros.h"
 #include "console.h"
 #include "threads/tbb_parallel_for.h"
+#include "units.h"
 #include "winnow/base/concat.h"
+#include "winnow/checkpoint/max_memory.h"
 #include "winnow/checkpoint/tensor_patterns.h"
 #include "winnow/core/settings.h"
 
@@ -171,6 +173,13 @@ Result<size_t> thread_count(const RunFlags& flags) {
     return usage("--threads", "a number from 1 to " + std::to_string(kMaxThreads), *flags.threads);
   }
   return static_cast<size_t>(*threads);
+}
+
+Result<uint64_t> max_memory(const RunFlags& flags) {
+  if (!flags.max_memory) return kDefaultMaxMemory;
+  const std::optional<uint64_t> bytes = parse_bytes(*flags.max_memory);
+  if (bytes) return *bytes;
+  return usage("--max-memory", "a size such as 512M or 2GiB", *flags.max_memory);
 }
 
 }  // namespace winnow::cli

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "arguments.h"
 #include "winnow/base/status.h"
@@ -14,5 +15,8 @@ Result<PruneSettings> settings_from(const SettingsFlags& flags);
 
 /// Returns the number of threads; without the flag, the number that this process may use.
 Result<size_t> thread_count(const RunFlags& flags);
+
+/// Returns the bytes of memory to use.
+Result<uint64_t> max_memory(const RunFlags& flags);
 
 }  // namespace winnow::cli

@@ -1,9 +1,12 @@
 #include "units.h"
 
+#include <cctype>
+#include <charconv>
 #include <cstdio>
 #include <iterator>
 
 #include "console.h"
+#include "winnow/base/checked.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
 
@@ -25,6 +28,25 @@ std::string bytes_text(double bytes) {
   for (; bytes >= 999.5 && unit + 1 < std::size(kUnits); ++unit) bytes /= 1000;
   const char* format = unit == 0 || bytes >= 99.95 ? "%.0f " : bytes >= 9.995 ? "%.1f " : "%.2f ";
   return formatted(format, bytes) + kUnits[unit];
+}
+
+std::optional<uint64_t> parse_bytes(std::string_view text) {
+  uint64_t bytes = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
+  if (error != std::errc()) return std::nullopt;
+  std::string unit(text.substr(static_cast<size_t>(rest - text.data())));
+  for (char& letter : unit) letter = static_cast<char>(std::tolower(letter));
+  constexpr std::string_view kPrefixes = "kmgtpe";
+  const size_t power = unit.empty() ? kPrefixes.npos : kPrefixes.find(unit[0]);
+  const std::string_view suffix = std::string_view(unit).substr(power == kPrefixes.npos ? 0 : 1);
+  const bool is_binary = suffix.empty() || (suffix == "ib" && suffix.size() < unit.size());
+  if (!is_binary && suffix != "b") return std::nullopt;
+  for (size_t i = 0; power != kPrefixes.npos && i <= power; ++i) {
+    const std::optional<uint64_t> product = checked_mul(bytes, is_binary ? 1024 : 1000);
+    if (!product) return std::nullopt;
+    bytes = *product;
+  }
+  return bytes;
 }
 
 std::string count_text(uint64_t count) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "winnow/checkpoint/progress.h"
@@ -12,6 +14,10 @@ namespace winnow::cli {
 
 /// "90.9 MB": decimal units, three digits. Below 1000, the plain number: "512 B".
 std::string bytes_text(double bytes);
+
+/// The bytes of "512M", "512MiB" (1024 * 1024 each), "512MB" (1000 * 1000 each) or "512" (B);
+/// nothing for any other text, and for what does not fit into 64 bits. Letters of either case.
+std::optional<uint64_t> parse_bytes(std::string_view text);
 
 /// "22,713,216".
 std::string count_text(uint64_t count);

@@ -55,6 +55,7 @@ Status run_verify(const Arguments& arguments) {
   if (arguments.settings.any()) {
     WINNOW_ASSIGN_OR_RETURN(job.settings, settings_from(arguments.settings));
   }
+  WINNOW_ASSIGN_OR_RETURN(job.max_memory, max_memory(arguments.run));
   WINNOW_ASSIGN_OR_RETURN(const size_t threads, thread_count(arguments.run));
   TbbParallelFor parallel(threads);
   ProgressBar progress(arguments.run);

@@ -84,22 +84,33 @@ Status check_cancelled(Progress& progress) {
 }
 
 Status for_each_chunk(
-    uint64_t bytes, ParallelFor& threads, Progress& progress,
+    const ChunkRange& range, ParallelFor& threads, Progress& progress,
     const std::function<Status(size_t chunk, uint64_t begin, uint64_t end)>& visit) {
-  const size_t chunks = (bytes + kChunkBytes - 1) / kChunkBytes;
-  const size_t batch = kChunksPerThread * threads.concurrency();
+  const size_t chunks = range.chunks(), batch = kChunksPerThread * threads.concurrency();
+  const auto begin_of = [&](size_t chunk) {
+    return chunk == 0 ? range.begin : (range.begin / range.step + chunk) * range.step;
+  };
+  const auto end_of = [&](size_t chunk) {
+    return chunk + 1 == chunks ? range.end : begin_of(chunk + 1);
+  };
   std::vector<Status> statuses(std::min(batch, chunks));
   for (size_t first = 0; first < chunks; first += batch) {
     WINNOW_RETURN_IF_ERROR(check_cancelled(progress));
     const size_t count = std::min(batch, chunks - first);
     threads.run(count, [&](size_t i) {
-      const uint64_t begin = (first + i) * kChunkBytes;
-      statuses[i] = visit(first + i, begin, std::min(begin + kChunkBytes, bytes));
+      const size_t chunk = first + i;
+      statuses[i] = visit(chunk, begin_of(chunk), end_of(chunk));
     });
     for (size_t i = 0; i < count; ++i) WINNOW_RETURN_IF_ERROR(statuses[i]);
-    progress.advance(std::min((first + count) * kChunkBytes, bytes) - first * kChunkBytes);
+    progress.advance(end_of(first + count - 1) - begin_of(first));
   }
   return Status();
+}
+
+Status for_each_chunk(
+    uint64_t bytes, ParallelFor& threads, Progress& progress,
+    const std::function<Status(size_t chunk, uint64_t begin, uint64_t end)>& visit) {
+  return for_each_chunk(ChunkRange{0, bytes, kChunkBytes}, threads, progress, visit);
 }
 
 }  // namespace winnow::checkpoint

@@ -86,9 +86,23 @@ std::string position_text(const TensorInfo& tensor, uint64_t index);
 /// kInterrupted where progress.cancelled().
 Status check_cancelled(Progress& progress);
 
-/// Calls visit(chunk, begin, end) for the byte ranges [begin, end) of kChunkBytes that [0, bytes)
-/// consists of, on the threads lent; reports progress and looks for cancellation in between. Of the
-/// errors, that of the first chunk is returned.
+/// The bytes [begin, end) of a tensor, in chunks that are cut at the multiples of `step`.
+struct ChunkRange {
+  uint64_t begin, end, step;
+
+  uint64_t chunks() const noexcept {
+    return begin == end ? 0 : (end - 1) / step - begin / step + 1;
+  }
+};
+
+/// Calls visit(chunk, begin, end) for the byte ranges [begin, end) that `range` consists of, on the
+/// threads lent; reports progress and looks for cancellation in between. Of the errors, that of the
+/// first chunk is returned.
+Status for_each_chunk(
+    const ChunkRange& range, ParallelFor& threads, Progress& progress,
+    const std::function<Status(size_t chunk, uint64_t begin, uint64_t end)>& visit);
+
+/// The same for [0, bytes), in chunks of kChunkBytes.
 Status for_each_chunk(
     uint64_t bytes, ParallelFor& threads, Progress& progress,
     const std::function<Status(size_t chunk, uint64_t begin, uint64_t end)>& visit);

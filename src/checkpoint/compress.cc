@@ -7,6 +7,7 @@
 #include "checkpoint/chunks.h"
 #include "checkpoint/files/checkpoint_writer.h"
 #include "checkpoint/files/container.h"
+#include "checkpoint/memory_shares.h"
 #include "checkpoint/pattern_list.h"
 #include "winnow/base/concat.h"
 #include "winnow/checkpoint/tensor_aliases.h"
@@ -181,6 +182,17 @@ Status add_reports(const CheckpointReader& compressed, CompressResult& result) {
   return Status();
 }
 
+// As many threads as job.max_memory has buffers for.
+Result<FewerThreads> fitting_threads(const CompressJob& job, const CheckpointReader& reader,
+                                     bool compresses, ParallelFor& threads) {
+  const uint64_t written = compresses ? thread_bytes_to_compress(reader) : 0;
+  const MemoryNeeds needs{.fixed = fixed_bytes(reader),
+                          .each_thread = thread_bytes_to_read(reader) + written};
+  const Result<MemoryShares> shares = share_memory(job.max_memory, needs, threads.concurrency());
+  if (!shares.ok()) return in_file(job.input, shares.status());
+  return FewerThreads(threads, shares->threads);
+}
+
 Status wrong_input(const CompressJob& job, std::string_view text) {
   return {ErrorCode::kInvalidArgument, concat(escape_path(job.input), ": ", text)};
 }
@@ -196,8 +208,9 @@ Result<CompressResult> compress_file(Env& env, const CompressJob& job, ParallelF
     }
     Result<std::vector<bool>> plain = left_plain(job, *reader);
     if (!plain.ok()) return in_file(job.input, plain.status());
+    WINNOW_ASSIGN_OR_RETURN(FewerThreads fewer, fitting_threads(job, *reader, true, threads));
     WINNOW_RETURN_IF_ERROR(
-        Conversion(env, job, *reader, threads, progress, result).compress(std::move(*plain)));
+        Conversion(env, job, *reader, fewer, progress, result).compress(std::move(*plain)));
     if (job.dry_run) return Status();
     WINNOW_ASSIGN_OR_RETURN(const auto written, open_checkpoint(env, result.written));
     return add_reports(*written, result);
@@ -208,8 +221,9 @@ Result<CompressResult> decompress_file(Env& env, const CompressJob& job, Paralle
                                        Progress& progress) {
   return fill_result<CompressResult>(job.input, [&](CompressResult& result) -> Status {
     WINNOW_ASSIGN_OR_RETURN(const auto reader, open_checkpoint(env, job.input));
+    WINNOW_ASSIGN_OR_RETURN(FewerThreads fewer, fitting_threads(job, *reader, false, threads));
     WINNOW_RETURN_IF_ERROR(add_reports(*reader, result));
-    return Conversion(env, job, *reader, threads, progress, result).decompress();
+    return Conversion(env, job, *reader, fewer, progress, result).decompress();
   });
 }
 

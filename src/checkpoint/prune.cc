@@ -10,6 +10,7 @@
 #include "checkpoint/mask_maker.h"
 #include "checkpoint/tensor_names.h"
 #include "checkpoint/value_scan.h"
+#include "checkpoint/with_shares.h"
 #include "winnow/base/version.h"
 #include "winnow/core/values.h"
 
@@ -26,18 +27,19 @@ class Pruner {
          Progress& progress, PruneResult& result)
       : job_(job),
         file_(file),
-        threads_(threads),
+        all_threads_(threads),
         progress_(progress),
         result_(result),
         aliases_(tensor_aliases(file.tensors(), file.metadata())),
         names_(file.tensors(), aliases_) {}
 
-  // Makes the plan and claims the output.
-  Status prepare(Env& env);
+  // Makes the plan, shares out the memory unless that is done, and claims the output.
+  Status prepare(Env& env, const MemoryShares* shares);
   // Processes every tensor and puts the output in place.
   Status run();
 
  private:
+  Status share_out();
   Status claim_output(Env& env);
   TensorReport report_of(const PlanEntry& entry) const;
   Status prune_tensor(MaskMaker& maker, const PlanEntry& entry, TensorReport& report);
@@ -49,9 +51,11 @@ class Pruner {
 
   const PruneJob& job_;
   const CheckpointReader& file_;
-  ParallelFor& threads_;
+  ParallelFor& all_threads_;
   Progress& progress_;
   PruneResult& result_;
+  MemoryShares memory_;
+  std::optional<FewerThreads> threads_;
   std::vector<TensorAlias> aliases_;
   TensorNames names_;
   std::vector<PlanEntry> plan_;
@@ -59,12 +63,29 @@ class Pruner {
   RawBuffer copy_buffer_;
 };
 
-Status Pruner::prepare(Env& env) {
+Status Pruner::prepare(Env& env, const MemoryShares* shares) {
   Result<std::vector<PlanEntry>> plan = make_plan(file_.tensors(), job_.settings, aliases_);
   if (!plan.ok()) return in_file(job_.input, plan.status());
   plan_ = std::move(*plan);
+  if (shares) {
+    memory_ = *shares;
+  } else {
+    WINNOW_RETURN_IF_ERROR(in_file(job_.input, share_out()));
+  }
+  threads_.emplace(all_threads_, memory_.threads);
   WINNOW_ASSIGN_OR_RETURN(copy_buffer_, RawBuffer::allocate(kChunkBytes));
   return claim_output(env);
+}
+
+Status Pruner::share_out() {
+  const MemoryNeeds needs{
+      .fixed = fixed_bytes(file_),
+      .each_thread =
+          thread_bytes_to_read(file_) + (job_.compress ? thread_bytes_to_compress(file_) : 0),
+      .values = least_values_bytes(file_.tensors(), plan_, job_.settings.scope)};
+  WINNOW_ASSIGN_OR_RETURN(memory_,
+                          share_memory(job_.max_memory, needs, all_threads_.concurrency()));
+  return Status();
 }
 
 Status Pruner::claim_output(Env& env) {
@@ -73,7 +94,7 @@ Status Pruner::claim_output(Env& env) {
       .input = file_,
       .path = job_.output,
       .options = {.overwrite = job_.overwrite, .overwrite_blob = job_.overwrite_blob},
-      .threads = threads_,
+      .threads = *threads_,
       .entries = {{std::string(kVersionKey), WINNOW_VERSION},
                   {std::string(kConfigKey), config_text(job_.settings)}},
       .compress = job_.compress};
@@ -90,11 +111,13 @@ Status Pruner::run() {
                    .file = file_,
                    .plan = plan_,
                    .settings = job_.settings,
-                   .threads = threads_,
+                   .memory = memory_,
+                   .threads = *threads_,
                    .progress = progress_,
                    .seconds = result_.seconds});
   WINNOW_RETURN_IF_ERROR(maker.prepare());
-  progress_.begin("prune", (writer_ ? 2 : 1) * file_.data_bytes());  // read, and written
+  const uint64_t once = (writer_ ? 2 : 1) * file_.data_bytes();  // read, and written
+  progress_.begin("prune", once + maker.extra_bytes());
   result_.tensors.reserve(plan_.size());
   for (const PlanEntry& entry : plan_) {
     TensorReport report = report_of(entry);
@@ -116,15 +139,16 @@ TensorReport Pruner::report_of(const PlanEntry& entry) const {
 }
 
 Status Pruner::prune_tensor(MaskMaker& maker, const PlanEntry& entry, TensorReport& report) {
-  WINNOW_ASSIGN_OR_RETURN(const LoadedValues values, maker.load(entry));
-  GuardedStats stats;
-  WINNOW_ASSIGN_OR_RETURN(const std::span<const uint8_t> mask, maker.mask(entry, stats));
+  const auto apply = [&](const MaskedValues& values) {
+    return apply_and_write(report.tensor, values.bytes, values.mask, report.zeros_after);
+  };
+  WINNOW_ASSIGN_OR_RETURN(const MaskedStats stats, maker.make(entry, apply));
   report.sparsity_level = entry.config.sparsity_level;
   report.blocks = stats.mask.blocks;
   report.selected_blocks = stats.mask.selected_blocks;
   report.kept_rows = stats.kept.slices;
-  report.zeros_before = values.zeros;
-  return apply_and_write(report.tensor, values.bytes, mask, report.zeros_after);
+  report.zeros_before = stats.zeros;
+  return Status();
 }
 
 // A chunk for each thread at a time, so that what was set to zero is counted and written out of the
@@ -132,8 +156,8 @@ Status Pruner::prune_tensor(MaskMaker& maker, const PlanEntry& entry, TensorRepo
 Status Pruner::apply_and_write(const TensorInfo& tensor, std::span<std::byte> values,
                                std::span<const uint8_t> mask, uint64_t& zeros) {
   const size_t itemsize = dtype_bits(tensor.dtype) / 8;
-  const size_t step = kChunkBytes * threads_.concurrency();
-  std::vector<uint64_t> chunk_zeros(threads_.concurrency());
+  const size_t step = kChunkBytes * threads_->concurrency();
+  std::vector<uint64_t> chunk_zeros(threads_->concurrency());
   for (size_t begin = 0; begin < values.size(); begin += step) {
     WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
     const auto bytes = values.subspan(begin, std::min(step, values.size() - begin));
@@ -145,7 +169,7 @@ Status Pruner::apply_and_write(const TensorInfo& tensor, std::span<std::byte> va
     const size_t chunks = (bytes.size() + kChunkBytes - 1) / kChunkBytes;
     {
       StageTimer timer(result_.seconds.apply);
-      threads_.run(chunks, apply_chunk);
+      threads_->run(chunks, apply_chunk);
       zeros = std::accumulate(chunk_zeros.begin(), chunk_zeros.begin() + chunks, zeros);
     }
     WINNOW_RETURN_IF_ERROR(write(bytes));
@@ -202,17 +226,33 @@ void PruneTotals::add(const TensorReport& report) noexcept {
   zeros_after += report.zeros_after;
 }
 
-Result<PruneResult> prune_file(Env& env, const PruneJob& job, ParallelFor& threads,
-                               Progress& progress) {
+namespace {
+
+// `shares`: null for those that job.max_memory gives.
+Result<PruneResult> prune(Env& env, const PruneJob& job, const MemoryShares* shares,
+                          ParallelFor& threads, Progress& progress) {
   return fill_result<PruneResult>(job.input, [&](PruneResult& result) -> Status {
     std::optional<StageTimer> open(result.seconds.open);
     WINNOW_RETURN_IF_ERROR(validate(job.settings));
     WINNOW_ASSIGN_OR_RETURN(const auto file, open_checkpoint(env, job.input));
     Pruner pruner(job, *file, threads, progress, result);
-    WINNOW_RETURN_IF_ERROR(pruner.prepare(env));
+    WINNOW_RETURN_IF_ERROR(pruner.prepare(env, shares));
     open.reset();
     return pruner.run();
   });
+}
+
+}  // namespace
+
+Result<PruneResult> prune_file(Env& env, const PruneJob& job, ParallelFor& threads,
+                               Progress& progress) {
+  return prune(env, job, nullptr, threads, progress);
+}
+
+Result<PruneResult> checkpoint::prune_file_with(Env& env, const PruneJob& job,
+                                                const MemoryShares& shares, ParallelFor& threads,
+                                                Progress& progress) {
+  return prune(env, job, &shares, threads, progress);
 }
 
 }  // namespace winnow

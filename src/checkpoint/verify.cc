@@ -10,6 +10,7 @@
 
 #include "base/status_macros.h"
 #include "checkpoint/mask_maker.h"
+#include "checkpoint/with_shares.h"
 #include "winnow/base/concat.h"
 #include "winnow/core/values.h"
 #include "winnow/io/escape_name.h"
@@ -106,16 +107,17 @@ class Verifier {
       : job_(job),
         original_(original),
         pruned_(pruned),
-        threads_(threads),
+        all_threads_(threads),
         progress_(progress),
         result_(result) {}
 
-  Status run();
+  // `shares`: null for those that job.max_memory gives.
+  Status run(const MemoryShares* shares);
 
  private:
+  Result<MemoryShares> share_out(std::span<const PlanEntry> plan) const;
   Status check_pruned_tensor(MaskMaker& maker, const PlanEntry& entry);
-  Status check_values(size_t index, std::span<const std::byte> original,
-                      std::span<const uint8_t> mask);
+  Status check_values(size_t index, const MaskedValues& values);
   Status check_copied_tensor(size_t index);
   // Reads the same range of the tensor from the pruned file.
   Status read_pruned(size_t index, uint64_t begin, std::span<std::byte> out);
@@ -125,13 +127,13 @@ class Verifier {
   const VerifyJob& job_;
   const CheckpointReader& original_;
   const CheckpointReader& pruned_;
-  ParallelFor& threads_;
+  ParallelFor& all_threads_;
   Progress& progress_;
   VerifyResult& result_;
   RawBuffer original_chunk_, pruned_chunk_;
 };
 
-Status Verifier::run() {
+Status Verifier::run(const MemoryShares* shares) {
   const std::span<const TensorInfo> tensors = original_.tensors();
   WINNOW_RETURN_IF_ERROR(in_file(job_.pruned, check_same_tensors(tensors, pruned_.tensors())));
   WINNOW_RETURN_IF_ERROR(
@@ -139,17 +141,21 @@ Status Verifier::run() {
   Result<std::vector<PlanEntry>> plan =
       make_plan(tensors, result_.settings, tensor_aliases(tensors, original_.metadata()));
   if (!plan.ok()) return in_file(job_.original, plan.status());
+  Result<MemoryShares> memory = shares ? Result<MemoryShares>(*shares) : share_out(*plan);
+  if (!memory.ok()) return in_file(job_.original, memory.status());
+  FewerThreads threads(all_threads_, memory->threads);
   WINNOW_ASSIGN_OR_RETURN(original_chunk_, RawBuffer::allocate(kChunkBytes));
   WINNOW_ASSIGN_OR_RETURN(pruned_chunk_, RawBuffer::allocate(kChunkBytes));
   MaskMaker maker({.path = job_.original,
                    .file = original_,
                    .plan = *plan,
                    .settings = result_.settings,
-                   .threads = threads_,
+                   .memory = *memory,
+                   .threads = threads,
                    .progress = progress_,
                    .seconds = result_.seconds});
   WINNOW_RETURN_IF_ERROR(maker.prepare());
-  progress_.begin("verify", 2 * original_.data_bytes());  // of both files
+  progress_.begin("verify", 2 * original_.data_bytes() + maker.extra_bytes());  // of both files
   for (const PlanEntry& entry : *plan) {
     WINNOW_RETURN_IF_ERROR(entry.skipped ? check_copied_tensor(entry.tensor)
                                          : check_pruned_tensor(maker, entry));
@@ -160,32 +166,40 @@ Status Verifier::run() {
   return pruned_.check_unchanged();
 }
 
-Status Verifier::check_pruned_tensor(MaskMaker& maker, const PlanEntry& entry) {
-  WINNOW_ASSIGN_OR_RETURN(const LoadedValues values, maker.load(entry));
-  GuardedStats stats;
-  WINNOW_ASSIGN_OR_RETURN(const std::span<const uint8_t> mask, maker.mask(entry, stats));
-  ++result_.pruned_tensors;
-  result_.values += mask.size();
-  result_.dropped_values += stats.mask.dropped_values;
-  result_.kept_rows += stats.kept.slices;
-  return check_values(entry.tensor, values.bytes, mask);
+Result<MemoryShares> Verifier::share_out(std::span<const PlanEntry> plan) const {
+  const MemoryNeeds needs{
+      .fixed = fixed_bytes(original_) + fixed_bytes(pruned_),
+      .each_thread = thread_bytes_to_read(original_) + thread_bytes_to_read(pruned_),
+      .values = least_values_bytes(original_.tensors(), plan, result_.settings.scope)};
+  return share_memory(job_.max_memory, needs, all_threads_.concurrency());
 }
 
-Status Verifier::check_values(size_t index, std::span<const std::byte> original,
-                              std::span<const uint8_t> mask) {
+Status Verifier::check_pruned_tensor(MaskMaker& maker, const PlanEntry& entry) {
+  const auto check = [&](const MaskedValues& values) { return check_values(entry.tensor, values); };
+  WINNOW_ASSIGN_OR_RETURN(const MaskedStats stats, maker.make(entry, check));
+  ++result_.pruned_tensors;
+  result_.values += entry.shape.numel();
+  result_.dropped_values += stats.mask.dropped_values;
+  result_.kept_rows += stats.kept.slices;
+  return Status();
+}
+
+Status Verifier::check_values(size_t index, const MaskedValues& values) {
   const TensorInfo& tensor = original_.tensors()[index];
+  const std::span<const std::byte> original = values.bytes;
   const size_t itemsize = dtype_bits(tensor.dtype) / 8;
   for (size_t begin = 0; begin < original.size(); begin += kChunkBytes) {
     WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
     const auto want = original.subspan(begin, std::min(kChunkBytes, original.size() - begin));
     const auto have = pruned_chunk_.first(want.size());
-    WINNOW_RETURN_IF_ERROR(read_pruned(index, begin, have));
-    const auto chunk_mask = mask.subspan(begin / itemsize, want.size() / itemsize);
+    const uint64_t first = values.first + begin / itemsize;
+    WINNOW_RETURN_IF_ERROR(read_pruned(index, first * itemsize, have));
+    const auto chunk_mask = values.mask.subspan(begin / itemsize, want.size() / itemsize);
     StageTimer timer(result_.seconds.compare);
     const std::optional<uint64_t> wrong =
         find_mask_violation(want.data(), have.data(), tensor.dtype, chunk_mask);
     if (wrong) {
-      return value_violation(tensor, begin / itemsize + *wrong, &want[*wrong * itemsize],
+      return value_violation(tensor, first + *wrong, &want[*wrong * itemsize],
                              &have[*wrong * itemsize], chunk_mask[*wrong] != 0);
     }
   }
@@ -239,10 +253,8 @@ Status Verifier::read_pruned(size_t index, uint64_t begin, std::span<std::byte> 
   return Status();
 }
 
-}  // namespace
-
-Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& threads,
-                                 Progress& progress) {
+Result<VerifyResult> verify(Env& env, const VerifyJob& job, const MemoryShares* shares,
+                            ParallelFor& threads, Progress& progress) {
   return fill_result<VerifyResult>(job.original, [&](VerifyResult& result) -> Status {
     std::optional<StageTimer> open(result.seconds.open);
     if (job.settings) WINNOW_RETURN_IF_ERROR(validate(*job.settings));
@@ -254,8 +266,21 @@ Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& th
     result.settings = std::move(*settings);
     open.reset();
     Verifier verifier(job, *original, *pruned, threads, progress, result);
-    return verifier.run();
+    return verifier.run(shares);
   });
+}
+
+}  // namespace
+
+Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& threads,
+                                 Progress& progress) {
+  return verify(env, job, nullptr, threads, progress);
+}
+
+Result<VerifyResult> checkpoint::verify_file_with(Env& env, const VerifyJob& job,
+                                                  const MemoryShares& shares, ParallelFor& threads,
+                                                  Progress& progress) {
+  return verify(env, job, &shares, threads, progress);
 }
 
 }  // namespace winnow

@@ -18,6 +18,22 @@ TEST(Units, BytesHaveThreeDigitsAndADecimalUnit) {
   EXPECT_EQ(bytes_text(1.8e19), "18.0 EB");
 }
 
+TEST(Units, BytesAreReadWithTheirUnit) {
+  EXPECT_EQ(parse_bytes("0"), 0u);
+  EXPECT_EQ(parse_bytes("512"), 512u);
+  EXPECT_EQ(parse_bytes("512B"), 512u);
+  EXPECT_EQ(parse_bytes("512M"), uint64_t{512} << 20);
+  EXPECT_EQ(parse_bytes("1GiB"), uint64_t{1} << 30);
+  EXPECT_EQ(parse_bytes("2g"), uint64_t{2} << 30);
+  EXPECT_EQ(parse_bytes("3kB"), 3000u);
+  EXPECT_EQ(parse_bytes("15EiB"), uint64_t{15} << 60);
+  EXPECT_EQ(parse_bytes("18EB"), 18'000'000'000'000'000'000u);
+  for (const char* text : {"", "M", "-1", "+1", " 1", "1 M", "1.5G", "1iB", "1X", "1MM", "1Mi",
+                           "16EiB", "19EB", "99999999999999999999"}) {
+    EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
+  }
+}
+
 TEST(Units, CountsHaveACommaBeforeEachThreeDigits) {
   EXPECT_EQ(count_text(0), "0");
   EXPECT_EQ(count_text(999), "999");

@@ -15,6 +15,7 @@
 #include "winnow/base/parallel_for.h"
 #include "winnow/base/status.h"
 #include "winnow/checkpoint/checkpoint_reader.h"
+#include "winnow/checkpoint/max_memory.h"
 #include "winnow/checkpoint/progress.h"
 #include "winnow/io/env.h"
 
@@ -27,10 +28,11 @@ struct CompressJob {
   /// Patterns (tensor_patterns.h) of the tensors that are compressed; empty: all. The others are
   /// stored as they are. Not for decompress_file.
   std::vector<std::string> include = {};
-  std::vector<std::string> exclude = {};  ///< takes precedence over include
-  bool overwrite = false;                 ///< replace an output that exists
-  bool overwrite_blob = false;            ///< see PruneJob
-  bool dry_run = false;                   ///< read and check everything, write nothing
+  std::vector<std::string> exclude = {};    ///< takes precedence over include
+  bool overwrite = false;                   ///< replace an output that exists
+  bool overwrite_blob = false;              ///< see PruneJob
+  bool dry_run = false;                     ///< read and check everything, write nothing
+  uint64_t max_memory = kDefaultMaxMemory;  ///< bytes that the process may take
 };
 
 /// What happened to one tensor.
@@ -54,15 +56,20 @@ struct CompressResult {
 /// Equal input and patterns give equal bytes for any number of threads; another version of libzstd
 /// may give others, which decompress to the same. Tensors whose first chunk does not get at least 1
 /// % smaller are stored as they are; if the whole file would not get smaller, the output is a copy
-/// of the input. Memory: 64 MiB, and 64 MiB for each thread. Errors: kInvalidArgument for a
+/// of the input.
+///
+/// Memory: at most job.max_memory. Of it the program takes 24 MiB, the header 4 times its text and
+/// 600 bytes for each tensor, and each thread 11 chunks of a million values; if it is not enough
+/// for all threads that are lent, fewer work. Errors: kInvalidArgument if it is not enough for one,
+/// with the least that works, for a
 /// pattern, for an input that is compressed already, and for a header that would be over the
 /// format's limits; kUnknownTensor for a pattern that matches nothing; else as prune_file.
 Result<CompressResult> compress_file(Env& env, const CompressJob& job, ParallelFor& threads,
                                      Progress& progress);
 
 /// Decompresses job.input. Nothing of it is trusted: every chunk has a checksum over its bytes and
-/// one over its values. A file that is not compressed is copied as it is. Memory as above. Errors:
-/// the codes of SparseError; else as prune_file.
+/// one over its values. A file that is not compressed is copied as it is. Memory as above, with 6
+/// chunks for each thread. Errors: the codes of SparseError; else as prune_file.
 Result<CompressResult> decompress_file(Env& env, const CompressJob& job, ParallelFor& threads,
                                        Progress& progress);
 

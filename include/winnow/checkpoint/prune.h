@@ -16,6 +16,7 @@
 
 #include "winnow/base/parallel_for.h"
 #include "winnow/base/status.h"
+#include "winnow/checkpoint/max_memory.h"
 #include "winnow/checkpoint/progress.h"
 #include "winnow/checkpoint/prune_plan.h"
 #include "winnow/checkpoint/prune_settings.h"
@@ -36,6 +37,8 @@ struct PruneJob {
   /// With `overwrite`: also an output that is named by its hash, as the files are that links in
   /// Hugging Face's cache lead to; without it that is kNamedByHash (io/atomic_file.h).
   bool overwrite_blob = false;
+
+  uint64_t max_memory = kDefaultMaxMemory;  ///< bytes that the process may take
 };
 
 /// What happened to one tensor.
@@ -115,8 +118,15 @@ struct PruneResult {
 /// under its name only when it is whole and durable; on any error what was there before stays, and
 /// nothing else is left. The input is checked for changes before the output appears.
 ///
-/// Memory: 1.5 times the largest pruned tensor plus 64 MiB, plus the header: 4 times its text, and
-/// some 300 bytes and the name for each of its tensors and aliases, for the plan and the report.
+/// Memory: at most job.max_memory, whatever the size of tensors and files; the result does not
+/// depend on it. It includes the program (24 MiB), the header (4 times its text, and 600 bytes for
+/// each tensor) and the threads' buffers. A tensor that fits into what is left (with its mask and
+/// scratch: 1.5 times an F32 one, and 32 MiB) is read once. A larger one is read in pieces, three
+/// times: two passes look for the threshold (more, if its sample misleads), the last one makes the
+/// mask. A guard takes one pass more, and so do blocks of several rows if one row of blocks does
+/// not fit. kInvalidArgument, with the least that works, if max_memory does not hold all that and
+/// 8 MiB, or twice the largest block.
+///
 /// Errors: those of the settings (see make_plan), of the output (kAlreadyExists,
 /// kSameFile, kNamedByHash, kUnsupportedFile, kBusy), of the header (from 100 on), kNanValue for
 /// the first NaN in file order under NanPolicy::kError, kInputChanged, kIoError, kOutOfMemory,

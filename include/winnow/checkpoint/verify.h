@@ -7,6 +7,7 @@
 
 #include "winnow/base/parallel_for.h"
 #include "winnow/base/status.h"
+#include "winnow/checkpoint/max_memory.h"
 #include "winnow/checkpoint/progress.h"
 #include "winnow/checkpoint/prune_settings.h"
 #include "winnow/io/env.h"
@@ -19,6 +20,7 @@ struct VerifyJob {
   std::string original;
   /// Unset: the settings that the pruned file's metadata record.
   std::optional<PruneSettings> settings;
+  uint64_t max_memory = kDefaultMaxMemory;  ///< bytes that the process may take
 };
 
 /// What was checked and found right.
@@ -56,9 +58,10 @@ void visit_fields(const VerifyResult& result, const Visit& visit) {
 /// and other settings; it would not find a fault in the selection itself, which is what the tests'
 /// reference is for (tests/support/reference_mask.h shares no code with the library).
 ///
-/// Memory: as prune_file. Errors: kCheckFailed for the first violation, naming the tensor, the
-/// index, what was expected and what was found; kInvalidArgument, kBadSettings and kOtherRule where
-/// the settings cannot be read from the pruned file; else as prune_file.
+/// Memory: as prune_file, with the headers of both files. Errors: kCheckFailed for the first
+/// violation, naming the tensor, the index, what was expected and what was found; kInvalidArgument,
+/// kBadSettings and kOtherRule where the settings cannot be read from the pruned file; else as
+/// prune_file.
 Result<VerifyResult> verify_file(Env& env, const VerifyJob& job, ParallelFor& threads,
                                  Progress& progress);
 
