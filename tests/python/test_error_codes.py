@@ -4,7 +4,7 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FORMAT_PAGES = ["docs/safetensors.md", "docs/torch_archive.md", "docs/formats.md", "docs/journal.md"]
+FORMAT_PAGES = ["docs/safetensors.md", "docs/torch_archive.md", "docs/formats.md", "docs/journal.md", "docs/shards.md"]
 FIRST_OF_FORMATS = 100
 
 
