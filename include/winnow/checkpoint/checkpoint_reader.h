@@ -14,6 +14,10 @@
 
 namespace winnow {
 
+namespace checkpoint {
+struct ShardSet;
+}
+
 /// How a tensor is stored.
 struct StoredTensor {
   uint64_t bytes = 0;         ///< in the file
@@ -29,19 +33,21 @@ class CheckpointReader {
   /// tensor after the other; of a compressed file they are those in the decompressed one.
   virtual std::span<const TensorInfo> tensors() const noexcept = 0;
 
-  /// What the checkpoint says besides its tensors; see SafetensorsHeader::metadata.
+  /// What the checkpoint says besides its tensors; see SafetensorsHeader::metadata. Of several
+  /// shards: the entries of all, but for keys for which they have different values.
   virtual const Metadata& metadata() const noexcept = 0;
 
   /// The text of the header of a safetensors file of these tensors, with the entries of `added` set
   /// in the metadata: in the place of older ones, or at the end. All else of the text is as the
-  /// file has it; without `added`, it is the same byte for byte.
+  /// file has it; without `added`, it is the same byte for byte. Of several shards: that of one
+  /// file which holds them all.
   virtual std::string header_text(const Metadata& added = {}) const = 0;
 
-  /// The size of the file, and of the text of its header.
+  /// The size of the file, and of the text of its header; of several shards the sums.
   virtual uint64_t file_bytes() const noexcept = 0;
   virtual uint64_t header_bytes() const noexcept = 0;
 
-  /// Whether this file is read.
+  /// Whether this file is read: a shard, the index or the folder too.
   virtual bool reads(const FileIdentity& file) const noexcept = 0;
 
   /// Whether values are decoded when they are read.
@@ -49,6 +55,9 @@ class CheckpointReader {
 
   /// Whether this is what compress_file writes.
   virtual bool is_container() const noexcept { return false; }
+
+  /// For winnow itself: the files of a checkpoint that is a folder. Null: it is one file.
+  virtual const checkpoint::ShardSet* shard_set() const noexcept { return nullptr; }
 
   // `tensor` is an index into tensors().
 
@@ -75,11 +84,15 @@ class CheckpointReader {
   uint64_t data_bytes() const noexcept;
 };
 
-/// Opens the safetensors file at `path`, compressed by winnow, in compressed-tensors' formats
-/// sparse-bitmask and sparse-24-bitmask (docs/formats.md), or as it is. Reads headers only, and the
-/// shapes of bitmask weights.
+/// Opens the checkpoint at `path`: a safetensors file, as it is, compressed by winnow or in
+/// compressed-tensors' formats sparse-bitmask and sparse-24-bitmask (docs/formats.md); the index of
+/// one in shards, named NAME.safetensors.index.json; or a folder with one of the two. The tensors of
+/// shards are shown in the order of the shards' names, as if they were in one file. Reads headers
+/// and the shapes of bitmask weights only, and keeps a file open for each shard.
+///
 /// Errors: those of SafetensorsFile::open; of a compressed file also SparseError::kSparseContainer,
-/// kStream and kVersion; of bitmask weights also BitmaskError. `env` outlives the reader.
+/// kStream and kVersion; of bitmask weights BitmaskError; of an index or a folder ShardError. `env`
+/// outlives the reader.
 Result<std::unique_ptr<CheckpointReader>> open_checkpoint(Env& env, const std::string& path);
 
 }  // namespace winnow

@@ -3,8 +3,11 @@
 #include "base/status_macros.h"
 #include "checkpoint/chunks.h"
 #include "checkpoint/files/bitmask_reader.h"
+#include "checkpoint/files/checkpoint_folder.h"
 #include "checkpoint/files/compressed_reader.h"
 #include "checkpoint/files/container.h"
+#include "checkpoint/files/shard_index.h"
+#include "checkpoint/files/sharded_reader.h"
 
 namespace winnow {
 namespace {
@@ -51,12 +54,23 @@ uint64_t CheckpointReader::data_bytes() const noexcept {
   return bytes;
 }
 
-Result<std::unique_ptr<CheckpointReader>> open_checkpoint(Env& env, const std::string& path) {
+Result<std::unique_ptr<CheckpointReader>> checkpoint::open_file(Env& env, const std::string& path) {
   WINNOW_ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::open(env, path));
   if (is_container(file.header().metadata())) return open_compressed(std::move(file), path);
   std::unique_ptr<CheckpointReader> reader = std::make_unique<PlainReader>(std::move(file));
   if (has_bitmask_weights(reader->tensors())) return open_bitmask(std::move(reader), path);
   return reader;
+}
+
+Result<std::unique_ptr<CheckpointReader>> open_checkpoint(Env& env, const std::string& path) {
+  if (path.ends_with(kIndexSuffix)) {
+    return open_index(env, folder_of(path), path.substr(path.rfind('/') + 1));
+  }
+  Result<std::unique_ptr<CheckpointReader>> file = open_file(env, path);
+  // Only if it failed: most are files.
+  if (file.ok() || file.status().code() != ErrorCode::kUnsupportedFile) return file;
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
+  return info.kind == FileKind::kDirectory ? open_folder(env, path) : std::move(file);
 }
 
 }  // namespace winnow

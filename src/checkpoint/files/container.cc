@@ -28,9 +28,7 @@ TensorInfo compressed_entry(const TensorInfo& tensor, uint64_t bytes) {
   return entry;
 }
 
-std::string text_with_entries(const SafetensorsHeader& header, const Metadata& added) {
-  if (added.empty()) return std::string(header.text());
-  Metadata metadata = header.metadata();
+Metadata with_entries(Metadata metadata, const Metadata& added) {
   for (const auto& [key, value] : added) {
     const auto known = std::find_if(metadata.begin(), metadata.end(),
                                     [&](const auto& entry) { return entry.first == key; });
@@ -40,7 +38,12 @@ std::string text_with_entries(const SafetensorsHeader& header, const Metadata& a
       metadata.emplace_back(key, value);
     }
   }
-  return header.text_with_metadata(metadata);
+  return metadata;
+}
+
+std::string text_with_entries(const SafetensorsHeader& header, const Metadata& added) {
+  if (added.empty()) return std::string(header.text());
+  return header.text_with_metadata(with_entries(header.metadata(), added));
 }
 
 Result<std::vector<std::byte>> pack_header(std::string_view text) {

@@ -31,6 +31,9 @@ bool is_container(const Metadata& metadata) noexcept;
 /// The entry of a tensor that takes `bytes` compressed; offsets are left at 0.
 TensorInfo compressed_entry(const TensorInfo& tensor, uint64_t bytes);
 
+/// `metadata` with the entries of `added`: in the place of older ones, or at the end.
+Metadata with_entries(Metadata metadata, const Metadata& added);
+
 /// The header's text with the entries of `added` set in its metadata; see
 /// CheckpointReader::header_text.
 std::string text_with_entries(const SafetensorsHeader& header, const Metadata& added);
