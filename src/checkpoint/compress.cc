@@ -109,18 +109,20 @@ class Conversion {
                 .input = reader,
                 .path = job.output,
                 .options = {.overwrite = job.overwrite, .overwrite_blob = job.overwrite_blob},
-                .threads = threads} {
+                .threads = threads,
+                .same_values = true} {
     result.input_bytes = reader.file_bytes();
   }
 
   // Writes a compressed file. Where that would not be smaller than the values, they are copied as
-  // they are.
+  // they are; the writer of a folder does that shard by shard.
   Status compress(std::vector<bool> plain) {
     if (job_.dry_run) return check();
     output_.compress = true;
     output_.plain = std::move(plain);
     WINNOW_RETURN_IF_ERROR(write("compress"));
-    if (writer_->file_bytes() < plain_output_bytes(output_)) return commit();
+    const bool is_smaller = writer_->file_bytes() < plain_output_bytes(output_);
+    if (is_smaller || writes_folder(output_)) return commit();
     writer_.reset();  // gives the output's name free
     output_.compress = false;
     WINNOW_RETURN_IF_ERROR(write("copy"));
@@ -145,6 +147,7 @@ class Conversion {
   Status write(std::string_view stage) {
     WINNOW_ASSIGN_OR_RETURN(writer_, create_writer(output_));
     result_.written = writer_->destination();
+    result_.left_out.assign(writer_->left_out().begin(), writer_->left_out().end());
     progress_.begin(stage, 2 * reader_.data_bytes());  // read, and written
     WINNOW_RETURN_IF_ERROR(copy());
     return writer_->finish();

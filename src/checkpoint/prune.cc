@@ -103,6 +103,7 @@ Status Pruner::claim_output(Env& env) {
   if (job_.dry_run) return job_.output.empty() ? Status() : check_output(output);
   WINNOW_ASSIGN_OR_RETURN(writer_, create_writer(output));
   result_.written = writer_->destination();
+  result_.left_out.assign(writer_->left_out().begin(), writer_->left_out().end());
   return Status();
 }
 

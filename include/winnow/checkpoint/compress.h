@@ -46,7 +46,8 @@ struct CompressResult {
   std::vector<CompressedReport> tensors;  ///< in the order of the header
   uint64_t input_bytes = 0;
   uint64_t output_bytes = 0;
-  std::string written;  ///< the file that was written, see PruneResult::written
+  std::string written;                ///< what was written, see PruneResult::written
+  std::vector<std::string> left_out;  ///< see PruneResult::left_out
   StageSeconds seconds;
 };
 

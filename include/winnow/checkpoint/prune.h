@@ -1,4 +1,4 @@
-// Prunes a safetensors file to another one.
+// Prunes a checkpoint to another one: a file, or a folder with shards.
 //
 //   PruneJob job{.input = "model.safetensors", .output = "model-80.safetensors",
 //                .settings = {.config = {.sparsity_level = 0.8}}};
@@ -106,9 +106,11 @@ struct PruneResult {
   uint64_t output_bytes = 0;          ///< size of the output; in a dry run what it would be, not
                                       ///< compressed
 
-  /// The file that was written: job.output, or where that is a symbolic link, the absolute path of
-  /// the file that it leads to. Empty after a dry run.
+  /// The file or folder that was written: job.output, or where that is a symbolic link, the
+  /// absolute path of the file that it leads to. Empty after a dry run.
   std::string written;
+  /// Where a folder was written: what lies beside the input and was not carried over, by name.
+  std::vector<std::string> left_out;
   StageSeconds seconds;
 };
 

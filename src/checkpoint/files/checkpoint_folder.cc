@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <string_view>
 
 #include "base/status_macros.h"
 #include "checkpoint/files/shard_index.h"
@@ -13,7 +12,6 @@
 namespace winnow::checkpoint {
 namespace {
 
-constexpr std::string_view kFileSuffix = ".safetensors";
 constexpr size_t kMaxNames = size_t{1} << 18;  // more than any checkpoint's folder has
 constexpr size_t kNamesInMessage = 4;
 

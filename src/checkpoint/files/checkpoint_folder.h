@@ -4,12 +4,16 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "winnow/base/status.h"
 #include "winnow/io/env.h"
 
 namespace winnow::checkpoint {
+
+/// Ends the names of the files of tensors.
+inline constexpr std::string_view kFileSuffix = ".safetensors";
 
 /// The folder of the file at `path`; "." if the path names none.
 std::string folder_of(const std::string& path);

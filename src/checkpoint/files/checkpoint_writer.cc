@@ -1,7 +1,15 @@
 #include "checkpoint/files/checkpoint_writer.h"
 
+#include <algorithm>
+
 #include "base/status_macros.h"
 #include "checkpoint/chunks.h"
+#include "checkpoint/files/checkpoint_folder.h"
+#include "checkpoint/files/container.h"
+#include "checkpoint/files/shard_index.h"
+#include "checkpoint/files/sharded_writer.h"
+#include "winnow/base/concat.h"
+#include "winnow/io/atomic_directory.h"
 
 namespace winnow::checkpoint {
 namespace {
@@ -16,9 +24,54 @@ Status told_from_input(const Status& status, const OutputJob& job) {
                                   "expected an output other than the input, found the same file"));
 }
 
+// One file out of several shards: it has the metadata of all.
+Status check_metadata(const OutputJob& job, const ShardSet& set) {
+  const Metadata whole = with_entries(job.input.metadata(), job.entries);
+  for (const Shard& shard : set.shards) {
+    for (const auto& [key, value] : shard.reader->metadata()) {
+      const bool is_kept = std::any_of(whole.begin(), whole.end(),
+                                       [&](const auto& entry) { return entry.first == key; });
+      if (is_kept) continue;
+      return {ErrorCode::kInvalidArgument,
+              concat("the shards cannot be one file: ", in_quotes(shard.name),
+                     " has another value of the metadata ", in_quotes(key),
+                     " than other shards. Give a folder as the output")};
+    }
+  }
+  return Status();
+}
+
+// That a single file can stand where the output is to be, without harm to shards.
+Status check_merged(const OutputJob& job) {
+  const ShardSet* const set = job.input.shard_set();
+  if (set == nullptr || set->index.empty()) return Status();
+  WINNOW_RETURN_IF_ERROR(check_metadata(job, *set));
+  // Replacing one shard by the whole would take the others' index away from under them.
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, job.env.info(job.path));
+  if (info.kind != FileKind::kMissing && job.input.reads(info.identity)) {
+    return {ErrorCode::kSameFile, "expected an output other than the input's files, found one"};
+  }
+  const std::string index = job.path + std::string(kIndexSuffix.substr(kFileSuffix.size()));
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo beside, job.env.info(index));
+  if (beside.kind == FileKind::kMissing) return Status();
+  return {ErrorCode::kInvalidArgument,
+          concat("expected a folder without an index of that name, found ", in_quotes(index),
+                 ": loaders would not agree which of the two they take")};
+}
+
 }  // namespace
 
+bool writes_folder(const OutputJob& job) noexcept {
+  return job.input.shard_set() != nullptr && !job.path.ends_with(kFileSuffix);
+}
+
 Result<std::unique_ptr<CheckpointWriter>> create_writer(const OutputJob& job) {
+  if (writes_folder(job)) {
+    auto writer = create_folder_writer(job, *job.input.shard_set());
+    if (!writer.ok()) return told_from_input(writer.status(), job);
+    return writer;
+  }
+  WINNOW_RETURN_IF_ERROR(in_file(job.path, check_merged(job)));
   const std::string text = job.input.header_text(job.entries);
   const WriterInputs inputs{job.env, job.path, text, job.input.data_bytes(), job.options};
   Result<std::unique_ptr<CheckpointWriter>> writer =
@@ -29,11 +82,19 @@ Result<std::unique_ptr<CheckpointWriter>> create_writer(const OutputJob& job) {
 }
 
 Status check_output(const OutputJob& job) {
+  if (writes_folder(job)) return told_from_input(AtomicDirectory::check(job.env, job.path), job);
+  WINNOW_RETURN_IF_ERROR(in_file(job.path, check_merged(job)));
   return told_from_input(AtomicFile::check(job.env, job.path, job.options), job);
 }
 
 uint64_t plain_output_bytes(const OutputJob& job) {
-  return sizeof(uint64_t) + job.input.header_text(job.entries).size() + job.input.data_bytes();
+  const auto plain_bytes = [&](const CheckpointReader& file) {
+    return sizeof(uint64_t) + file.header_text(job.entries).size() + file.data_bytes();
+  };
+  if (!writes_folder(job)) return plain_bytes(job.input);
+  uint64_t bytes = 0;
+  for (const Shard& shard : job.input.shard_set()->shards) bytes += plain_bytes(*shard.reader);
+  return bytes;
 }
 
 }  // namespace winnow::checkpoint

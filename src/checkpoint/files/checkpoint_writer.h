@@ -22,7 +22,7 @@ class CheckpointWriter {
  public:
   virtual ~CheckpointWriter() = default;
 
-  /// The file that `commit` puts in place; see AtomicFile::destination.
+  /// The file or folder that `commit` puts in place; see AtomicFile::destination.
   virtual const std::string& destination() const noexcept = 0;
 
   /// Adds the next bytes of the data section.
@@ -35,8 +35,11 @@ class CheckpointWriter {
   /// Finishes the file and puts it in place as AtomicFile::commit does.
   virtual Status commit() = 0;
 
-  /// The size of the file.
+  /// The size of the file, or of all shards.
   virtual uint64_t file_bytes() const noexcept = 0;
+
+  /// Names beside the input that a new folder does not get; see Companions::left_out.
+  virtual std::span<const std::string> left_out() const noexcept { return {}; }
 };
 
 /// What a checkpoint becomes, and where.
@@ -48,16 +51,23 @@ struct OutputJob {
   ParallelFor& threads;
   Metadata entries = {};  ///< set in the metadata, see CheckpointReader::header_text
   bool compress = false;
+  /// What is appended are the input's values as they are. A compressed shard that is not smaller
+  /// may then be a copy.
+  bool same_values = false;
   std::vector<bool> plain = {};  ///< by tensor: those not to be compressed; empty: none
 };
 
-/// Claims the output. Errors: as prune_file has them of its output.
+/// Whether the output is a folder: the input is one, and the output is not named .safetensors.
+bool writes_folder(const OutputJob& job) noexcept;
+
+/// Claims the output: one file, or a folder with the files of the input (sharded_writer.h). Errors:
+/// as prune_file has them of its output.
 Result<std::unique_ptr<CheckpointWriter>> create_writer(const OutputJob& job);
 
 /// For a dry run: the errors of create_writer that show without claiming the output.
 Status check_output(const OutputJob& job);
 
-/// The size of the output if it is not compressed.
+/// The size of the output if it is not compressed; of a folder that of its shards.
 uint64_t plain_output_bytes(const OutputJob& job);
 
 /// One file that is written. `header_text` is that of the file as it would be, not compressed, with
