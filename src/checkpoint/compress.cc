@@ -107,10 +107,11 @@ class Conversion {
         result_(result),
         output_{.env = env,
                 .input = reader,
-                .path = job.output,
-                .options = {.overwrite = job.overwrite, .overwrite_blob = job.overwrite_blob},
+                .path = target_of(job).path,
+                .options = target_of(job).options,
                 .threads = threads,
-                .same_values = true} {
+                .same_values = true,
+                .in_place = job.in_place} {
     result.input_bytes = reader.file_bytes();
   }
 
@@ -139,7 +140,7 @@ class Conversion {
  private:
   // Reads all of the input, and looks at the output if one is named.
   Status check() {
-    if (!job_.output.empty()) WINNOW_RETURN_IF_ERROR(check_output(output_));
+    if (!output_.path.empty()) WINNOW_RETURN_IF_ERROR(check_output(output_));
     progress_.begin("check", reader_.data_bytes());
     return copy();
   }
@@ -205,7 +206,7 @@ Status wrong_input(const CompressJob& job, std::string_view text) {
 Result<CompressResult> compress_file(Env& env, const CompressJob& job, ParallelFor& threads,
                                      Progress& progress) {
   return fill_result<CompressResult>(job.input, [&](CompressResult& result) -> Status {
-    WINNOW_ASSIGN_OR_RETURN(const auto reader, open_checkpoint(env, job.input));
+    WINNOW_ASSIGN_OR_RETURN(const auto reader, open_input(env, job));
     if (reader->is_container()) {
       return wrong_input(job, "expected a file that is not compressed, found a compressed one");
     }
@@ -223,7 +224,7 @@ Result<CompressResult> compress_file(Env& env, const CompressJob& job, ParallelF
 Result<CompressResult> decompress_file(Env& env, const CompressJob& job, ParallelFor& threads,
                                        Progress& progress) {
   return fill_result<CompressResult>(job.input, [&](CompressResult& result) -> Status {
-    WINNOW_ASSIGN_OR_RETURN(const auto reader, open_checkpoint(env, job.input));
+    WINNOW_ASSIGN_OR_RETURN(const auto reader, open_input(env, job));
     WINNOW_ASSIGN_OR_RETURN(FewerThreads fewer, fitting_threads(job, *reader, false, threads));
     WINNOW_RETURN_IF_ERROR(add_reports(*reader, result));
     return Conversion(env, job, *reader, fewer, progress, result).decompress();

@@ -89,18 +89,19 @@ Status Pruner::share_out() {
 }
 
 Status Pruner::claim_output(Env& env) {
-  const OutputJob output{
-      .env = env,
-      .input = file_,
-      .path = job_.output,
-      .options = {.overwrite = job_.overwrite, .overwrite_blob = job_.overwrite_blob},
-      .threads = *threads_,
-      .entries = {{std::string(kVersionKey), WINNOW_VERSION},
-                  {std::string(kConfigKey), config_text(job_.settings)}},
-      .compress = job_.compress};
+  const Target target = target_of(job_);
+  const OutputJob output{.env = env,
+                         .input = file_,
+                         .path = target.path,
+                         .options = target.options,
+                         .threads = *threads_,
+                         .entries = {{std::string(kVersionKey), WINNOW_VERSION},
+                                     {std::string(kConfigKey), config_text(job_.settings)}},
+                         .compress = job_.compress,
+                         .in_place = job_.in_place};
   result_.input_bytes = file_.file_bytes();
   result_.output_bytes = plain_output_bytes(output);
-  if (job_.dry_run) return job_.output.empty() ? Status() : check_output(output);
+  if (job_.dry_run) return target.path.empty() ? Status() : check_output(output);
   WINNOW_ASSIGN_OR_RETURN(writer_, create_writer(output));
   result_.written = writer_->destination();
   result_.left_out.assign(writer_->left_out().begin(), writer_->left_out().end());
@@ -235,7 +236,7 @@ Result<PruneResult> prune(Env& env, const PruneJob& job, const MemoryShares* sha
   return fill_result<PruneResult>(job.input, [&](PruneResult& result) -> Status {
     std::optional<StageTimer> open(result.seconds.open);
     WINNOW_RETURN_IF_ERROR(validate(job.settings));
-    WINNOW_ASSIGN_OR_RETURN(const auto file, open_checkpoint(env, job.input));
+    WINNOW_ASSIGN_OR_RETURN(const auto file, open_input(env, job));
     Pruner pruner(job, *file, threads, progress, result);
     WINNOW_RETURN_IF_ERROR(pruner.prepare(env, shares));
     open.reset();

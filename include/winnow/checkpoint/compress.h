@@ -24,7 +24,7 @@ namespace winnow {
 /// What to compress or decompress, and to where.
 struct CompressJob {
   std::string input;
-  std::string output;  ///< in a dry run may be empty; else it is checked, not claimed
+  std::string output;  ///< see PruneJob::output
   /// Patterns (tensor_patterns.h) of the tensors that are compressed; empty: all. The others are
   /// stored as they are. Not for decompress_file.
   std::vector<std::string> include = {};
@@ -33,6 +33,7 @@ struct CompressJob {
   bool overwrite_blob = false;              ///< see PruneJob
   bool dry_run = false;                     ///< read and check everything, write nothing
   uint64_t max_memory = kDefaultMaxMemory;  ///< bytes that the process may take
+  bool in_place = false;                    ///< see PruneJob
 };
 
 /// What happened to one tensor.

@@ -39,6 +39,8 @@ struct ShardError {
   static constexpr StatusCode kTensorInTwoShards = {315, "TensorInTwoShards"};
   /// A folder with several checkpoints, of which readers would take one or another.
   static constexpr StatusCode kAmbiguousFolder = {316, "AmbiguousFolder"};
+  /// A folder whose files are being replaced, or were when a run was killed.
+  static constexpr StatusCode kInterruptedFolder = {317, "InterruptedFolder"};
 };
 
 }  // namespace winnow

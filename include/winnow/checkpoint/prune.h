@@ -28,7 +28,10 @@ namespace winnow {
 /// What to prune, to where and how.
 struct PruneJob {
   std::string input;
-  std::string output;  ///< in a dry run may be empty; else it is checked, not claimed
+  /// In a dry run may be empty; else it is checked, not claimed. For an input that is a folder, the
+  /// output is a new folder, to which the files beside the shards are carried, unless it is named
+  /// .safetensors: then it is one file.
+  std::string output;
   PruneSettings settings;
   bool overwrite = false;  ///< replace an output that exists; it may be the input itself
   bool compress = false;   ///< write a compressed file, as compress_file does
@@ -39,6 +42,10 @@ struct PruneJob {
   bool overwrite_blob = false;
 
   uint64_t max_memory = kDefaultMaxMemory;  ///< bytes that the process may take
+
+  /// Replace the input, without an output: a file as with `overwrite`, the shards of a folder all
+  /// or none. What a run that was killed left in the folder is finished or rolled back first.
+  bool in_place = false;
 };
 
 /// What happened to one tensor.
@@ -132,7 +139,9 @@ struct PruneResult {
 /// Errors: those of the settings (see make_plan), of the output (kAlreadyExists,
 /// kSameFile, kNamedByHash, kUnsupportedFile, kBusy), of the header (from 100 on), kNanValue for
 /// the first NaN in file order under NanPolicy::kError, kInputChanged, kIoError, kOutOfMemory,
-/// kInterrupted. kNotDurable alone means that the output is in place.
+/// kInterrupted. kNotDurable alone means that the output is in place. Of an input that is a folder
+/// also those of ShardError, of the output those of AtomicDirectory and, in place, of
+/// AtomicFileSet.
 Result<PruneResult> prune_file(Env& env, const PruneJob& job, ParallelFor& threads,
                                Progress& progress);
 

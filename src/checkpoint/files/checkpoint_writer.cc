@@ -49,7 +49,8 @@ Status check_merged(const OutputJob& job) {
   // Replacing one shard by the whole would take the others' index away from under them.
   WINNOW_ASSIGN_OR_RETURN(const FileInfo info, job.env.info(job.path));
   if (info.kind != FileKind::kMissing && job.input.reads(info.identity)) {
-    return {ErrorCode::kSameFile, "expected an output other than the input's files, found one"};
+    return {ErrorCode::kInvalidArgument,
+            "expected an output other than the input's files, found one of them"};
   }
   const std::string index = job.path + std::string(kIndexSuffix.substr(kFileSuffix.size()));
   WINNOW_ASSIGN_OR_RETURN(const FileInfo beside, job.env.info(index));
@@ -62,10 +63,13 @@ Status check_merged(const OutputJob& job) {
 }  // namespace
 
 bool writes_folder(const OutputJob& job) noexcept {
-  return job.input.shard_set() != nullptr && !job.path.ends_with(kFileSuffix);
+  return job.input.shard_set() != nullptr && (job.in_place || !job.path.ends_with(kFileSuffix));
 }
 
 Result<std::unique_ptr<CheckpointWriter>> create_writer(const OutputJob& job) {
+  if (writes_folder(job) && job.in_place) {
+    return create_in_place_writer(job, *job.input.shard_set());
+  }
   if (writes_folder(job)) {
     auto writer = create_folder_writer(job, *job.input.shard_set());
     if (!writer.ok()) return told_from_input(writer.status(), job);
@@ -82,6 +86,9 @@ Result<std::unique_ptr<CheckpointWriter>> create_writer(const OutputJob& job) {
 }
 
 Status check_output(const OutputJob& job) {
+  if (writes_folder(job) && job.in_place) {
+    return job.env.check_writable(job.input.shard_set()->directory);
+  }
   if (writes_folder(job)) return told_from_input(AtomicDirectory::check(job.env, job.path), job);
   WINNOW_RETURN_IF_ERROR(in_file(job.path, check_merged(job)));
   return told_from_input(AtomicFile::check(job.env, job.path, job.options), job);

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/status_macros.h"
+#include "checkpoint/files/sharded_reader.h"
 #include "winnow/base/parallel_for.h"
 #include "winnow/base/status.h"
 #include "winnow/checkpoint/checkpoint_reader.h"
@@ -54,15 +56,43 @@ struct OutputJob {
   /// What is appended are the input's values as they are. A compressed shard that is not smaller
   /// may then be a copy.
   bool same_values = false;
+  bool in_place = false;         ///< `path` is that of the input, whose files are replaced
   std::vector<bool> plain = {};  ///< by tensor: those not to be compressed; empty: none
 };
 
-/// Whether the output is a folder: the input is one, and the output is not named .safetensors.
+/// Whether the output is a folder: the input is one, and is replaced where it is or the output is
+/// not named .safetensors.
 bool writes_folder(const OutputJob& job) noexcept;
 
 /// Claims the output: one file, or a folder with the files of the input (sharded_writer.h). Errors:
 /// as prune_file has them of its output.
 Result<std::unique_ptr<CheckpointWriter>> create_writer(const OutputJob& job);
+
+/// Where the output of a job goes, and under which options: `output`, or with `in_place` the input.
+struct Target {
+  const std::string& path;
+  AtomicFileOptions options;
+};
+template <typename Job>
+Target target_of(const Job& job) {
+  return {job.in_place ? job.input : job.output,
+          {.overwrite = job.overwrite || job.in_place, .overwrite_blob = job.overwrite_blob}};
+}
+
+/// Opens the input of a job. One that is to be replaced where it is may have been left halfway by a
+/// run that was killed: that is finished or rolled back first. Errors: those of open_checkpoint and
+/// of AtomicFileSet::recover; kInvalidArgument for an output besides `in_place`.
+template <typename Job>
+Result<std::unique_ptr<CheckpointReader>> open_input(Env& env, const Job& job) {
+  if (job.in_place) {
+    if (!job.output.empty()) {
+      return Status(ErrorCode::kInvalidArgument,
+                    "expected an output or a change in place, found both");
+    }
+    WINNOW_RETURN_IF_ERROR(recover_folder(env, job.input));
+  }
+  return open_checkpoint(env, job.input);
+}
 
 /// For a dry run: the errors of create_writer that show without claiming the output.
 Status check_output(const OutputJob& job);

@@ -14,6 +14,7 @@
 #include "checkpoint/files/shard_index.h"
 #include "winnow/base/checked.h"
 #include "winnow/base/concat.h"
+#include "winnow/io/atomic_file_set.h"
 #include "winnow/io/escape_name.h"
 #include "winnow/io/input_file.h"
 #include "winnow/io/safetensors_writer.h"
@@ -206,6 +207,25 @@ class PlaceCheck {
   std::vector<Stray> strays_;
 };
 
+// That no shard was replaced while the others were opened. In this order: a shard that has its new
+// file only after the first check is found by the second one.
+Status check_one_version(Env& env, const std::string& directory, std::span<const Shard> shards) {
+  WINNOW_ASSIGN_OR_RETURN(const bool interrupted, AtomicFileSet::is_interrupted(env, directory));
+  if (interrupted) {
+    return {ShardError::kInterruptedFolder,
+            concat(escape_path(directory),
+                   ": its files are being replaced, or a run that did so was killed: run that "
+                   "command again, and it finishes what was begun")};
+  }
+  for (const Shard& shard : shards) {
+    const std::string path = path_in(directory, shard.name);
+    WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
+    if (info.kind != FileKind::kMissing && shard.reader->reads(info.identity)) continue;
+    return {ErrorCode::kInputChanged, concat(escape_path(path), ": replaced while it was opened")};
+  }
+  return Status();
+}
+
 Result<std::vector<Shard>> open_shards(Env& env, const std::string& directory,
                                        const ShardIndex& index) {
   std::vector<Shard> shards;
@@ -219,6 +239,7 @@ Result<std::vector<Shard>> open_shards(Env& env, const std::string& directory,
     WINNOW_ASSIGN_OR_RETURN(auto reader, open_file(env, path));
     shards.push_back({.name = name, .reader = std::move(reader)});
   }
+  WINNOW_RETURN_IF_ERROR(check_one_version(env, directory, shards));
   return shards;
 }
 
@@ -250,6 +271,15 @@ Result<std::unique_ptr<CheckpointReader>> open_index(Env& env, const std::string
   return std::unique_ptr<CheckpointReader>(std::move(reader));
 }
 
+Status recover_folder(Env& env, const std::string& path) {
+  if (path.ends_with(kIndexSuffix)) {
+    return AtomicFileSet::recover(env, folder_of(path)).status();
+  }
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
+  if (info.kind != FileKind::kDirectory) return Status();
+  return AtomicFileSet::recover(env, path).status();
+}
+
 Result<std::unique_ptr<CheckpointReader>> open_folder(Env& env, const std::string& directory) {
   WINNOW_ASSIGN_OR_RETURN(const std::string name, find_checkpoint(env, directory));
   if (name.ends_with(kIndexSuffix)) return open_index(env, directory, name);
@@ -257,6 +287,7 @@ Result<std::unique_ptr<CheckpointReader>> open_folder(Env& env, const std::strin
   WINNOW_ASSIGN_OR_RETURN(auto file, open_file(env, path_in(directory, name)));
   std::vector<Shard> shards;
   shards.push_back({.name = name, .reader = std::move(file)});
+  WINNOW_RETURN_IF_ERROR(check_one_version(env, directory, shards));
   auto reader = std::make_unique<ShardedReader>(
       ShardSet{.directory = directory, .index = {}, .shards = {}}, info.identity, std::nullopt);
   WINNOW_RETURN_IF_ERROR(reader->add(std::move(shards)));

@@ -41,4 +41,8 @@ Result<std::unique_ptr<CheckpointReader>> open_index(Env& env, const std::string
 /// open_index.
 Result<std::unique_ptr<CheckpointReader>> open_folder(Env& env, const std::string& directory);
 
+/// Finishes or rolls back what a run that was killed left in the folder at `path`, or in that of an
+/// index. Does nothing for other paths. Errors: those of AtomicFileSet::recover.
+Status recover_folder(Env& env, const std::string& path);
+
 }  // namespace winnow::checkpoint

@@ -10,21 +10,16 @@
 #include "checkpoint/files/checkpoint_folder.h"
 #include "checkpoint/files/container.h"
 #include "winnow/io/atomic_directory.h"
+#include "winnow/io/atomic_file_set.h"
 
 namespace winnow::checkpoint {
 namespace {
-
-// Where to write a file, and how.
-struct PlacedFile {
-  std::string path;
-  AtomicFileOptions options;
-};
 
 // Where the files of a checkpoint are written, and how they get their names together.
 class Place {
  public:
   virtual ~Place() = default;
-  virtual Result<PlacedFile> file(const std::string& name) = 0;
+  virtual Result<StagedFile> file(const std::string& name) = 0;
   virtual Status commit() = 0;
 };
 
@@ -36,9 +31,9 @@ class NewFolder final : public Place {
         source_(std::move(source)),
         carried_(std::move(carried)) {}
 
-  Result<PlacedFile> file(const std::string& name) override {
+  Result<StagedFile> file(const std::string& name) override {
     WINNOW_ASSIGN_OR_RETURN(std::string path, directory_.path_of(name));
-    return PlacedFile{.path = std::move(path), .options = {}};
+    return StagedFile{.path = std::move(path), .options = {}};
   }
 
   Status commit() override {
@@ -52,6 +47,18 @@ class NewFolder final : public Place {
   AtomicDirectory directory_;
   std::string source_;
   std::vector<std::string> carried_;
+};
+
+// The folder of the input itself. Its index stays: it says the same of the new shards.
+class SameFolder final : public Place {
+ public:
+  explicit SameFolder(AtomicFileSet files) : files_(std::move(files)) {}
+
+  Result<StagedFile> file(const std::string& name) override { return files_.replace(name); }
+  Status commit() override { return files_.commit(); }
+
+ private:
+  AtomicFileSet files_;
 };
 
 class ShardedWriter final : public CheckpointWriter {
@@ -85,7 +92,7 @@ class ShardedWriter final : public CheckpointWriter {
   std::vector<std::string> left_out_;
   size_t at_ = 0;                             // the shard that is being written
   std::unique_ptr<CheckpointWriter> writer_;  // of that shard; none before it is begun
-  PlacedFile file_;
+  StagedFile file_;
   uint64_t left_ = 0;        // of its data
   uint64_t file_bytes_ = 0;  // of the shards that are written
 };
@@ -192,6 +199,14 @@ Result<std::unique_ptr<CheckpointWriter>> create_folder_writer(const OutputJob& 
                                            std::move(companions.carried));
   return std::unique_ptr<CheckpointWriter>(std::make_unique<ShardedWriter>(
       job, set, std::move(place), std::move(destination), std::move(companions.left_out)));
+}
+
+Result<std::unique_ptr<CheckpointWriter>> create_in_place_writer(const OutputJob& job,
+                                                                 const ShardSet& set) {
+  WINNOW_ASSIGN_OR_RETURN(AtomicFileSet files, AtomicFileSet::create(job.env, set.directory));
+  return std::unique_ptr<CheckpointWriter>(
+      std::make_unique<ShardedWriter>(job, set, std::make_unique<SameFolder>(std::move(files)),
+                                      job.path, std::vector<std::string>()));
 }
 
 }  // namespace winnow::checkpoint

@@ -17,4 +17,9 @@ namespace winnow::checkpoint {
 Result<std::unique_ptr<CheckpointWriter>> create_folder_writer(const OutputJob& job,
                                                                const ShardSet& set);
 
+/// Replaces the shards of `job.input` where they are: all of them or none, see AtomicFileSet, whose
+/// errors it has. Nothing else in the folder changes.
+Result<std::unique_ptr<CheckpointWriter>> create_in_place_writer(const OutputJob& job,
+                                                                 const ShardSet& set);
+
 }  // namespace winnow::checkpoint
