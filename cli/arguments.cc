@@ -27,6 +27,7 @@ constexpr const char* kPruneExamples = R"(Examples:
                --include 're:encoder\.layer\.[0-9]+\..*weight'
   winnow prune model.safetensors -o out.safetensors --include '*.lora_*' --force '*.ia3_l'
   winnow prune model.safetensors -s 0.8 --dry-run -v
+  winnow prune llama/ -o llama-80/ -s 0.8            (a folder with shards)
 By default prune takes matrices of floats, but not scales of quantized weights, masks, position
 tables, biases or statistics. -v lists what it leaves alone and why; --include chooses among the
 rest, and --force prunes what it would leave alone.)";
@@ -112,8 +113,9 @@ void add_run_flags(CLI::App& app, RunFlags& flags, const char* verbose_descripti
 }
 
 CLI::App* add_inspect(CLI::App& app, Arguments& arguments) {
-  CLI::App* command = app.add_subcommand("inspect", "List the tensors of a safetensors file");
-  add_text(*command, "FILE", arguments.file, "", "A safetensors file")->required();
+  CLI::App* command = app.add_subcommand("inspect", "List the tensors of a checkpoint");
+  add_text(*command, "FILE", arguments.file, "", "A safetensors file, an index or a folder")
+      ->required();
   command->add_flag("--stats", arguments.stats, "Read the values: zeros, range, NaN, infinities");
   add_text(*command, "--sort", arguments.sort, "size|name|sparsity",
            "Order of the list; sparsity implies --stats [file order]");
@@ -124,19 +126,23 @@ CLI::App* add_inspect(CLI::App& app, Arguments& arguments) {
 
 // Where the result goes.
 void add_output_flags(CLI::App& app, Arguments& arguments) {
-  add_text(app, "-o,--output", arguments.output, "OUT", "The file to write");
+  add_text(app, "-o,--output", arguments.output, "OUT",
+           "The file to write; of a folder, a new folder or one .safetensors file");
   app.add_flag("--dry-run", arguments.dry_run, "Read, compute and print; write nothing");
   CLI::Option* overwrite = app.add_flag("--overwrite", arguments.overwrite,
                                         "Replace OUT if it exists; it may be FILE itself");
   app.add_flag("--overwrite-blob", arguments.overwrite_blob,
                "Even if its name is a hash, as in Hugging Face's cache")
       ->needs(overwrite);
+  app.add_flag("--in-place", arguments.in_place,
+               "Replace FILE itself, or all shards of a folder or none; without -o");
 }
 
 CLI::App* add_prune(CLI::App& app, Arguments& arguments) {
   CLI::App* command =
       app.add_subcommand("prune", "Set the least important values of a file to zero");
-  add_text(*command, "FILE", arguments.file, "", "The safetensors file to prune")->required();
+  add_text(*command, "FILE", arguments.file, "", "The safetensors file, index or folder to prune")
+      ->required();
   add_output_flags(*command, arguments);
   command->add_flag("--compress", arguments.compress,
                     "Write a compressed file, as 'winnow compress' does");
@@ -153,9 +159,9 @@ CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
       app.add_subcommand("verify",
                          "Compute the masks of --against again and compare OUT bit for bit.\n"
                          "Without pruning options, the settings in OUT's metadata apply");
-  add_text(*command, "OUT", arguments.file, "", "The pruned safetensors file")->required();
-  add_text(*command, "--against", arguments.against, "FILE", "The file that OUT was made from")
+  add_text(*command, "OUT", arguments.file, "", "The pruned safetensors file or folder")
       ->required();
+  add_text(*command, "--against", arguments.against, "FILE", "What OUT was made from")->required();
   add_settings_flags(*command, arguments.settings);
   add_memory_flag(*command, arguments.run);
   add_run_flags(*command, arguments.run, "Also print the seconds of each stage");
@@ -166,7 +172,9 @@ CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
 CLI::App* add_compress(CLI::App& app, Arguments& arguments) {
   CLI::App* command =
       app.add_subcommand("compress", "Make a file smaller without losing a bit: pruned ones most");
-  add_text(*command, "FILE", arguments.file, "", "The safetensors file to compress")->required();
+  add_text(*command, "FILE", arguments.file, "",
+           "The safetensors file, index or folder to compress")
+      ->required();
   add_output_flags(*command, arguments);
   command->option_defaults()->group("Compression options");
   add_text(*command, "--include", arguments.settings.include, "PAT",
@@ -182,7 +190,7 @@ CLI::App* add_compress(CLI::App& app, Arguments& arguments) {
 CLI::App* add_decompress(CLI::App& app, Arguments& arguments) {
   CLI::App* command =
       app.add_subcommand("decompress", "Give back the file that was compressed, byte for byte");
-  add_text(*command, "FILE", arguments.file, "", "The compressed file")->required();
+  add_text(*command, "FILE", arguments.file, "", "The compressed file or folder")->required();
   add_output_flags(*command, arguments);
   add_memory_flag(*command, arguments.run);
   add_run_flags(*command, arguments.run, "List the tensors, and the seconds of each stage");

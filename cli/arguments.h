@@ -47,6 +47,7 @@ struct Arguments {
   bool dry_run = false;
   bool overwrite = false;
   bool overwrite_blob = false;
+  bool in_place = false;
 
   std::string against;  ///< verify
 };

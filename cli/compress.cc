@@ -56,16 +56,15 @@ std::string summary(const CompressJob& job, const CompressResult& result, const 
   }
   text += "\n" + time_text(result.seconds, std::max(result.input_bytes, result.output_bytes),
                            facts.peak_memory_bytes, verbose);
-  text += "result   " + result_text(job.output, result.written) + "\n";
+  text += left_out_text(result.left_out);
+  text += "result   " + result_text(job.in_place ? job.input : job.output, result.written) + "\n";
   return text;
 }
 
 using Convert = Result<CompressResult> (*)(Env&, const CompressJob&, ParallelFor&, Progress&);
 
 Status run(const Arguments& arguments, std::string_view command, Convert convert) {
-  if (arguments.output.empty() && !arguments.dry_run) {
-    return Status(ErrorCode::kInvalidArgument, "--output: expected a path (or --dry-run)");
-  }
+  WINNOW_RETURN_IF_ERROR(check_target(arguments));
   WINNOW_ASSIGN_OR_RETURN(const uint64_t memory, max_memory(arguments.run));
   const CompressJob job{.input = arguments.file,
                         .output = arguments.output,
@@ -74,13 +73,14 @@ Status run(const Arguments& arguments, std::string_view command, Convert convert
                         .overwrite = arguments.overwrite,
                         .overwrite_blob = arguments.overwrite_blob,
                         .dry_run = arguments.dry_run,
-                        .max_memory = memory};
+                        .max_memory = memory,
+                        .in_place = arguments.in_place};
   WINNOW_ASSIGN_OR_RETURN(const size_t threads, thread_count(arguments.run));
   TbbParallelFor parallel(threads);
   ProgressBar progress(arguments.run);
   const Result<CompressResult> result = convert(Env::posix(), job, parallel, progress);
   progress.clear();
-  if (!result.ok()) return with_output_hint(result.status());
+  if (!result.ok()) return with_output_hint(result.status(), job.in_place ? job.input : job.output);
   WINNOW_ASSIGN_OR_RETURN(const RunFacts facts, run_facts(threads));
   if (arguments.run.json) return print_compress_json(command, job, *result, facts);
   if (arguments.run.quiet) return Status();

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "winnow/io/env.h"
 #include "winnow/io/escape_name.h"
 
 namespace winnow::cli {
@@ -17,10 +18,13 @@ Status print(std::string_view text) {
 
 std::string shown(std::string_view typed) { return escape_path(typed); }
 
-Status with_output_hint(const Status& status) {
+Status with_output_hint(const Status& status, const std::string& output) {
   const StatusCode code = status.code();
   const char* hint = "";
-  if (code == ErrorCode::kAlreadyExists || code == ErrorCode::kSameFile) {
+  const Result<FileInfo> info = Env::posix().info(output);
+  if (info.ok() && info->kind == FileKind::kDirectory) {  // what is in it is never replaced
+    if (code == ErrorCode::kSameFile) hint = " (--in-place replaces its shards)";
+  } else if (code == ErrorCode::kAlreadyExists || code == ErrorCode::kSameFile) {
     hint = " (--overwrite replaces it)";
   } else if (code == ErrorCode::kNamedByHash) {
     hint = " (--overwrite --overwrite-blob replaces it all the same)";

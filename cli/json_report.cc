@@ -115,6 +115,15 @@ void add_facts(json& object, const RunFacts& facts) {
   object["peak_memory_bytes"] = facts.peak_memory_bytes;
 }
 
+// Where the result goes, and what became of it.
+void add_target(json& object, const auto& job, const auto& result) {
+  object["output"] = job.dry_run ? json(nullptr) : json(job.in_place ? job.input : job.output);
+  object["written"] = job.dry_run ? json(nullptr) : json(result.written);
+  object["dry_run"] = job.dry_run;
+  object["in_place"] = job.in_place;
+  if (!result.left_out.empty()) object["left_out"] = result.left_out;
+}
+
 // The peak of this program alone. getrusage's figure outlives exec: it can be that of a large
 // parent which forked, so it only serves if there is no /proc.
 uint64_t peak_memory_bytes() {
@@ -160,15 +169,13 @@ Status print_prune_json(const PruneJob& job, const PruneResult& result, const Ru
   json object = {
       {"command", "prune"},
       {"input", job.input},
-      {"output", job.dry_run ? json(nullptr) : json(job.output)},
-      {"written", job.dry_run ? json(nullptr) : json(result.written)},
-      {"dry_run", job.dry_run},
       {"settings", settings_json(job.settings)},
       {"input_bytes", result.input_bytes},
       {"output_bytes", result.output_bytes},
       {"totals", fields_json(result.totals)},
       {"seconds", fields_json(result.seconds)},
       {"bytes_per_second", static_cast<double>(result.input_bytes) / result.seconds.total}};
+  add_target(object, job, result);
   add_facts(object, facts);
   return print_with_tensors(std::move(object), result.tensors, report_json);
 }
@@ -177,12 +184,10 @@ Status print_compress_json(std::string_view command, const CompressJob& job,
                            const CompressResult& result, const RunFacts& facts) {
   json object = {{"command", command},
                  {"input", job.input},
-                 {"output", job.dry_run ? json(nullptr) : json(job.output)},
-                 {"written", job.dry_run ? json(nullptr) : json(result.written)},
-                 {"dry_run", job.dry_run},
                  {"input_bytes", result.input_bytes},
                  {"output_bytes", result.output_bytes},
                  {"seconds", fields_json(result.seconds)}};
+  add_target(object, job, result);
   add_facts(object, facts);
   return print_with_tensors(std::move(object), result.tensors, compressed_json);
 }

@@ -99,7 +99,8 @@ std::string summary(const PruneJob& job, const PruneResult& result, const RunFac
   text += "bytes    " + count_text(result.input_bytes) + " read, " +
           count_text(job.dry_run ? 0 : result.output_bytes) + " written\n";
   text += time_text(result.seconds, result.input_bytes, facts.peak_memory_bytes, verbose);
-  text += "result   " + result_text(job.output, result.written) + "\n";
+  text += left_out_text(result.left_out);
+  text += "result   " + result_text(job.in_place ? job.input : job.output, result.written) + "\n";
   if (!job.compress) text += "note     the file is not compressed: --compress makes it small\n";
   return text;
 }
@@ -112,9 +113,7 @@ void warn_if_nothing_pruned(const PruneJob& job, const PruneResult& result) {
 
 Result<PruneJob> job_from(const Arguments& arguments) {
   WINNOW_ASSIGN_OR_RETURN(PruneSettings settings, settings_from(arguments.settings));
-  if (arguments.output.empty() && !arguments.dry_run) {
-    return Status(ErrorCode::kInvalidArgument, "--output: expected a path (or --dry-run)");
-  }
+  WINNOW_RETURN_IF_ERROR(check_target(arguments));
   WINNOW_ASSIGN_OR_RETURN(const uint64_t memory, max_memory(arguments.run));
   return PruneJob{.input = arguments.file,
                   .output = arguments.output,
@@ -123,15 +122,17 @@ Result<PruneJob> job_from(const Arguments& arguments) {
                   .compress = arguments.compress,
                   .dry_run = arguments.dry_run,
                   .overwrite_blob = arguments.overwrite_blob,
-                  .max_memory = memory};
+                  .max_memory = memory,
+                  .in_place = arguments.in_place};
 }
 
 // The library's message, and what the tool offers, if anything.
-Status with_hint(const Status& status) {
+Status with_hint(const PruneJob& job, const Status& status) {
   const char* hint = status.code() == ErrorCode::kNanValue    ? " (--nan keep ranks NaN last)"
                      : status.code() == ErrorCode::kLeftAlone ? " (--force prunes it all the same)"
                                                               : "";
-  return with_output_hint(Status(status.code(), std::string(status.message()) + hint));
+  return with_output_hint(Status(status.code(), std::string(status.message()) + hint),
+                          job.in_place ? job.input : job.output);
 }
 
 }  // namespace
@@ -143,7 +144,7 @@ Status run_prune(const Arguments& arguments) {
   ProgressBar progress(arguments.run);
   Result<PruneResult> result = prune_file(Env::posix(), job, parallel, progress);
   progress.clear();
-  if (!result.ok()) return with_hint(result.status());
+  if (!result.ok()) return with_hint(job, result.status());
   WINNOW_ASSIGN_OR_RETURN(const RunFacts facts, run_facts(threads));
   if (!arguments.run.quiet) warn_if_nothing_pruned(job, *result);
   if (arguments.run.json) return print_prune_json(job, *result, facts);

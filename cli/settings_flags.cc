@@ -166,6 +166,14 @@ Result<PruneSettings> settings_from(const SettingsFlags& flags) {
   return settings;
 }
 
+Status check_target(const Arguments& arguments) {
+  if (arguments.in_place && !arguments.output.empty()) {
+    return Status(ErrorCode::kInvalidArgument, "--in-place: expected no --output besides it");
+  }
+  if (arguments.in_place || arguments.dry_run || !arguments.output.empty()) return Status();
+  return Status(ErrorCode::kInvalidArgument, "--output: expected a path (or --dry-run)");
+}
+
 Result<size_t> thread_count(const RunFlags& flags) {
   if (!flags.threads) return usable_cores();
   const std::optional<uint64_t> threads = number<uint64_t>(*flags.threads);

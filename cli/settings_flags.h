@@ -13,6 +13,9 @@ namespace winnow::cli {
 /// Returns the settings of the flags, with defaults for flags that are not given. Reads no file.
 Result<PruneSettings> settings_from(const SettingsFlags& flags);
 
+/// Returns ok if the flags say where the result goes: to --output, --in-place, or nowhere.
+Status check_target(const Arguments& arguments);
+
 /// Returns the number of threads; without the flag, the number that this process may use.
 Result<size_t> thread_count(const RunFlags& flags);
 

@@ -89,6 +89,14 @@ std::string result_text(const std::string& output, const std::string& written) {
   return written == output ? shown(output) : shown(output) + ", a link to " + shown(written);
 }
 
+std::string left_out_text(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) {
+    text += (text.empty() ? "left out " : "         ") + shown(name) + "\n";
+  }
+  return text;
+}
+
 std::string shape_text(const std::vector<uint64_t>& shape) {
   if (shape.empty()) return "scalar";
   std::string text;

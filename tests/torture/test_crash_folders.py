@@ -1,0 +1,50 @@
+"""Every way to break off a prune of a folder, to a new one and in place: kill -9 at every call that
+changes the disk and at random moments, and every such call failing."""
+
+import random
+import subprocess
+import time
+
+import pytest
+
+from folders import FolderScene
+from tool import WINNOW
+
+MOMENTS = 200
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["folder", "in_place"])
+def scene(request, tmp_path_factory):
+    return FolderScene(tmp_path_factory.mktemp("torture") / "d", request.param, shards=5)
+
+
+def test_kill_at_every_call(scene):
+    points = scene.points()
+    assert len(points) > 50
+    for syscall, nth in points:
+        scene.kill_at(syscall, nth)
+    print(f"{len(points)} points")
+
+
+@pytest.mark.parametrize("errno", ["EIO", "ENOSPC"])
+def test_every_call_fails_in_turn(scene, errno):
+    codes = [scene.fail_at(syscall, nth, errno) for syscall, nth in scene.points()]
+    assert codes.count(4) >= 20
+
+
+def test_kill_at_random_moments(scene):
+    scene.reset()
+    start = time.monotonic()
+    subprocess.run([WINNOW, *map(str, scene.command())], check=True)
+    duration = time.monotonic() - start
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    moments = random.Random(seed)
+    for _ in range(MOMENTS):
+        scene.reset()
+        process = subprocess.Popen([WINNOW, *map(str, scene.command())])
+        time.sleep(moments.uniform(0, 1.1 * duration))
+        process.kill()
+        process.wait()
+        scene.check_whole("random kill")
+        scene.check_recovery("random kill")
