@@ -71,16 +71,24 @@ nb::object written_object(const std::string& written) {
       PyUnicode_DecodeFSDefaultAndSize(written.data(), static_cast<Py_ssize_t>(written.size())));
 }
 
+// Names of files, as Python has paths.
+nb::tuple names_tuple(const std::vector<std::string>& names) {
+  nb::list list;
+  for (const std::string& name : names) list.append(written_object(name));
+  return nb::tuple(list);
+}
+
 nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSettings& settings,
-               bool compress, bool overwrite, bool overwrite_blob, bool dry_run, size_t threads,
-               nb::object listener) {
+               bool compress, bool overwrite, bool overwrite_blob, bool dry_run, bool in_place,
+               size_t threads, nb::object listener) {
   const PruneJob job{.input = path_of(input),
                      .output = path_of(output),
                      .settings = settings,
                      .overwrite = overwrite,
                      .compress = compress,
                      .dry_run = dry_run,
-                     .overwrite_blob = overwrite_blob};
+                     .overwrite_blob = overwrite_blob,
+                     .in_place = in_place};
   const PruneResult pruned = run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
     return prune_file(Env::posix(), job, parallel, progress);
   });
@@ -91,6 +99,7 @@ nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSetti
   result["input_bytes"] = pruned.input_bytes;
   result["output_bytes"] = pruned.output_bytes;
   result["written"] = written_object(pruned.written);
+  result["left_out"] = names_tuple(pruned.left_out);
   result["seconds"] = fields_dict(pruned.seconds);
   return result;
 }
@@ -121,14 +130,15 @@ nb::dict inspect(const nb::bytes& path, bool stats, size_t threads, nb::object l
 template <auto convert_file>
 nb::dict convert(const nb::bytes& input, const nb::bytes& output, std::vector<std::string> include,
                  std::vector<std::string> exclude, bool overwrite, bool overwrite_blob,
-                 bool dry_run, size_t threads, nb::object listener) {
+                 bool dry_run, bool in_place, size_t threads, nb::object listener) {
   const CompressJob job{.input = path_of(input),
                         .output = path_of(output),
                         .include = std::move(include),
                         .exclude = std::move(exclude),
                         .overwrite = overwrite,
                         .overwrite_blob = overwrite_blob,
-                        .dry_run = dry_run};
+                        .dry_run = dry_run,
+                        .in_place = in_place};
   const CompressResult converted =
       run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
         return convert_file(Env::posix(), job, parallel, progress);
@@ -144,6 +154,7 @@ nb::dict convert(const nb::bytes& input, const nb::bytes& output, std::vector<st
   result["input_bytes"] = converted.input_bytes;
   result["output_bytes"] = converted.output_bytes;
   result["written"] = written_object(converted.written);
+  result["left_out"] = names_tuple(converted.left_out);
   result["seconds"] = fields_dict(converted.seconds);
   return result;
 }
@@ -171,11 +182,11 @@ void bind_files(nb::module_& m) {
            "include"_a, "exclude"_a, "force"_a, "levels"_a)
       .def_prop_ro("text", &config_text, "The settings as they stand in a file's metadata, JSON.");
   m.def("prune_file", &prune, "input"_a, "output"_a, "settings"_a, "compress"_a, "overwrite"_a,
-        "overwrite_blob"_a, "dry_run"_a, "threads"_a, "listener"_a.none(),
+        "overwrite_blob"_a, "dry_run"_a, "in_place"_a, "threads"_a, "listener"_a.none(),
         "Prunes a file to another.");
   const auto def_convert = [&](const char* name, auto* function, const char* text) {
     m.def(name, function, "input"_a, "output"_a, "include"_a, "exclude"_a, "overwrite"_a,
-          "overwrite_blob"_a, "dry_run"_a, "threads"_a, "listener"_a.none(), text);
+          "overwrite_blob"_a, "dry_run"_a, "in_place"_a, "threads"_a, "listener"_a.none(), text);
   };
   def_convert("compress_file", &convert<compress_file>, "Compresses a file to another.");
   def_convert("decompress_file", &convert<decompress_file>, "Gives back what was compressed.");

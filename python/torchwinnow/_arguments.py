@@ -136,11 +136,19 @@ def path(name: str, value: Any) -> bytes:
     return encoded
 
 
+def target(src: Any, dst: Any, dry_run: bool, in_place: bool) -> str | None:
+    """The path that a report gives for what was written."""
+    path = src if in_place else dst
+    return None if dry_run or path is None else os.fspath(path)
+
+
 def output_paths(
-    src: Any, dst: Any, overwrite: bool, overwrite_blob: bool, dry_run: bool
+    src: Any, dst: Any, overwrite: bool, overwrite_blob: bool, dry_run: bool, in_place: bool = False
 ) -> tuple[bytes, bytes]:
-    """Where a file is read and another is written; b"": nowhere, in a dry run."""
-    if dst is None and not dry_run:
+    """Where a file is read and another is written; b"": nowhere in a dry run, or in place."""
+    if in_place and dst is not None:
+        raise ValueError("dst: expected none with in_place=True")
+    if dst is None and not dry_run and not in_place:
         raise ValueError("dst: expected a path (or dry_run=True)")
     if overwrite_blob and not overwrite:
         raise ValueError("overwrite_blob: it needs overwrite=True")

@@ -47,6 +47,7 @@ class CompressReport:
     input_bytes: int  #: size of the file
     output_bytes: int  #: size of the output; 0 after a dry run
     seconds: dict[str, float] = field(repr=False)  #: of each stage, by its name, and "total"
+    left_out: tuple[str, ...] = ()  #: as of PruneReport
 
 
 def compress_file(
@@ -58,6 +59,7 @@ def compress_file(
     overwrite: bool = False,
     overwrite_blob: bool = False,
     dry_run: bool = False,
+    in_place: bool = False,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> CompressReport:
@@ -75,6 +77,7 @@ def compress_file(
         overwrite: replace `dst` if it exists; it may be `src` itself.
         overwrite_blob: with `overwrite`, also if the file is named by its hash; see prune_file.
         dry_run: read and check everything, write nothing.
+        in_place: replace `src`; see prune_file.
         threads, progress: see `help(torchwinnow.files)`.
 
     Raises:
@@ -87,7 +90,7 @@ def compress_file(
     """
     patterns = _arguments.texts("include", include), _arguments.texts("exclude", exclude)
     return _convert(
-        _core.compress_file, src, dst, patterns, overwrite, overwrite_blob, dry_run, threads, progress
+        _core.compress_file, src, dst, patterns, overwrite, overwrite_blob, dry_run, in_place, threads, progress
     )
 
 
@@ -98,6 +101,7 @@ def decompress_file(
     overwrite: bool = False,
     overwrite_blob: bool = False,
     dry_run: bool = False,
+    in_place: bool = False,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> CompressReport:
@@ -109,7 +113,7 @@ def decompress_file(
     Args:
         src: a file that compress_file, prune_file or save_file compressed; any other is copied.
         dst: where the result goes; may be left out of a dry run.
-        overwrite, overwrite_blob, dry_run, threads, progress: as of compress_file.
+        overwrite, overwrite_blob, dry_run, in_place, threads, progress: as of compress_file.
 
     Raises:
         WinnowError (a ValueError): for a damaged file; its `code` says in which way, such as
@@ -117,7 +121,7 @@ def decompress_file(
         Otherwise as compress_file.
     """
     return _convert(
-        _core.decompress_file, src, dst, ([], []), overwrite, overwrite_blob, dry_run, threads, progress
+        _core.decompress_file, src, dst, ([], []), overwrite, overwrite_blob, dry_run, in_place, threads, progress
     )
 
 
@@ -129,18 +133,26 @@ def _convert(
     overwrite: bool,
     overwrite_blob: bool,
     dry_run: bool,
+    in_place: bool,
     threads: int | None,
     progress: bool | None,
 ) -> CompressReport:
-    paths = _arguments.output_paths(src, dst, overwrite, overwrite_blob, dry_run)
+    paths = _arguments.output_paths(src, dst, overwrite, overwrite_blob, dry_run, in_place)
     workers = _arguments.threads(threads)
     with ProgressBar(progress) as bar:
         done = call(
-            *paths, *patterns, bool(overwrite), bool(overwrite_blob), bool(dry_run), workers, bar
+            *paths,
+            *patterns,
+            bool(overwrite),
+            bool(overwrite_blob),
+            bool(dry_run),
+            bool(in_place),
+            workers,
+            bar,
         )
     return CompressReport(
         src=os.fspath(src),
-        dst=None if dry_run or dst is None else os.fspath(dst),
+        dst=_arguments.target(src, dst, dry_run, in_place),
         dry_run=bool(dry_run),
         tensors=[CompressedTensor(**tensor) for tensor in done.pop("tensors")],
         **done,

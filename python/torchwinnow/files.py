@@ -94,6 +94,7 @@ class PruneReport:
     values: int = 0  #: number of elements of all tensors
     blocks: int = 0  #: in the pruned tensors
     selected_blocks: int = 0  #: of them, those with the lowest scores
+    left_out: tuple[str, ...] = ()  #: what lies beside a folder's shards and was not carried to a new one
 
 
 @dataclass(frozen=True)
@@ -183,10 +184,11 @@ def prune_file(
     overwrite: bool = False,
     overwrite_blob: bool = False,
     dry_run: bool = False,
+    in_place: bool = False,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> PruneReport:
-    """Prunes the safetensors file `src` to `dst`.
+    """Prunes the safetensors file, index or folder with shards `src` to `dst`.
 
     Names, order, shapes, metadata and the tensors that are not pruned are carried over byte for byte;
     dropped values become +0.0, and the settings are added to the metadata. `dst` appears under its
@@ -194,13 +196,15 @@ def prune_file(
     Memory: at most 1.5 times the largest pruned tensor plus 64 MiB.
 
     Args:
-        src: the file to prune.
-        dst: where the result goes; may be left out of a dry run.
+        src: the file to prune, or a folder (docs/shards.md).
+        dst: where the result goes; may be left out of a dry run. Of a folder: a new folder, or one file
+            if it is named .safetensors.
         compress: write a compressed file, as compress_file does.
         overwrite: replace `dst` if it exists; it may be `src` itself.
         overwrite_blob: with `overwrite`, also if the file is named by its hash, as those are that
             the links in Hugging Face's cache lead to. Others share it, and get the new content.
         dry_run: read and compute everything, write nothing.
+        in_place: replace `src`, without `dst`: a file, or all shards of a folder or none.
         sparsity_level, sparse_block_shape, zeros_per_block, norm, nm, scope, nan, include, exclude,
             force, levels: which values are dropped; see the module's text (`help(torchwinnow.files)`).
         threads, progress: how it runs; see there too.
@@ -230,7 +234,7 @@ def prune_file(
         force,
         levels,
     )
-    paths = _arguments.output_paths(src, dst, overwrite, overwrite_blob, dry_run)
+    paths = _arguments.output_paths(src, dst, overwrite, overwrite_blob, dry_run, in_place)
     workers = _arguments.threads(threads)
     with ProgressBar(progress) as bar:
         done = _core.prune_file(
@@ -240,12 +244,13 @@ def prune_file(
             bool(overwrite),
             bool(overwrite_blob),
             bool(dry_run),
+            bool(in_place),
             workers,
             bar,
         )
     report = PruneReport(
         src=os.fspath(src),
-        dst=None if dry_run or dst is None else os.fspath(dst),
+        dst=_arguments.target(src, dst, dry_run, in_place),
         dry_run=bool(dry_run),
         settings=json.loads(settings.text),
         tensors=[TensorReport(**tensor) for tensor in done.pop("tensors")],
@@ -262,7 +267,7 @@ def inspect_file(
     """Lists what a safetensors file holds.
 
     Args:
-        path: the file. Its header alone is read, unless `stats` is true.
+        path: the file, index or folder. Only headers are read, unless `stats` is true.
         stats: read the values too: zeros, NaN, infinities, range, mean magnitude.
         threads, progress: see the module's text (`help(torchwinnow.files)`).
 

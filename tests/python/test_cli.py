@@ -327,7 +327,8 @@ def test_nan_is_bad_input(tmp_path):
 
 def test_errors_of_the_system(tmp_path, model):
     fails(4, "inspect", tmp_path / "none")
-    fails(4, "inspect", tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "a folder without" in fails(4, "inspect", tmp_path / "empty")
     fails(4, "prune", model, "-o", tmp_path / "no" / "such" / "dir")
     os.mkfifo(tmp_path / "fifo")
     fails(4, "inspect", tmp_path / "fifo")
