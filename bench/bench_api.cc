@@ -1,33 +1,19 @@
 // What bench/run.py times, as plain C functions in a shared library: the same process then also
 // runs upstream's Python, so that both sides see the same machine in the same minute.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "calls.h"
 #include "floor.h"
-#include "two_threads.h"
 #include "winnow/core/mask.h"
 #include "winnow/kernels/simd_level.h"
 
-namespace {
-
-double seconds_of(const auto& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-winnow::DType dtype_of(int code) {
-  constexpr winnow::DType kTypes[] = {winnow::DType::kF32, winnow::DType::kF16,
-                                      winnow::DType::kBF16, winnow::DType::kF64};
-  return kTypes[code];
-}
-
-}  // namespace
+using winnow::bench::dtype_of;
+using winnow::bench::seconds_of;
 
 extern "C" {
 
@@ -59,9 +45,7 @@ __attribute__((visibility("default"))) double winnow_bench_mask(const WinnowBenc
     targets.push_back({winnow::contiguous_view(at, dtype, shape),
                        {mask + static_cast<size_t>(t) * numel, numel}});
   }
-  winnow::SerialFor serial;
-  static winnow::bench::TwoThreads two;
-  winnow::ParallelFor& threads = c->threads == 1 ? static_cast<winnow::ParallelFor&>(serial) : two;
+  winnow::ParallelFor& threads = winnow::bench::threads_of(c->threads);
   bool ok = true;
   const double seconds =
       seconds_of([&] { ok = winnow::compute_global_masks(targets, config, threads).ok(); });
