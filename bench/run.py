@@ -1,13 +1,16 @@
 """./dev bench: every table of docs/benchmarks*.md, and with --check every bar.
 
-usage: run.py [--check] [--quick | --full] [--only core | torch | python] [--write FILE]
+usage: run.py [--check] [--quick | --full] [--only core | torch | python | files] [--write FILE]
   --check   end with status 1 if a bar is missed
   --quick   upstream less often, and fewer cases of the larger sizes (some 6 minutes)
   --full    upstream for every case at 64 million values too (some 50 minutes)
-  --only core   masks and files alone; --only torch: the torch layer; --only python: the Python package
-  --write   also put the report between the marks of FILE, a Markdown page
+  --only core   masks and files alone; --only torch: the torch layer; --only python: the Python package;
+            --only files: compressed tensors beside other codecs, and compressed files
+  --write   also put the report between the marks of FILE, a Markdown page, and single figures, if the
+            sections have them, into a .csv beside it
 """
 import argparse
+import csv
 import datetime
 import os
 import platform
@@ -33,11 +36,25 @@ class Report:
     """Prints as it goes and keeps what docs/benchmarks.md shows."""
 
     def __init__(self):
-        self.lines, self.missed, self.bars = [], [], 0
+        self.lines, self.missed, self.bars, self.rows = [], [], 0, []
 
     def say(self, line=""):
         print(line, flush=True)
         self.lines.append(line)
+
+    def row(self, **cells):
+        """A line of the CSV file. All have the same columns."""
+        self.rows.append(cells)
+
+    def write(self, page):
+        made = "`./dev bench " + " ".join(sys.argv[1:]) + "` made what follows.\n\n"
+        put_tables(page, made + "\n".join(self.lines) + "\n")
+        if not self.rows:
+            return
+        with open(page.with_suffix(".csv"), "w", newline="") as out:
+            writer = csv.DictWriter(out, self.rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
 
     def heading(self, title, columns=None):
         self.say(f"\n## {title}\n")
@@ -130,7 +147,16 @@ def run_core(report, library, quick, full):
     files.file_table(ROOT / "build/bin/winnow", ROOT / ".cache/bench", report)
 
 
-SECTIONS = {"core": run_core, "torch": run_torch, "python": run_python}
+def run_files(report, library, quick, _full):
+    import compressed_files  # here, because only this section needs the other codecs' packages
+    import model_files
+
+    compressed_files.tables(library, ROOT / ".cache", report, RATIO_COLUMNS, quick)
+    report.heading("Compressed files", RATIO_COLUMNS)
+    model_files.tables(ROOT / "build/bin/winnow", ROOT / ".cache", report)
+
+
+SECTIONS = {"core": run_core, "torch": run_torch, "python": run_python, "files": run_files}
 
 
 def main():
@@ -155,8 +181,7 @@ def main():
     for missed in report.missed:
         report.say(f"- missed: {missed}")
     if options.write:
-        made = "`./dev bench " + " ".join(sys.argv[1:]) + "` made what follows.\n\n"
-        put_tables(Path(options.write), made + "\n".join(report.lines) + "\n")
+        report.write(Path(options.write))
     return 1 if options.check and report.missed else 0
 
 
