@@ -106,6 +106,7 @@ const KernelTable& table_of() noexcept {
     fill_drop_kernels(kLevel, out);
     fill_mask_kernels(kLevel, out);
     fill_compact_kernels(kLevel, out);
+    fill_join_kernels(kLevel, out);
     return out;
   }();
   return table;

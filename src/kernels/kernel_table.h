@@ -145,6 +145,16 @@ inline constexpr size_t kMaxTile = 512;
 /// Whether a value of which only the sign is set, such as -0.0, is not zero.
 enum class ZeroSign : uint8_t { kCounts, kIgnored };
 
+/// Floats of 16 or 32 bits in parts, as sparse/values.h describes them.
+struct FloatParts {
+  const uint8_t* heads;  ///< one a float
+  const uint8_t* const*
+      planes;                 ///< of the tails, as sparse/bit_planes.h lays them out, any alignment
+  unsigned tail_bits;         ///< 1 to 8 of 16-bit floats, 17 to 24 of others
+  bool is_window;             ///< heads choose an exponent, else they hold it
+  const unsigned* exponents;  ///< those that a window's heads choose: three
+};
+
 struct KernelTable {
   KeyKernels<int32_t> keys32;
   KeyKernels<int64_t> keys64;
@@ -190,6 +200,9 @@ struct KernelTable {
   /// last of `values` are read.
   void (*expand_values)(const void* values, size_t bytes_per_value, const uint64_t* bits,
                         size_t count, void* out);
+  /// Puts `count` floats of `bytes_per_value` (2 or 4) bytes together. A window's heads of class 3
+  /// get the exponent 0. Writes out[0, count * bytes_per_value), at any alignment.
+  void (*join_floats)(const FloatParts& parts, size_t bytes_per_value, size_t count, void* out);
   /// How many of the groups of `group` consecutive bits have one that is 1; group is a power of two
   /// up to 64. Reads bits[0, words).
   size_t (*count_bit_groups)(const uint64_t* bits, size_t words, size_t group);
@@ -204,5 +217,6 @@ void fill_score_kernels(SimdLevel level, KernelTable& table);
 void fill_drop_kernels(SimdLevel level, KernelTable& table);
 void fill_mask_kernels(SimdLevel level, KernelTable& table);
 void fill_compact_kernels(SimdLevel level, KernelTable& table);
+void fill_join_kernels(SimdLevel level, KernelTable& table);
 
 }  // namespace winnow::kernels

@@ -21,7 +21,8 @@
 namespace winnow {
 
 struct ChunkEncoder::State {
-  explicit State(const kernels::KernelTable& kernels) : table(kernels), positions(kernels) {}
+  explicit State(const kernels::KernelTable& kernels)
+      : table(kernels), positions(kernels), scratch(kernels) {}
 
   // Throws std::bad_alloc.
   EncodedChunk encode(std::span<const uint8_t> values, DType dtype, size_t row);
@@ -42,7 +43,8 @@ struct ChunkEncoder::State {
 };
 
 struct ChunkDecoder::State {
-  explicit State(const kernels::KernelTable& kernels) : table(kernels), positions(kernels) {}
+  explicit State(const kernels::KernelTable& kernels)
+      : table(kernels), positions(kernels), scratch(kernels) {}
 
   // Throws std::bad_alloc.
   Status decode(std::span<const uint8_t> chunk, uint32_t value_crc, DType dtype,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <numeric>
 
 #include "base/status_macros.h"
@@ -50,6 +51,12 @@ auto with_layout(DType dtype, const Function& function) {
     default:
       return function(Layout<uint32_t, 8, 23>());
   }
+}
+
+// Whether a kernel joins heads and tails: of F64, whose heads count from a base, none does.
+template <typename L>
+constexpr bool has_kernel() {
+  return sizeof(typename L::Bits) <= 4;
 }
 
 template <typename Bits>
@@ -184,6 +191,24 @@ class Splitter {
   std::array<uint32_t, L::kExponents> counts_{};
 };
 
+// Calls visit(i) for each head of class 3, whose two highest bits are set.
+template <typename Visit>
+void for_each_escape(std::span<const uint8_t> heads, const Visit& visit) {
+  constexpr uint64_t kHighest = 0x8080808080808080u;
+  size_t i = 0;
+  // Eight heads at a time, because escapes are rare.
+  for (; i + 8 <= heads.size(); i += 8) {
+    uint64_t eight;
+    std::memcpy(&eight, heads.data() + i, sizeof(eight));
+    for (uint64_t both = eight & eight << 1 & kHighest; both != 0; both &= both - 1) {
+      visit(i + static_cast<size_t>(std::countr_zero(both)) / 8);
+    }
+  }
+  for (; i < heads.size(); ++i) {
+    if (heads[i] >> 6 == kEscapeClass) visit(i);
+  }
+}
+
 // Joins heads and tails; from_head(head) is what a value has from its head.
 template <unsigned kTailBits, typename L, typename FromHead>
 void join_all(std::span<const uint8_t> heads, const Planes<kTailBits, typename L::Bits>& planes,
@@ -219,8 +244,8 @@ Status read_window_as(L, ByteReader& from, StreamReader& streams, ValueScratch& 
             concat("expected at most ", n, " escapes, found ", escapes)};
   }
   WINNOW_ASSIGN_OR_RETURN(const auto heads, streams.read(from, n, scratch.heads));
-  const auto found = static_cast<size_t>(std::count_if(
-      heads.begin(), heads.end(), [](uint8_t head) { return head >> 6 == kEscapeClass; }));
+  size_t found = 0;
+  for_each_escape(heads, [&](size_t) { ++found; });
   if (found != escapes) {
     return {SparseError::kSparseValues, concat("expected ", escapes, " escapes, found ", found)};
   }
@@ -237,29 +262,25 @@ Status read_window_as(L, ByteReader& from, StreamReader& streams, ValueScratch& 
   }
   WINNOW_ASSIGN_OR_RETURN(const auto planes,
                           (read_tails<L::kWindowTail, Bits>(n, from, streams, scratch.planes)));
-  const auto shifted = [&](size_t c) {
-    return static_cast<Bits>(Bits(exponents[c]) << L::kMantissa);
-  };
-  const Bits first = shifted(0), second = shifted(1), third = shifted(2);
-  join_all<L::kWindowTail, L>(heads, planes, out.data(), [=](uint8_t head) {
-    // Choices without branches or a table, so that the loop becomes vectors.
-    const unsigned c = head >> L::kWindowHead;
-    const auto if_class = [c](unsigned number, Bits bits) {
-      return static_cast<Bits>(bits & -static_cast<Bits>(c == number));
-    };
-    const auto exponent =
-        static_cast<Bits>(if_class(0, first) | if_class(1, second) | if_class(2, third));
-    const Bits top =
-        static_cast<Bits>(Bits(head & ((1u << L::kWindowHead) - 1)) << (L::kWindowTail - 1));
-    return static_cast<Bits>(exponent | top);
-  });
-  if (escapes == 0) return Status();
-  for (size_t i = 0, e = 0; i < n; ++i) {
-    if (heads[i] >> L::kWindowHead != kEscapeClass) continue;
+  if constexpr (has_kernel<L>()) {
+    scratch.table.join_floats({.heads = heads.data(),
+                               .planes = planes.begins.data(),
+                               .tail_bits = L::kWindowTail,
+                               .is_window = true,
+                               .exponents = exponents.data()},
+                              sizeof(Bits), n, out.data());
+  } else {
+    join_all<L::kWindowTail, L>(heads, planes, out.data(), [&](uint8_t head) {
+      const Bits top = head & ((1u << L::kWindowHead) - 1);
+      return Bits{exponents[head >> L::kWindowHead]} << L::kMantissa | top << (L::kWindowTail - 1);
+    });
+  }
+  size_t e = 0;
+  for_each_escape(heads, [&](size_t i) {
     auto value = bits_at<Bits>(out.data(), i);
     value |= static_cast<Bits>(scratch.indices[e++]) << L::kMantissa;  // class 3 has exponent 0
     std::memcpy(out.data() + i * sizeof(Bits), &value, sizeof(Bits));
-  }
+  });
   return Status();
 }
 
@@ -275,11 +296,18 @@ Status read_exponent_as(L, ByteReader& from, StreamReader& streams, ValueScratch
   WINNOW_ASSIGN_OR_RETURN(const auto heads, streams.read(from, n, scratch.heads));
   WINNOW_ASSIGN_OR_RETURN(const auto planes,
                           (read_tails<L::kExponentTail, Bits>(n, from, streams, scratch.planes)));
-  const Bits low = static_cast<Bits>(Bits(base) << L::kMantissa);
-  // The top of the mantissa stands below the exponent, in a head as in a value.
-  join_all<L::kExponentTail, L>(heads, planes, out.data(), [=](uint8_t head) {
-    return static_cast<Bits>((Bits(head) << (L::kExponentTail - 1)) + low);
-  });
+  if constexpr (has_kernel<L>()) {
+    scratch.table.join_floats({.heads = heads.data(),
+                               .planes = planes.begins.data(),
+                               .tail_bits = L::kExponentTail,
+                               .is_window = false,
+                               .exponents = nullptr},
+                              sizeof(Bits), n, out.data());
+  } else {
+    const Bits low = Bits{base} << L::kMantissa;
+    join_all<L::kExponentTail, L>(heads, planes, out.data(),
+                                  [=](uint8_t head) { return (Bits{head} << L::kMantissa) + low; });
+  }
   return Status();
 }
 

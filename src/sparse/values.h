@@ -29,6 +29,7 @@
 #include <tuple>
 #include <vector>
 
+#include "kernels/kernel_table.h"
 #include "sparse/stream.h"
 #include "sparse/tails.h"
 #include "winnow/base/dtype.h"
@@ -39,6 +40,9 @@ enum class ValueKind : uint8_t { kPlanes = 0, kWindow = 1, kExponent = 2, kDecim
 
 /// What the codecs of a chunk share. Not thread-safe.
 struct ValueScratch {
+  explicit ValueScratch(const kernels::KernelTable& kernels) : table(kernels) {}
+
+  const kernels::KernelTable& table;
   Bytes heads, plane, escapes;
   PlaneBuffers planes;
   std::vector<uint32_t> indices;

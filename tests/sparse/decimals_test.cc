@@ -13,13 +13,13 @@ std::span<const uint8_t> numbers_of(const std::vector<float>& values) {
 
 bool append(const std::vector<float>& values, Bytes& out) {
   StreamWriter streams;
-  ValueScratch scratch;
+  ValueScratch scratch(kernels::kernel_table(SimdLevel::kScalar));
   return append_decimals(numbers_of(values), 23, streams, scratch, out);
 }
 
 Status read(const Bytes& bytes, std::vector<float>& out) {
   StreamReader streams;
-  ValueScratch scratch;
+  ValueScratch scratch(kernels::kernel_table(SimdLevel::kScalar));
   ByteReader from(bytes);
   return read_decimals(from, streams, scratch,
                        {reinterpret_cast<uint8_t*>(out.data()), out.size() * sizeof(float)});
