@@ -57,6 +57,43 @@ double position_bits(size_t kept, size_t groups) {
   return static_cast<double>(groups) * -(p * std::log2(p) + (1 - p) * std::log2(1 - p));
 }
 
+// Sets the bits of the groups behind the gaps, of which there are groups.kept. The low bits of gaps
+// are in `low`, if kHasLow.
+template <bool kHasLow>
+Status set_gaps(std::span<const uint8_t> symbols, unsigned shift, std::span<const uint32_t> low,
+                GroupBits& groups) {
+  const size_t kept = groups.kept, end = groups.groups;
+  const auto wrong_symbols = [kept] {
+    return Status(SparseError::kSparsePositions,
+                  concat("expected ", kept, " gaps, found other symbols"));
+  };
+  uint64_t* const words = groups.words.data();
+  // The word that has the last bit stays in a register: to read back what was just written would
+  // take longer than all the rest.
+  uint64_t word = 0;
+  size_t index = 0, group = 0, found = 0;
+  for (const uint8_t symbol : symbols) {
+    if (symbol == kEscape) {
+      group += kEscape << shift;
+      continue;
+    }
+    if (found == kept) return wrong_symbols();
+    group += size_t{symbol} << shift;
+    if constexpr (kHasLow) group += low[found];
+    if (group >= end) {
+      return {SparseError::kSparsePositions,
+              concat("expected a kept group below ", end, ", found ", group)};
+    }
+    word = (group / 64 == index ? word : 0) | uint64_t{1} << group % 64;
+    index = group / 64;
+    words[index] = word;
+    ++group;
+    ++found;
+  }
+  const bool ends_in_escape = !symbols.empty() && symbols.back() == kEscape;
+  return found == kept && !ends_in_escape ? Status() : wrong_symbols();
+}
+
 }  // namespace
 
 size_t choose_group(const kernels::KernelTable& table, std::span<const uint64_t> nonzero,
@@ -167,9 +204,9 @@ Status PositionCodec::read_gaps(size_t kept, ByteReader& from, StreamReader& str
                                                   symbols, " with a shift of ", shift)};
   }
   WINNOW_ASSIGN_OR_RETURN(const auto all_symbols, streams.read(from, symbols, symbols_));
-  low_.assign((kept + kNumbersAtOnce - 1) / kNumbersAtOnce * kNumbersAtOnce, 0);
   const auto read_low = [&]<unsigned kBits>(std::integral_constant<unsigned, kBits>) -> Status {
     if constexpr (kBits > 0) {
+      low_.resize((kept + kNumbersAtOnce - 1) / kNumbersAtOnce * kNumbersAtOnce);
       WINNOW_ASSIGN_OR_RETURN(const auto planes,
                               (read_tails<kBits, uint32_t>(kept, from, streams, planes_)));
       for_each_block(kept, [&](size_t i, auto count) { planes.load(i, count, &low_[i]); });
@@ -177,26 +214,8 @@ Status PositionCodec::read_gaps(size_t kept, ByteReader& from, StreamReader& str
     return Status();
   };
   WINNOW_RETURN_IF_ERROR(with_bits<kMaxShift>(shift, read_low));
-  const Status wrong_symbols(SparseError::kSparsePositions,
-                             concat("expected ", kept, " gaps, found other symbols"));
-  const bool ends_in_escape = symbols > 0 && all_symbols.back() == kEscape;
-  size_t group = 0, found = 0;
-  for (const uint8_t symbol : all_symbols) {
-    if (symbol == kEscape) {
-      group += kEscape << shift;
-      continue;
-    }
-    if (found == kept) return wrong_symbols;
-    group += (size_t{symbol} << shift) + low_[found];
-    if (group >= groups.groups) {
-      return {SparseError::kSparsePositions,
-              concat("expected a kept group below ", groups.groups, ", found ", group)};
-    }
-    groups.words[group / 64] |= uint64_t{1} << group % 64;
-    ++group;
-    ++found;
-  }
-  return found == kept && !ends_in_escape ? Status() : wrong_symbols;
+  return shift == 0 ? set_gaps<false>(all_symbols, shift, low_, groups)
+                    : set_gaps<true>(all_symbols, shift, low_, groups);
 }
 
 }  // namespace winnow::sparse
