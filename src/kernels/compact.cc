@@ -143,14 +143,15 @@ HWY_INLINE uint8_t* compact_one_by_one(const uint8_t* values, const uint64_t* bi
 }
 
 template <size_t kSize>
-HWY_INLINE void expand_one_by_one(const uint8_t* values, const uint64_t* bits, size_t begin,
-                                  size_t end, uint8_t* out) {
+HWY_INLINE const uint8_t* expand_one_by_one(const uint8_t* values, const uint64_t* bits,
+                                            size_t begin, size_t end, uint8_t* out) {
   for (size_t i = begin; i < end; ++i) {
     const bool kept = (bits[i / 64] >> i % 64 & 1) != 0;
     std::memset(out + i * kSize, 0, kSize);
     if (kept) std::memcpy(out + i * kSize, values, kSize);
     values += kept * kSize;
   }
+  return values;
 }
 
 template <size_t kSize>
@@ -173,40 +174,72 @@ void compact_as(const uint8_t* values, const uint64_t* bits, size_t count, uint8
 }
 
 #if HWY_TARGET != HWY_SCALAR
-// Eight values of 4 bytes at a time, if vectors are that wide. Returns how many values it did.
-HWY_INLINE size_t expand_eights(const uint8_t*& values, const uint64_t* bits, size_t count,
-                                uint8_t* out) {
-  const hn::CappedTag<uint32_t, 8> d;
-  size_t i = 0;
-  if (hn::Lanes(d) < 8) return i;
-  const auto lane_bits = hn::LoadU(d, kLaneBits.data());
-  for (; i + 8 <= count; i += 8) {
-    const uint32_t pattern = bits[i / 64] >> i % 64 & 0xff;
-    const auto block = hn::LoadU(d, reinterpret_cast<const uint32_t*>(values));
-    const auto places = hn::SetTableIndices(d, kEightPlaces.rows[pattern]);
-    const auto kept = hn::Eq(hn::And(hn::Set(d, pattern), lane_bits), lane_bits);
-    hn::StoreU(hn::IfThenElseZero(kept, hn::TableLookupLanes(block, places)), d,
-               reinterpret_cast<uint32_t*>(out + i * 4));
-    values += hwy::PopCount(uint64_t{pattern}) * 4;
+enum class Stores { kCached, kStreaming };
+
+template <Stores kStores, class D, class V>
+HWY_INLINE void store(V v, D d, uint8_t* to) {
+  auto* const lanes = reinterpret_cast<hn::TFromD<D>*>(to);
+  if constexpr (kStores == Stores::kStreaming) {
+    hn::Stream(v, d, lanes);
+  } else {
+    hn::StoreU(v, d, lanes);
+  }
+}
+
+// Eight values, by the eight bits of `pattern`. Returns the first of those that follow.
+template <size_t kSize, Stores kStores>
+HWY_INLINE const uint8_t* expand_eight(const uint8_t* values, size_t pattern, uint8_t* out) {
+  const hn::CappedTag<uint32_t, 8> d32;
+  if (kSize == 4 && hn::Lanes(d32) == 8) {
+    const auto lane_bits = hn::LoadU(d32, kLaneBits.data());
+    const auto block = hn::LoadU(d32, reinterpret_cast<const uint32_t*>(values));
+    const auto places = hn::SetTableIndices(d32, kEightPlaces.rows[pattern]);
+    const auto bits = hn::Set(d32, static_cast<uint32_t>(pattern));
+    const auto kept = hn::Eq(hn::And(bits, lane_bits), lane_bits);
+    store<kStores>(hn::IfThenElseZero(kept, hn::TableLookupLanes(block, places)), d32, out);
+    return values + hwy::PopCount(uint64_t{pattern}) * kSize;
+  }
+  constexpr size_t kLanes = kBlockBytes / kSize;
+  const hn::Full128<uint8_t> d;
+  for (size_t lane = 0; lane < 8; lane += kLanes) {
+    const size_t bits = pattern >> lane & ((size_t{1} << kLanes) - 1);
+    const auto block = hn::LoadU(d, values);
+    const auto shuffle = hn::Load(d, kShuffles<kSize>.expand[bits]);
+    store<kStores>(hn::TableLookupBytesOr0(block, shuffle), d, out + lane * kSize);
+    values += hwy::PopCount(uint64_t{bits}) * kSize;
+  }
+  return values;
+}
+
+// Streams all but the first and the last few values, which reach up to an aligned address and
+// beyond the last. Returns how many values it did: none if no value is aligned.
+template <size_t kSize>
+HWY_INLINE size_t expand_streaming(const uint8_t*& values, const uint64_t* bits, size_t count,
+                                   uint8_t* out) {
+  constexpr size_t kAlignment = 32;
+  const size_t lead = (0 - reinterpret_cast<uintptr_t>(out)) % kAlignment;
+  if (lead % kSize != 0) return 0;
+  size_t i = HWY_MIN(lead / kSize, count);
+  values = expand_one_by_one<kSize>(values, bits, 0, i, out);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(bits);
+  for (; i + 16 <= count; i += 8) {  // the second byte has bits of values too
+    const unsigned two = bytes[i / 8] | bytes[i / 8 + 1] << 8;
+    values = expand_eight<kSize, Stores::kStreaming>(values, two >> i % 8 & 0xff, out + i * kSize);
   }
   return i;
 }
 #endif
 
 template <size_t kSize>
-void expand_as_values(const uint8_t* values, const uint64_t* bits, size_t count, uint8_t* out) {
+void expand_as_values(const uint8_t* values, const uint64_t* bits, size_t count, uint8_t* out,
+                      [[maybe_unused]] bool is_streaming) {
   size_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
-  if constexpr (kSize == 4) i = expand_eights(values, bits, count, out);
   if constexpr (kSize > 1) {
-    constexpr size_t kLanes = kBlockBytes / kSize, kPatterns = size_t{1} << kLanes;
-    const hn::Full128<uint8_t> d;
-    for (; i + kLanes <= count; i += kLanes) {
-      const size_t pattern = bits[i / 64] >> i % 64 & (kPatterns - 1);
-      const auto block = hn::LoadU(d, values);
-      const auto shuffle = hn::Load(d, kShuffles<kSize>.expand[pattern]);
-      hn::StoreU(hn::TableLookupBytesOr0(block, shuffle), d, out + i * kSize);
-      values += hwy::PopCount(uint64_t{pattern}) * kSize;
+    if (is_streaming) i = expand_streaming<kSize>(values, bits, count, out);
+    for (; i % 8 == 0 && i + 8 <= count; i += 8) {
+      const size_t pattern = bits[i / 64] >> i % 64 & 0xff;
+      values = expand_eight<kSize, Stores::kCached>(values, pattern, out + i * kSize);
     }
   }
 #endif
@@ -230,18 +263,18 @@ void compact_values(const void* values, size_t bytes_per_value, const uint64_t* 
 }
 
 void expand_values(const void* values, size_t bytes_per_value, const uint64_t* bits, size_t count,
-                   void* out) {
+                   void* out, bool is_streaming) {
   const auto* from = static_cast<const uint8_t*>(values);
   auto* to = static_cast<uint8_t*>(out);
   switch (bytes_per_value) {
     case 1:
-      return expand_as_values<1>(from, bits, count, to);
+      return expand_as_values<1>(from, bits, count, to, is_streaming);
     case 2:
-      return expand_as_values<2>(from, bits, count, to);
+      return expand_as_values<2>(from, bits, count, to, is_streaming);
     case 4:
-      return expand_as_values<4>(from, bits, count, to);
+      return expand_as_values<4>(from, bits, count, to, is_streaming);
     default:
-      return expand_as_values<8>(from, bits, count, to);
+      return expand_as_values<8>(from, bits, count, to, is_streaming);
   }
 }
 

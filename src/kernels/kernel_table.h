@@ -197,9 +197,10 @@ struct KernelTable {
   void (*compact_values)(const void* values, size_t bytes_per_value, const uint64_t* bits,
                          size_t count, void* out);
   /// The reverse: out[i] = the next of `values` if bit i is 1, else 0. Up to 32 bytes behind the
-  /// last of `values` are read.
+  /// last of `values` are read. If `is_streaming`, most is written around the caches: call `fence`
+  /// before another thread reads `out`.
   void (*expand_values)(const void* values, size_t bytes_per_value, const uint64_t* bits,
-                        size_t count, void* out);
+                        size_t count, void* out, bool is_streaming);
   /// Puts `count` floats of `bytes_per_value` (2 or 4) bytes together. A window's heads of class 3
   /// get the exponent 0. Writes out[0, count * bytes_per_value), at any alignment.
   void (*join_floats)(const FloatParts& parts, size_t bytes_per_value, size_t count, void* out);

@@ -232,7 +232,9 @@ void ChunkDecoder::State::set_signs(size_t itemsize, std::span<uint8_t> out) con
 void ChunkDecoder::State::scatter(size_t itemsize, size_t group, std::span<uint8_t> out) const {
   const size_t n = out.size() / itemsize;
   if (group == 1) {
-    return table.expand_values(kept.data(), itemsize, groups.words.data(), n, out.data());
+    table.expand_values(kept.data(), itemsize, groups.words.data(), n, out.data(), is_streaming);
+    if (is_streaming) table.fence();
+    return;
   }
   const uint8_t* from = kept.data();
   std::memset(out.data(), 0, out.size());
@@ -268,6 +270,8 @@ Result<ChunkDecoder> ChunkDecoder::create() {
   WINNOW_ASSIGN_OR_RETURN(auto state, new_state<State>());
   return ChunkDecoder(std::move(state));
 }
+
+void ChunkDecoder::write_around_caches(bool is_on) noexcept { state_->is_streaming = is_on; }
 
 Status ChunkDecoder::decode(std::span<const std::byte> stored, const ChunkEntry& entry, DType dtype,
                             std::span<std::byte> out) {

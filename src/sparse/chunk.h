@@ -60,6 +60,7 @@ struct ChunkDecoder::State {
   sparse::GroupBits groups;
   std::vector<uint64_t> signs;
   sparse::Bytes kept, sign_bytes;
+  bool is_streaming = false;
 };
 
 }  // namespace winnow

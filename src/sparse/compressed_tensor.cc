@@ -12,6 +12,9 @@
 namespace winnow {
 namespace {
 
+// Less may still be in a cache when the caller reads it.
+constexpr size_t kLargeResult = size_t{16} << 20;
+
 Status out_of_memory() { return {ErrorCode::kOutOfMemory, "not enough memory for the values"}; }
 
 // Calls work(codec, i) -> Status for i in [0, count) on the threads lent, each with a codec of its
@@ -89,6 +92,7 @@ Status decompress_values(std::span<const std::byte> compressed, DType dtype,
   const size_t step = table.bytes_per_chunk();
   return for_each_chunk<ChunkDecoder>(chunks.size(), threads, [&](ChunkDecoder& decoder, size_t i) {
     const auto to = out.subspan(i * step, std::min(step, out.size() - i * step));
+    decoder.write_around_caches(out.size() >= kLargeResult);
     return decoder.decode(compressed.subspan(chunks[i].offset, chunks[i].bytes), chunks[i], dtype,
                           to);
   });

@@ -73,11 +73,18 @@ TEST_P(CompactKernelsTest, MovesValuesTogetherAndApart) {
       ASSERT_EQ(std::vector<uint8_t>(together, together + kept.size()), kept)
           << count << " values of " << size;
 
-      GuardedBuffer apart_memory(count * size, Flush::kEnd);
-      auto* apart = apart_memory.as<uint8_t>();
-      std::memset(apart, 0xab, count * size);
-      table().expand_values(together, size, bits.data(), count, apart);
-      ASSERT_EQ(std::memcmp(apart, values, count * size), 0) << count << " values of " << size;
+      for (const Flush flush : {Flush::kEnd, Flush::kStart}) {
+        for (const bool is_streaming : {false, true}) {
+          // Behind a guard page too, at other alignments.
+          const size_t gap = flush == Flush::kStart ? misalignment : 0;
+          GuardedBuffer apart_memory(gap + count * size, flush);
+          auto* apart = apart_memory.as<uint8_t>() + gap;
+          std::memset(apart, 0xab, count * size);
+          table().expand_values(together, size, bits.data(), count, apart, is_streaming);
+          table().fence();
+          ASSERT_EQ(std::memcmp(apart, values, count * size), 0) << count << " values of " << size;
+        }
+      }
     }
   }
 }
@@ -89,7 +96,7 @@ TEST_P(CompactKernelsTest, TakesEveryPatternOfBits) {
     for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint8_t>(i + 1);
     for (uint64_t bits = 0; bits < uint64_t{1} << lanes; ++bits) {
       table().compact_values(values.data(), size, &bits, lanes, together.data());
-      table().expand_values(together.data(), size, &bits, lanes, apart.data());
+      table().expand_values(together.data(), size, &bits, lanes, apart.data(), false);
       size_t next = 0;
       for (size_t i = 0; i < lanes; ++i) {
         const bool kept = bits >> i & 1;

@@ -60,6 +60,10 @@ class ChunkDecoder {
   ChunkDecoder& operator=(ChunkDecoder&&) noexcept;
   ~ChunkDecoder();
 
+  /// Whether values of pruned chunks are written around the caches [false]: faster if together they
+  /// are larger than the caches, slower if each chunk is read as soon as it is decoded.
+  void write_around_caches(bool is_on) noexcept;
+
   /// Fills `out` with the values of the chunk `entry` of a table, `stored` being its bytes. Neither
   /// is trusted. Errors: those of SparseError, kOutOfMemory, with `out` in any state.
   Status decode(std::span<const std::byte> stored, const ChunkEntry& entry, DType dtype,
