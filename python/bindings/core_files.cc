@@ -80,7 +80,7 @@ nb::tuple names_tuple(const std::vector<std::string>& names) {
 
 nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSettings& settings,
                bool compress, bool overwrite, bool overwrite_blob, bool dry_run, bool in_place,
-               size_t threads, nb::object listener) {
+               uint64_t max_memory, size_t threads, nb::object listener) {
   const PruneJob job{.input = path_of(input),
                      .output = path_of(output),
                      .settings = settings,
@@ -88,6 +88,7 @@ nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSetti
                      .compress = compress,
                      .dry_run = dry_run,
                      .overwrite_blob = overwrite_blob,
+                     .max_memory = max_memory,
                      .in_place = in_place};
   const PruneResult pruned = run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
     return prune_file(Env::posix(), job, parallel, progress);
@@ -130,7 +131,8 @@ nb::dict inspect(const nb::bytes& path, bool stats, size_t threads, nb::object l
 template <auto convert_file>
 nb::dict convert(const nb::bytes& input, const nb::bytes& output, std::vector<std::string> include,
                  std::vector<std::string> exclude, bool overwrite, bool overwrite_blob,
-                 bool dry_run, bool in_place, size_t threads, nb::object listener) {
+                 bool dry_run, bool in_place, uint64_t max_memory, size_t threads,
+                 nb::object listener) {
   const CompressJob job{.input = path_of(input),
                         .output = path_of(output),
                         .include = std::move(include),
@@ -138,6 +140,7 @@ nb::dict convert(const nb::bytes& input, const nb::bytes& output, std::vector<st
                         .overwrite = overwrite,
                         .overwrite_blob = overwrite_blob,
                         .dry_run = dry_run,
+                        .max_memory = max_memory,
                         .in_place = in_place};
   const CompressResult converted =
       run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
@@ -160,8 +163,11 @@ nb::dict convert(const nb::bytes& input, const nb::bytes& output, std::vector<st
 }
 
 nb::dict verify(const nb::bytes& pruned, const nb::bytes& original, const PruneSettings* settings,
-                size_t threads, nb::object listener) {
-  VerifyJob job{.pruned = path_of(pruned), .original = path_of(original), .settings = std::nullopt};
+                uint64_t max_memory, size_t threads, nb::object listener) {
+  VerifyJob job{.pruned = path_of(pruned),
+                .original = path_of(original),
+                .settings = std::nullopt,
+                .max_memory = max_memory};
   if (settings != nullptr) job.settings = *settings;
   const VerifyResult checked =
       run(threads, std::move(listener), [&](auto& parallel, auto& progress) {
@@ -181,19 +187,21 @@ void bind_files(nb::module_& m) {
            "zeros_per_block"_a.none(), "nm"_a.none(), "l2"_a, "global_scope"_a, "keep_nan"_a,
            "include"_a, "exclude"_a, "force"_a, "levels"_a)
       .def_prop_ro("text", &config_text, "The settings as they stand in a file's metadata, JSON.");
+  m.attr("default_max_memory") = kDefaultMaxMemory;
   m.def("prune_file", &prune, "input"_a, "output"_a, "settings"_a, "compress"_a, "overwrite"_a,
-        "overwrite_blob"_a, "dry_run"_a, "in_place"_a, "threads"_a, "listener"_a.none(),
-        "Prunes a file to another.");
+        "overwrite_blob"_a, "dry_run"_a, "in_place"_a, "max_memory"_a, "threads"_a,
+        "listener"_a.none(), "Prunes a file to another.");
   const auto def_convert = [&](const char* name, auto* function, const char* text) {
     m.def(name, function, "input"_a, "output"_a, "include"_a, "exclude"_a, "overwrite"_a,
-          "overwrite_blob"_a, "dry_run"_a, "in_place"_a, "threads"_a, "listener"_a.none(), text);
+          "overwrite_blob"_a, "dry_run"_a, "in_place"_a, "max_memory"_a, "threads"_a,
+          "listener"_a.none(), text);
   };
   def_convert("compress_file", &convert<compress_file>, "Compresses a file to another.");
   def_convert("decompress_file", &convert<decompress_file>, "Gives back what was compressed.");
   m.def("inspect_file", &inspect, "path"_a, "stats"_a, "threads"_a, "listener"_a.none(),
         "Lists what a file holds.");
-  m.def("verify_file", &verify, "pruned"_a, "original"_a, "settings"_a.none(), "threads"_a,
-        "listener"_a.none(), "Checks a pruned file against its original.");
+  m.def("verify_file", &verify, "pruned"_a, "original"_a, "settings"_a.none(), "max_memory"_a,
+        "threads"_a, "listener"_a.none(), "Checks a pruned file against its original.");
 }
 
 }  // namespace winnow::python

@@ -128,6 +128,16 @@ def threads(value: Any) -> int:
     return count
 
 
+def max_memory(value: Any) -> int:
+    """How many bytes of memory to use; None: the default."""
+    if value is None:
+        return _core.default_max_memory
+    count = whole("max_memory", value)
+    if count < 0:
+        raise ValueError(f"max_memory: expected a number of bytes, found {count}")
+    return count
+
+
 def path(name: str, value: Any) -> bytes:
     """A path as the system takes it. TypeError: no path. ValueError: with a NUL, which would end it."""
     encoded = os.fsencode(value)

@@ -60,6 +60,7 @@ def compress_file(
     overwrite_blob: bool = False,
     dry_run: bool = False,
     in_place: bool = False,
+    max_memory: int | None = None,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> CompressReport:
@@ -67,7 +68,7 @@ def compress_file(
 
     Tensors that do not get at least 1 % smaller are stored as they are; if the file would not get smaller,
     it is copied. `dst` appears under its name only when it is whole and on the disk; after any error, what
-    was there before is still there. Memory: 64 MiB, and 64 MiB for each thread.
+    was there before is still there. Fewer threads work if `max_memory` does not hold the buffers of all.
 
     Args:
         src: the file to compress.
@@ -78,7 +79,7 @@ def compress_file(
         overwrite_blob: with `overwrite`, also if the file is named by its hash; see prune_file.
         dry_run: read and check everything, write nothing.
         in_place: replace `src`; see prune_file.
-        threads, progress: see `help(torchwinnow.files)`.
+        max_memory, threads, progress: see `help(torchwinnow.files)`.
 
     Raises:
         TypeError, ValueError: for arguments without meaning, and for a file that is compressed.
@@ -90,7 +91,8 @@ def compress_file(
     """
     patterns = _arguments.texts("include", include), _arguments.texts("exclude", exclude)
     return _convert(
-        _core.compress_file, src, dst, patterns, overwrite, overwrite_blob, dry_run, in_place, threads, progress
+        _core.compress_file, src, dst, patterns, overwrite, overwrite_blob, dry_run, in_place, max_memory,
+        threads, progress
     )
 
 
@@ -102,6 +104,7 @@ def decompress_file(
     overwrite_blob: bool = False,
     dry_run: bool = False,
     in_place: bool = False,
+    max_memory: int | None = None,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> CompressReport:
@@ -113,7 +116,7 @@ def decompress_file(
     Args:
         src: a file that compress_file, prune_file or save_file compressed; any other is copied.
         dst: where the result goes; may be left out of a dry run.
-        overwrite, overwrite_blob, dry_run, in_place, threads, progress: as of compress_file.
+        overwrite, overwrite_blob, dry_run, in_place, max_memory, threads, progress: as of compress_file.
 
     Raises:
         WinnowError (a ValueError): for a damaged file; its `code` says in which way, such as
@@ -121,7 +124,8 @@ def decompress_file(
         Otherwise as compress_file.
     """
     return _convert(
-        _core.decompress_file, src, dst, ([], []), overwrite, overwrite_blob, dry_run, in_place, threads, progress
+        _core.decompress_file, src, dst, ([], []), overwrite, overwrite_blob, dry_run, in_place, max_memory,
+        threads, progress
     )
 
 
@@ -134,22 +138,15 @@ def _convert(
     overwrite_blob: bool,
     dry_run: bool,
     in_place: bool,
+    max_memory: int | None,
     threads: int | None,
     progress: bool | None,
 ) -> CompressReport:
     paths = _arguments.output_paths(src, dst, overwrite, overwrite_blob, dry_run, in_place)
-    workers = _arguments.threads(threads)
+    memory, workers = _arguments.max_memory(max_memory), _arguments.threads(threads)
+    flags = bool(overwrite), bool(overwrite_blob), bool(dry_run), bool(in_place)
     with ProgressBar(progress) as bar:
-        done = call(
-            *paths,
-            *patterns,
-            bool(overwrite),
-            bool(overwrite_blob),
-            bool(dry_run),
-            bool(in_place),
-            workers,
-            bar,
-        )
+        done = call(*paths, *patterns, *flags, memory, workers, bar)
     return CompressReport(
         src=os.fspath(src),
         dst=_arguments.target(src, dst, dry_run, in_place),

@@ -30,6 +30,7 @@ their reports says why. Paths are str or os.PathLike.
 How it runs:
 
     threads          how many; never changes a byte of the result [None: all cores]
+    max_memory       bytes that the process may take; never changes a byte of the result [None: 512 MiB]
     progress         a bar by tqdm: True, False, or [None] if standard error is a terminal
 
 The GIL is released. Ctrl-C raises KeyboardInterrupt within some 50 ms, with nothing left behind.
@@ -185,6 +186,7 @@ def prune_file(
     overwrite_blob: bool = False,
     dry_run: bool = False,
     in_place: bool = False,
+    max_memory: int | None = None,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> PruneReport:
@@ -193,7 +195,7 @@ def prune_file(
     Names, order, shapes, metadata and the tensors that are not pruned are carried over byte for byte;
     dropped values become +0.0, and the settings are added to the metadata. `dst` appears under its
     name only when it is whole and on the disk; after any error, what was there before is still there.
-    Memory: at most 1.5 times the largest pruned tensor plus 64 MiB.
+    Tensors that do not fit into `max_memory` are read in pieces, three times.
 
     Args:
         src: the file to prune, or a folder (docs/shards.md).
@@ -207,7 +209,7 @@ def prune_file(
         in_place: replace `src`, without `dst`: a file, or all shards of a folder or none.
         sparsity_level, sparse_block_shape, zeros_per_block, norm, nm, scope, nan, include, exclude,
             force, levels: which values are dropped; see the module's text (`help(torchwinnow.files)`).
-        threads, progress: how it runs; see there too.
+        max_memory, threads, progress: how it runs; see there too.
 
     Returns:
         What happened to each tensor, and to the file. Warns if no tensor was pruned.
@@ -235,7 +237,7 @@ def prune_file(
         levels,
     )
     paths = _arguments.output_paths(src, dst, overwrite, overwrite_blob, dry_run, in_place)
-    workers = _arguments.threads(threads)
+    memory, workers = _arguments.max_memory(max_memory), _arguments.threads(threads)
     with ProgressBar(progress) as bar:
         done = _core.prune_file(
             *paths,
@@ -245,6 +247,7 @@ def prune_file(
             bool(overwrite_blob),
             bool(dry_run),
             bool(in_place),
+            memory,
             workers,
             bar,
         )
@@ -299,6 +302,7 @@ def verify_file(
     exclude: str | Iterable[str] | None = (),
     force: str | Iterable[str] | None = (),
     levels: Mapping[str, float] | None = None,
+    max_memory: int | None = None,
     threads: int | None = None,
     progress: bool | None = None,
 ) -> VerifyReport:
@@ -310,7 +314,7 @@ def verify_file(
         pruned, original: the two files.
         sparsity_level, sparse_block_shape, zeros_per_block, norm, nm, scope, nan, include, exclude,
             force, levels: as of prune_file. If none is given, the settings that `pruned` records are used.
-        threads, progress: see the module's text (`help(torchwinnow.files)`).
+        max_memory, threads, progress: see the module's text (`help(torchwinnow.files)`).
 
     Returns:
         What was compared.
@@ -339,10 +343,10 @@ def verify_file(
             force,
             levels,
         )
-    workers = _arguments.threads(threads)
+    memory, workers = _arguments.max_memory(max_memory), _arguments.threads(threads)
     paths = _arguments.path("pruned", pruned), _arguments.path("original", original)
     with ProgressBar(progress) as bar:
-        checked = _core.verify_file(*paths, settings, workers, bar)
+        checked = _core.verify_file(*paths, settings, memory, workers, bar)
     settings_used = json.loads(checked.pop("settings"))
     return VerifyReport(
         pruned=os.fspath(pruned), original=os.fspath(original), settings=settings_used, **checked

@@ -1,6 +1,8 @@
 """The files that the tool writes, against the NumPy reference and against each other."""
 
 import itertools
+import json
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import safetensors.numpy
 
 import files
 import reference
-from tool import report, run
+from tool import fails, report, run, winnow
 
 SHAPES = [(1, 1), (7,), (5, 9), (16, 12), (1, 33), (33, 1), (3, 1, 5), (2, 3, 4), (17, 8),
           (40, 64), (0, 4), ()]
@@ -206,3 +208,40 @@ def test_memory_is_bounded_by_the_largest_tensor(dtype, scope, tmp_path):
     data = report("prune", path, "-o", tmp_path / "out", "-s", "0.5", "--block", "1x1",
                   "--scope", scope)
     assert data["peak_memory_bytes"] <= 1.5 * weights.nbytes + (64 << 20)
+
+
+def hole(path, shape):
+    """A file of one F32 tensor of zeros that takes no space."""
+    end = 4 * shape[0] * shape[1]
+    header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}).encode()
+    with open(path, "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + end)
+
+
+def test_memory_does_not_depend_on_the_size_of_tensors(tmp_path):
+    peaks = []
+    for rows in (1 << 14, 1 << 17):  # 256 MiB, 2 GiB
+        hole(tmp_path / "in", [rows, 1 << 12])
+        data = report("prune", tmp_path / "in", "--dry-run", "--block", "1x1", "--max-memory", "64M")
+        peaks.append(data["peak_memory_bytes"])
+        assert data["totals"]["zeros_after"] == rows << 12
+    assert max(peaks) <= 64 << 20
+    assert max(peaks) <= 1.05 * min(peaks) + (1 << 20), peaks
+
+
+def test_max_memory_takes_a_size(tmp_path):
+    path, out = tmp_path / "in", tmp_path / "out"
+    path.write_bytes(files.image({"w": np.ones((4, 4), np.float32)}))
+    for command in (["prune", path, "-o", out], ["verify", path, "--against", path, "-s", "0"],
+                    ["compress", path, "-o", out], ["decompress", path, "-o", out]):
+        message = fails(2, *command, "--max-memory", "1.5G")
+        assert "--max-memory: expected a size such as 512M or 2GiB, found '1.5G'" in message
+        message = fails(2, *command, "--max-memory", "1M")
+        least = re.search(r"max_memory: expected at least (\d+) bytes for this file, found 1048576", message)
+        assert least, message
+        assert str(path) in message and not out.exists()
+        # With that much, another error or none.
+        done = winnow(*command, "--max-memory", least[1])
+        assert "max_memory" not in done.stderr
+        out.unlink(missing_ok=True)
