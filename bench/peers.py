@@ -15,9 +15,10 @@ WIDTHS = {torch.float32: 32, torch.float16: 16, torch.bfloat16: 16}
 
 
 def integers(tensor):
-    """The bits of the values, as a flat array of unsigned integers that shares the tensor's memory."""
+    """The bits of the values, as a flat array of unsigned integers in the memory of the tensor, which is
+    row-major."""
     wide = WIDTHS[tensor.dtype] == 32
-    signed = tensor.contiguous().reshape(-1).view(torch.int32 if wide else torch.int16)
+    signed = tensor.view(-1).view(torch.int32 if wide else torch.int16)
     return signed.numpy().view(np.uint32 if wide else np.uint16)
 
 

@@ -55,7 +55,8 @@ def prune(library, values, level, block):
 def real_tables(cache):
     """(name, dtype, table, levels): word vectors of three models."""
     words = load_file(cache / "minilm/model.safetensors")["embeddings.word_embeddings.weight"]
-    glove = torch.from_numpy(np.load(cache / "glove/glove_6B_50d_emb.npy", allow_pickle=False))
+    glove = np.load(cache / "glove/glove_6B_50d_emb.npy", allow_pickle=False)  # column-major
+    glove = torch.from_numpy(np.ascontiguousarray(glove))
     (llama,) = load_file(cache / "wordllama/l2_supercat_256.safetensors").values()
     return [("MiniLM", "F32", words, (0, 0.5, 0.8, 0.9)),
             ("GloVe", "F32", glove, (0, 0.5, 0.9, 0.99)),
