@@ -98,9 +98,37 @@ void check_rewrite(const TorchTree& tree, std::span<const TorchStorage> storages
   require(same.ok() && *same == *pickle);
 }
 
-Result<TorchArchive> open(const std::string& image, bool allow_missing_checksums) {
-  return TorchArchive::open(std::make_unique<winnow::testing::MemoryFile>(image), "fuzz",
-                            {.allow_missing_checksums = allow_missing_checksums});
+Result<TorchArchive> open(const std::string& image, bool allow_missing_checksums,
+                          bool keep_unknown = false) {
+  return TorchArchive::open(
+      std::make_unique<winnow::testing::MemoryFile>(image), "fuzz",
+      {.allow_missing_checksums = allow_missing_checksums, .keep_unknown = keep_unknown});
+}
+
+bool has_opaque(TorchValue value) {
+  if (value.kind() == TorchKind::kOpaque) return true;
+  for (size_t i = 0; i < value.size(); ++i) {
+    if (has_opaque(value.kind() == TorchKind::kDict ? value.value(i) : value[i])) return true;
+  }
+  return value.attributes() && has_opaque(*value.attributes());
+}
+
+// To keep what is unknown changes nothing of what is known, and gives a tree like any other.
+void check_unknown(const std::string& image, const Result<TorchArchive>& known) {
+  const Result<TorchArchive> archive = open(image, true, true);
+  if (!archive.ok()) {
+    require(!known.ok());
+    return check_message(archive.status());
+  }
+  require(archive->tree().check(archive->storages()).ok());
+  uint64_t budget = winnow::kMaxTorchNodes;
+  visit(*archive, archive->root(), 0, budget);
+  for (size_t i = 0; i < archive->storages().size(); ++i) (void)archive->opaque_uses(i);
+  if (!known.ok()) return;
+  require(!has_opaque(archive->root()));
+  const Result<std::string> same = winnow::torch_pickle(archive->tree(), archive->storages());
+  const Result<std::string> expected = winnow::torch_pickle(known->tree(), known->storages());
+  require(same.ok() == expected.ok() && (!same.ok() || *same == *expected));
 }
 
 // To allow missing checksums opens what was refused for them alone, and nothing else.
@@ -118,6 +146,7 @@ void check_option(const std::string& image, const Result<TorchArchive>& lenient)
 void run(const std::string& image) {
   const Result<TorchArchive> archive = open(image, true);
   check_option(image, archive);
+  check_unknown(image, archive);
   if (!archive.ok()) return check_message(archive.status());
   require(archive->tree().check(archive->storages()).ok());
   uint64_t budget = winnow::kMaxTorchNodes;

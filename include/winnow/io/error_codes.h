@@ -183,6 +183,8 @@ struct TorchArchiveError {
   static constexpr StatusCode kSparseDuplicate = {259, "SparseDuplicate"};
   /// Marked as coalesced, but not in order.
   static constexpr StatusCode kSparseOrder = {260, "SparseOrder"};
+  /// Two tensors whose paths make one name, or a path that is too long for a name.
+  static constexpr StatusCode kTensorName = {262, "TensorName"};
   /// `requires_grad` of integers or bools.
   static constexpr StatusCode kTensorGrad = {261, "TensorGrad"};
 };

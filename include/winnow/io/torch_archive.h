@@ -52,6 +52,12 @@ struct TorchOpenOptions {
   /// checked as ever, but a flipped bit in a payload goes unnoticed. Of an archive that has
   /// checksums, all are verified whatever stands here.
   bool allow_missing_checksums = false;
+
+  /// Whether what plain data do not need is kept as opaque values (TorchKind::kOpaque), of which
+  /// only the class is known: objects of other classes, calls of other functions, storages of other
+  /// types, dicts with keys that have no name. Without it, each is an error. Nothing is called
+  /// either way, and files that are malformed are refused as ever.
+  bool keep_unknown = false;
 };
 
 /// An open archive: its zip structure and its pickle were checked, its payloads were not read.
@@ -96,6 +102,13 @@ class TorchArchive {
   /// The record that holds storage `index`. Precondition: index < storages().size().
   const TorchRecord& storage_record(size_t index) const noexcept;
 
+  /// Whether an opaque value refers to storage `index`: whoever writes other bytes to it changes
+  /// what nobody knows the meaning of. Precondition: index < storages().size().
+  bool opaque_uses(size_t index) const noexcept;
+
+  /// The size of the pickle.
+  uint64_t pickle_bytes() const noexcept;
+
   /// Whether what is read is verified by checksums; false only if the options allow it.
   bool has_checksums() const noexcept;
 
@@ -110,6 +123,13 @@ class TorchArchive {
   /// kIoError: the read failed. After an error the content of `out` is unspecified and not to be
   /// used.
   Status read_storage(size_t index, std::span<std::byte> out) const;
+
+  /// Fills `out` with the bytes of storage `index` from `offset` on. The CRC is not verified, which
+  /// is that of the whole record: call check_storage for that. Allocates nothing.
+  ///
+  /// kInvalidArgument: no such storage, or the range leaves it; nothing is read. Else as
+  /// read_storage.
+  Status read_range(size_t index, uint64_t offset, std::span<std::byte> out) const;
 
   /// Reads the whole of storage `index` through a small buffer and verifies its CRC, for callers
   /// that check all before they change anything. Errors as read_storage.
@@ -139,6 +159,7 @@ class TorchArchive {
   Status check_unchanged() const;
 
  private:
+  friend class TorchArchiveCopy;
   struct State;
   explicit TorchArchive(std::unique_ptr<State> state) noexcept;
   static Result<TorchArchive> load(InputFile file, const TorchOpenOptions& options);

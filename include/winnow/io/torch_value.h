@@ -106,8 +106,9 @@ enum class TorchKind : uint8_t {
   kTuple,
   kDict,  ///< dict or collections.OrderedDict
   kSet,
-  kSize,   ///< torch.Size: integers
-  kDtype,  ///< torch.float32 and so on
+  kSize,    ///< torch.Size: integers
+  kDtype,   ///< torch.float32 and so on
+  kOpaque,  ///< what is not read: only with TorchOpenOptions::keep_unknown, and never written
 };
 
 /// Returns the name that Python users know: "list", "torch.Size".
@@ -141,8 +142,13 @@ class TorchValue {
   std::optional<double> as_float() const noexcept;             ///< a Float
   std::optional<std::string_view> as_string() const noexcept;  ///< a String: UTF-8, may hold NUL
   std::optional<DType> as_dtype() const noexcept;              ///< a Dtype
-  const TorchTensor* as_tensor() const noexcept;               ///< a Tensor, owned by the tree
-  const TorchSparseTensor* as_sparse() const noexcept;         ///< a SparseTensor, likewise
+  /// The class or function of an Opaque, or its kind in Python: "argparse.Namespace", "dict".
+  std::optional<std::string_view> as_opaque() const noexcept;
+  /// Whether an Opaque refers to storages; false for all other kinds. Of several that share a part,
+  /// one says so.
+  bool refers_to_storages() const noexcept;
+  const TorchTensor* as_tensor() const noexcept;        ///< a Tensor, owned by the tree
+  const TorchSparseTensor* as_sparse() const noexcept;  ///< a SparseTensor, likewise
 
   /// Returns the number of items of a List, Tuple, Set or Size, or of entries of a Dict; 0 for all
   /// other kinds.

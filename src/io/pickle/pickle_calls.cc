@@ -41,6 +41,14 @@ bool is_location(std::string_view text) {
   return colon == text.npos || parse_storage_number(text.substr(colon + 1)).has_value();
 }
 
+// Whether a call is of a kind that is not read, rather than malformed.
+bool is_unknown_use(StatusCode code) {
+  constexpr StatusCode kUnknown[] = {PickleError::kPickleCall, TorchArchiveError::kTensorHooks,
+                                     TorchArchiveError::kSparseLayout,
+                                     TorchArchiveError::kStorageDtype};
+  return std::ranges::find(kUnknown, code) != std::end(kUnknown);
+}
+
 }  // namespace
 
 struct PickleMachine::Name {
@@ -98,21 +106,42 @@ Result<PickleValue> PickleMachine::resolve(std::string_view module, std::string_
       return add_node({.kind = kDtype, .bits = static_cast<int64_t>(*dtype)});
     }
     // Else the message would call a type of torch's an unknown name.
-    if (is_unsupported_type(name)) {
+    if (is_unsupported_type(name) && !keep_unknown_) {
       return Status(TorchArchiveError::kStorageDtype,
                     concat("torch.", escape_name(name), " is not supported"));
     }
   }
+  if (keep_unknown_) return opaque_name(module, name);
   return Status(
       PickleError::kPickleGlobal,
       concat("the name ", escape_name(module), ".", escape_name(name),
              " is not one that plain data need; save a state_dict of tensors and plain values"));
 }
 
+std::string PickleMachine::shown_name(PickleValue foreign) const {
+  const uint32_t number = number_of(foreign);
+  switch (kind_of(foreign)) {
+    case kName:
+      return concat(kNames[number].module, ".", kNames[number].name);
+    case kStorageClass:
+      return concat("torch.", storage_class_name(static_cast<DType>(number)));
+    case kStorage:
+      return storages_[number].untyped ? "torch.storage.UntypedStorage"
+                                       : "torch.storage.TypedStorage";
+    case kUnknownStorage:
+      return table_.string_at(unknown_classes_[number]);
+    case kUntypedStorage:
+      return "torch.storage.UntypedStorage";
+    default:
+      return "torch.layout";
+  }
+}
+
 Status PickleMachine::reduce(bool is_new_object) {
   WINNOW_RETURN_IF_ERROR(need(2));
   const PickleValue tuple = pop(), callee = pop();
   if (kind_of(tuple) != kTuple) return {PickleError::kPickleCall, "the arguments are no tuple"};
+  if (kind_of(callee) == kOpaque) return push(call_opaque(callee, tuple));
   if (!is_foreign(callee) || kind_of(callee) == kStorage) {
     return {PickleError::kPickleCall, "what is called is no name"};
   }
@@ -123,7 +152,9 @@ Status PickleMachine::reduce(bool is_new_object) {
   if (name == nullptr) return {PickleError::kPickleCall, "a storage class or a layout is called"};
   // A copy: the call adds nodes, which moves those that are there.
   const std::vector<PickleValue> args = node(tuple).items;
-  return push((this->*name->call)(args));
+  const Result<PickleValue> made = (this->*name->call)(args);
+  if (made.ok() || !keep_unknown_ || !is_unknown_use(made.status().code())) return push(made);
+  return push(opaque_call(concat(name->module, ".", name->name), tuple));
 }
 
 Result<PickleValue> PickleMachine::make_ordered_dict(Items args) {
@@ -282,8 +313,11 @@ Status PickleMachine::load_storage() {
 // ("storage", class, number, location, numel)
 Result<PickleValue> PickleMachine::find_storage(Items id) {
   const bool untyped = match(id, {kString, kUntypedStorage, kAnyKind, kString, kAnyKind});
-  if ((!untyped && !match(id, {kString, kStorageClass, kAnyKind, kString, kAnyKind})) ||
-      table_.string_at(id[0]) != "storage" || !is_location(table_.string_at(id[3]))) {
+  // Of a class that is not known, with keep_unknown_.
+  const bool unknown = match(id, {kString, kOpaque, kAnyKind, kString, kAnyKind});
+  const bool known = match(id, {kString, kStorageClass, kAnyKind, kString, kAnyKind});
+  if (!(untyped || unknown || known) || table_.string_at(id[0]) != "storage" ||
+      !(keep_unknown_ || is_location(table_.string_at(id[3])))) {
     return Status(PickleError::kStorageId,
                   "the persistent id is not (\"storage\", class, number, location, numel)");
   }
@@ -292,6 +326,7 @@ Result<PickleValue> PickleMachine::find_storage(Items id) {
   if (!number || kind_of(id[4]) != kInt || node(id[4]).bits < 0) {
     return Status(PickleError::kStorageId, "the storage's number or its elements are no number");
   }
+  if (unknown) return find_unknown_storage(id, *number);
   const TorchStorage storage = {
       .dtype = untyped ? DType::kU8 : static_cast<DType>(number_of(id[1])),
       .numel = static_cast<uint64_t>(node(id[4]).bits),  // of an untyped storage, bytes
@@ -302,7 +337,8 @@ Result<PickleValue> PickleMachine::find_storage(Items id) {
   if (is_new) {
     WINNOW_RETURN_IF_ERROR(spend(kStorageUnits));
     storages_.push_back(storage);
-  } else if (storages_[place->second] != storage) {
+  }
+  if (storages_[place->second] != storage || unknown_by_number_.contains(*number)) {
     return Status(PickleError::kStorageMismatch,
                   concat("storage ", *number, " is named with another type or size than before"));
   }

@@ -22,23 +22,25 @@ Status too_large(std::string_view what, uint64_t limit) {
 
 }  // namespace
 
-PickleMachine::PickleMachine(std::span<const std::byte> pickle)
-    : pickle_(pickle), table_(TorchTreeAccess::table(tree_)) {}
+PickleMachine::PickleMachine(std::span<const std::byte> pickle, bool keep_unknown)
+    : pickle_(pickle), keep_unknown_(keep_unknown), table_(TorchTreeAccess::table(tree_)) {}
 
 Result<PickleContent> PickleMachine::finish() {
+  if (keep_unknown_) WINNOW_RETURN_IF_ERROR(settle_opaque());
   table_.root = stack_.back();
   std::vector<TorchNode> order;
   WINNOW_RETURN_IF_ERROR(walk_tree(table_, storages_, order));
+  const std::vector<bool> opaque_uses = close_opaque(order);
   // The arguments of calls are in the table too: only what the root reaches is kept.
   compact_tree(table_, order);
   PickleContent out;
-  number_storages(out);
+  number_storages(opaque_uses, out);
   out.tree = std::move(tree_);
   return out;
 }
 
-// Keeps the storages that the tree uses, in the order of their numbers.
-void PickleMachine::number_storages(PickleContent& out) {
+// Keeps the storages that the tree or an opaque value uses, in the order of their numbers.
+void PickleMachine::number_storages(const std::vector<bool>& opaque_uses, PickleContent& out) {
   const auto each_storage = [this](const auto& visit) {
     std::ranges::for_each(table_.tensors, visit, &TorchTensor::storage);
     for (TorchSparseTensor& sparse : table_.sparse) {
@@ -46,7 +48,7 @@ void PickleMachine::number_storages(PickleContent& out) {
       visit(sparse.values.storage);
     }
   };
-  std::vector<bool> is_used(storages_.size());
+  std::vector<bool> is_used = opaque_uses;
   each_storage([&is_used](uint32_t storage) { is_used[storage] = true; });
   std::vector<uint32_t> place(storages_.size());
   for (const auto& [number, storage] : storage_by_number_) {
@@ -55,7 +57,9 @@ void PickleMachine::number_storages(PickleContent& out) {
     place[storage] = static_cast<uint32_t>(out.storages.size());
     out.storages.push_back(storages_[storage]);
     out.numbers.push_back(number);
+    out.opaque_uses.push_back(opaque_uses[storage]);
   }
+  for (const auto& [number, place] : unknown_by_number_) out.unknown_numbers.push_back(number);
   each_storage([&place](uint32_t& storage) { storage = place[storage]; });
 }
 
@@ -153,8 +157,8 @@ Status PickleMachine::spend(uint64_t units) {
   return units_ <= kMaxUnits ? Status() : too_large("units of four bytes", kMaxUnits);
 }
 
-Result<PickleContent> read_pickle(std::span<const std::byte> pickle) {
-  PickleMachine machine(pickle);
+Result<PickleContent> read_pickle(std::span<const std::byte> pickle, bool keep_unknown) {
+  PickleMachine machine(pickle, keep_unknown);
   WINNOW_RETURN_IF_ERROR(machine.run());
   return machine.finish();
 }

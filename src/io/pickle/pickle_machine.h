@@ -28,6 +28,7 @@ inline constexpr TorchKind kStorageClass{0x81};    // number: its dtype
 inline constexpr TorchKind kUntypedStorage{0x82};  // the class
 inline constexpr TorchKind kSparseCoo{0x83};       // what _get_layout answers
 inline constexpr TorchKind kStorage{0x84};         // number: its place in storages_
+inline constexpr TorchKind kUnknownStorage{0x85};  // number: its place in unknown_classes_
 
 constexpr PickleValue foreign(TorchKind kind, uint32_t number = 0) {
   return static_cast<uint32_t>(kind) << 24 | number;
@@ -38,7 +39,7 @@ static_assert(is_foreign(foreign(kName)));
 
 class PickleMachine {
  public:
-  explicit PickleMachine(std::span<const std::byte> pickle);
+  PickleMachine(std::span<const std::byte> pickle, bool keep_unknown);
 
   /// Runs to the end of the pickle.
   Status run();
@@ -55,7 +56,7 @@ class PickleMachine {
   static const Name kNames[];
 
   static const Step* find_step(std::byte opcode);
-  void number_storages(PickleContent& out);
+  void number_storages(const std::vector<bool>& opaque_uses, PickleContent& out);
 
   // The program's bytes (pickle_machine.cc).
   Result<std::span<const std::byte>> take(size_t bytes);
@@ -111,6 +112,20 @@ class PickleMachine {
   Status check_hooks(PickleValue value) const;
   Result<std::vector<uint64_t>> read_sizes(PickleValue tuple, StatusCode code) const;
 
+  // Opaque values, with keep_unknown_ only (pickle_opaque.cc). The items of one are what it was made
+  // of, foreign references included; a name that was not called has none.
+  Result<PickleValue> make_opaque(std::string name, std::vector<PickleValue> parts);
+  Result<PickleValue> opaque_name(std::string_view module, std::string_view name);
+  Result<PickleValue> opaque_call(std::string_view callee, PickleValue args);
+  Result<PickleValue> call_opaque(PickleValue callee, PickleValue args);
+  Result<PickleValue> find_unknown_storage(Items id, uint64_t number);
+  Status build_opaque(PickleValue target, PickleValue state);
+  Status settle_opaque();
+  Result<TorchNode> opaque_of(PickleValue foreign);
+  std::string shown_name(PickleValue foreign) const;
+  bool mark_storages(PickleValue from, std::vector<bool>& seen, std::vector<bool>& uses) const;
+  std::vector<bool> close_opaque(std::span<const TorchNode> order);
+
   TorchKind kind_of(PickleValue value) const;
   bool match(Items values, std::initializer_list<TorchKind> kinds) const;
   const TorchNodeData& node(PickleValue value) const { return table_.nodes[value]; }
@@ -121,6 +136,7 @@ class PickleMachine {
   Status spend_tensor(const TorchTensor& tensor);
 
   std::span<const std::byte> pickle_;
+  const bool keep_unknown_;
   size_t at_ = 0;  // the next byte
   bool stopped_ = false;
   TorchTree tree_;
@@ -133,6 +149,9 @@ class PickleMachine {
   uint64_t units_ = 0;
   std::vector<TorchStorage> storages_;
   std::map<uint64_t, uint32_t> storage_by_number_;  // no hash table: a file may choose the numbers
+  std::map<uint64_t, uint32_t> unknown_by_number_;  // storages of classes that are not known
+  std::vector<PickleValue> unknown_classes_;        // the class of each
+  std::map<PickleValue, TorchNode> opaque_of_;      // nodes that stand for foreign references
 };
 
 }  // namespace winnow::io

@@ -156,7 +156,9 @@ Status PickleMachine::push_int(const Result<uint64_t>& bits) {
 Status PickleMachine::push_long() {
   WINNOW_ASSIGN_OR_RETURN(const uint64_t bytes, take_number(1));
   if (bytes <= kMaxIntBytes) return push_int(take_signed(bytes));
-  return {PickleError::kPickleInt, concat("an integer of ", bytes, " bytes")};
+  if (!keep_unknown_) return {PickleError::kPickleInt, concat("an integer of ", bytes, " bytes")};
+  WINNOW_RETURN_IF_ERROR(take(bytes).status());
+  return push(make_opaque("int", {}));
 }
 
 // The highest byte first.
@@ -192,7 +194,9 @@ Status PickleMachine::push_short_tuple(size_t size) {
 // Appends items to the list on the stack, or keys and values to the dict there.
 Status PickleMachine::extend(TorchKind kind, Items items) {
   const bool is_dict = kind == TorchKind::kDict;
-  if (kind_of(stack_.back()) != kind) {
+  const TorchKind target_kind = kind_of(stack_.back());
+  // A subclass of list or dict, or one that acts as such. Only with keep_unknown_ there is any.
+  if (target_kind != kind && target_kind != TorchKind::kOpaque) {
     return {PickleError::kPickleTarget,
             is_dict ? "an entry for what is no dict" : "an item for what is no list"};
   }
@@ -201,7 +205,8 @@ Status PickleMachine::extend(TorchKind kind, Items items) {
     return {PickleError::kPickleStack, "a key without a value"};
   }
   // Storages and names are for the arguments of calls, which are tuples.
-  if (std::ranges::any_of(items, is_foreign)) {
+  // Opaque values come into their places when the pickle has ended: see settle_opaque.
+  if (!keep_unknown_ && std::ranges::any_of(items, is_foreign)) {
     return {PickleError::kPickleValue, concat("a storage or a name in a ", torch_kind_name(kind))};
   }
   // The node was counted when it had no items.
@@ -226,6 +231,7 @@ Status PickleMachine::extend_to_mark(TorchKind kind) {
 Status PickleMachine::build() {
   WINNOW_RETURN_IF_ERROR(need(2));
   const PickleValue state = pop(), target = stack_.back();
+  if (kind_of(target) == TorchKind::kOpaque) return build_opaque(target, state);
   // Python would merge a second state into the first. torch.save writes one.
   if (kind_of(target) != TorchKind::kDict || !node(target).ordered ||
       node(target).attributes != kNoTorchNode) {

@@ -12,6 +12,7 @@
 #include "io/torch_tree/torch_names.h"
 #include "io/torch_tree/torch_tree.h"
 #include "winnow/base/concat.h"
+#include "winnow/io/escape_name.h"
 
 namespace winnow::io {
 namespace {
@@ -252,6 +253,8 @@ class PickleWriter {
         global("__builtin__", "set");
         list(data);
         return call_with_one();
+      case TorchKind::kOpaque:
+        break;  // write_pickle refuses those
     }
   }
 
@@ -281,6 +284,12 @@ Result<std::string> write_pickle(const TorchTree& tree, std::span<const TorchSto
   const Table& table = TorchTreeAccess::table(tree);
   std::vector<TorchNode> order;
   WINNOW_RETURN_IF_ERROR(walk_tree(table, storages, order));
+  for (const TorchNode node : order) {
+    if (table.nodes[node].kind != TorchKind::kOpaque) continue;
+    return Status(ErrorCode::kInvalidArgument,
+                  concat("an opaque value, \"", escape_name(table.string_at(node)),
+                         "\", cannot be written: its content is not known"));
+  }
   // Checked, so the writer can neither recurse too deep nor meet a cycle.
   return PickleWriter(table, storages, order).run();
 }

@@ -1,5 +1,6 @@
 #include "winnow/io/torch_archive.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -7,13 +8,11 @@
 #include <utility>
 
 #include "base/status_macros.h"
-#include "io/pickle/pickle.h"
-#include "io/torch_archive/torch_records.h"
+#include "io/torch_archive/torch_archive_state.h"
 #include "io/torch_tree/torch_tensor_checks.h"
 #include "winnow/base/checked.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/error_codes.h"
-#include "winnow/io/input_file.h"
 
 namespace winnow {
 namespace {
@@ -66,39 +65,40 @@ Status unreferenced(const TorchRecord& record) {
 
 }  // namespace
 
-struct TorchArchive::State {
-  InputFile file;
-  io::TorchRecords records;
-  io::PickleContent content;
-  std::vector<uint32_t> storage_records;  // for each storage, the index of its record
-
-  Status load(const TorchOpenOptions& options);
-  Status load_pickle();
-  Status match_storages();
-
-  // A payload that is not what was written is named by its record.
-  Status of_record(const TorchRecord& record, const Status& status) const {
-    if (status.ok()) return status;
-    return file.named(status.code() == ZipError::kZipCrc
-                          ? status.with_context(concat("record \"", record.name, "\""))
-                          : status);
-  }
-};
+Status TorchArchive::State::of_record(const TorchRecord& record, const Status& status) const {
+  if (status.ok()) return status;
+  return file.named(status.code() == ZipError::kZipCrc
+                        ? status.with_context(concat("record \"", record.name, "\""))
+                        : status);
+}
 
 Status TorchArchive::State::load(const TorchOpenOptions& options) try {
   WINNOW_ASSIGN_OR_RETURN(records, io::read_torch_records(file, options));
-  WINNOW_RETURN_IF_ERROR(load_pickle().with_context("record \"data.pkl\""));
+  WINNOW_RETURN_IF_ERROR(load_pickle(options).with_context("record \"data.pkl\""));
   return match_storages();
 } catch (const std::bad_alloc&) {
   return {ErrorCode::kOutOfMemory, "not enough memory for the archive's records and values"};
 }
 
-Status TorchArchive::State::load_pickle() {
+Status TorchArchive::State::load_pickle(const TorchOpenOptions& options) {
   const TorchRecord& record = records.all[records.pickle];
   // Freed before storages are matched. Nothing of the result points into it.
   std::vector<std::byte> pickle(record.bytes);
   WINNOW_RETURN_IF_ERROR(io::read_record(file, record, records.has_checksums, pickle));
-  WINNOW_ASSIGN_OR_RETURN(content, io::read_pickle(pickle));
+  WINNOW_ASSIGN_OR_RETURN(content, io::read_pickle(pickle, options.keep_unknown));
+  return {};
+}
+
+// Takes out the payloads of storages of types that are not known.
+Status TorchArchive::State::take_unknown(std::vector<io::PayloadRecord>& payloads) const {
+  const std::vector<uint64_t>& numbers = content.unknown_numbers;
+  for (const uint64_t number : numbers) {
+    if (std::ranges::binary_search(payloads, number, {}, &io::PayloadRecord::number)) continue;
+    return {TorchArchiveError::kMissingRecord, concat("there is no record \"data/", number, "\"")};
+  }
+  std::erase_if(payloads, [&numbers](const io::PayloadRecord& payload) {
+    return std::ranges::binary_search(numbers, payload.number);
+  });
   return {};
 }
 
@@ -106,7 +106,8 @@ Status TorchArchive::State::load_pickle() {
 // numbers.
 Status TorchArchive::State::match_storages() {
   // Taken out, so that their memory is free when the archive is open.
-  const std::vector<io::PayloadRecord> payloads = std::exchange(records.payloads, {});
+  std::vector<io::PayloadRecord> payloads = std::exchange(records.payloads, {});
+  WINNOW_RETURN_IF_ERROR(take_unknown(payloads));
   storage_records.reserve(content.storages.size());
   for (size_t i = 0; i < content.storages.size(); ++i) {
     const uint64_t number = content.numbers[i];
@@ -146,7 +147,7 @@ Result<TorchArchive> TorchArchive::open(std::unique_ptr<RandomAccessFile> file,
 }
 
 Result<TorchArchive> TorchArchive::load(InputFile file, const TorchOpenOptions& options) {
-  auto state = std::make_unique<State>(State{std::move(file), {}, {}, {}});
+  auto state = std::make_unique<State>(std::move(file));
   const Status loaded = state->load(options);
   if (!loaded.ok()) return state->file.named(loaded);
   return TorchArchive(std::move(state));
@@ -162,6 +163,14 @@ const TorchRecord& TorchArchive::storage_record(size_t index) const noexcept {
   return state_->records.all[state_->storage_records[index]];
 }
 
+bool TorchArchive::opaque_uses(size_t index) const noexcept {
+  return state_->content.opaque_uses[index];
+}
+
+uint64_t TorchArchive::pickle_bytes() const noexcept {
+  return state_->records.all[state_->records.pickle].bytes;
+}
+
 bool TorchArchive::has_checksums() const noexcept { return state_->records.has_checksums; }
 
 const FileIdentity& TorchArchive::identity() const noexcept { return state_->file.identity(); }
@@ -174,6 +183,17 @@ Status TorchArchive::read_storage(size_t index, std::span<std::byte> out) const 
   }
   const TorchRecord& record = storage_record(index);
   return state_->of_record(record, io::read_record(state_->file, record, has_checksums(), out));
+}
+
+Status TorchArchive::read_range(size_t index, uint64_t offset, std::span<std::byte> out) const {
+  const bool known = index < storages().size();
+  const uint64_t bytes = known ? storages()[index].bytes() : 0;
+  if (!known || offset > bytes || out.size() > bytes - offset) {
+    return {ErrorCode::kInvalidArgument,
+            concat(state_->file.name(), ": ", out.size(), " bytes at ", offset,
+                   " asked for of storage ", index, ", which has ", bytes)};
+  }
+  return state_->file.read(storage_record(index).offset + offset, out);
 }
 
 Status TorchArchive::check_storage(size_t index) const {

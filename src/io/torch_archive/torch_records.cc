@@ -149,10 +149,14 @@ Status require_record(const TorchRecords& records, std::string_view name) {
 
 Status name_records(ZipDirectory directory, TorchRecords& out) {
   out.all.reserve(directory.records.size());
+  out.places.reserve(directory.records.size());
   // torch takes the name of the file that was saved, which may have been renamed since.
   std::string prefix;
   for (ZipRecord& record : directory.records) {
     WINNOW_RETURN_IF_ERROR(strip_prefix(record.name, prefix));
+    out.places.push_back({.header = record.header_offset,
+                          .central = record.central_offset,
+                          .has_descriptor = (record.flags & kFlagDescriptor) != 0});
     out.all.push_back({std::move(record.name), record.payload_offset, record.bytes, record.crc32});
   }
   return {};
@@ -193,9 +197,7 @@ Status read_chunks(const InputFile& file, const TorchRecord& record, bool has_ch
     if (has_checksum) crc = crc32(crc, chunk);
     done += chunk.size();
   }
-  if (!has_checksum || crc == record.crc32) return {};
-  return {ZipError::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
-                                    " was written: the file is damaged")};
+  return compare_crc(record, has_checksum, crc);
 }
 
 }  // namespace
@@ -221,6 +223,12 @@ Result<TorchRecords> read_torch_records(const InputFile& file, const TorchOpenOp
   WINNOW_RETURN_IF_ERROR(require_record(out, kPickleName));
   WINNOW_RETURN_IF_ERROR(require_record(out, kVersionName));
   return out;
+}
+
+Status compare_crc(const TorchRecord& record, bool has_checksum, uint32_t crc) {
+  if (!has_checksum || crc == record.crc32) return {};
+  return {ZipError::kZipCrc, concat("its CRC-32 is ", crc, ", and ", record.crc32,
+                                    " was written: the file is damaged")};
 }
 
 Status read_record(const InputFile& file, const TorchRecord& record, bool has_checksum,

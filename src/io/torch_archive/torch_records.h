@@ -18,9 +18,17 @@ struct PayloadRecord {
   uint32_t index = 0;   ///< of the record
 };
 
+/// Where the numbers stand that belong to a record, in the file.
+struct RecordPlace {
+  uint64_t header = 0;   ///< its header, where it begins
+  uint64_t central = 0;  ///< its header in the directory
+  bool has_descriptor = false;
+};
+
 struct TorchRecords {
   bool has_checksums = true;
   std::vector<TorchRecord> all;         ///< in the order of the file
+  std::vector<RecordPlace> places;      ///< of each
   size_t pickle = 0;                    ///< index of data.pkl
   std::vector<PayloadRecord> payloads;  ///< in ascending order of their numbers
 };
@@ -28,6 +36,9 @@ struct TorchRecords {
 /// Reads the zip's structure, sorts its records by their names, and reads the small ones.
 /// kLegacyArchive, kNotZip: what the file starts with is not an archive.
 Result<TorchRecords> read_torch_records(const InputFile& file, const TorchOpenOptions& options);
+
+/// kZipCrc if there are checksums and that of the record is not `crc`.
+Status compare_crc(const TorchRecord& record, bool has_checksum, uint32_t crc);
 
 /// Fills `out`, which is as long as the record, and verifies the CRC if there is one: kZipCrc.
 Status read_record(const InputFile& file, const TorchRecord& record, bool has_checksum,

@@ -62,6 +62,8 @@ class Walk {
 
  private:
   static size_t children(const TorchNodeData& data) {
+    // What an opaque value holds is nobody's to see, and may be a cycle.
+    if (data.kind == TorchKind::kOpaque) return 0;
     return data.items.size() + (data.attributes == kNoTorchNode ? 0 : 1);
   }
 
@@ -265,7 +267,7 @@ void reserve_for(const Table& table, std::span<const TorchNode> order, Table& ou
         order, kind, [&table](TorchNode node) { return table.nodes[node].kind; }));
   };
   out.nodes.reserve(order.size());
-  out.strings.reserve(count(TorchKind::kString));
+  out.strings.reserve(count(TorchKind::kString) + count(TorchKind::kOpaque));
   out.tensors.reserve(count(TorchKind::kTensor));
   out.sparse.reserve(count(TorchKind::kSparseTensor));
 }
@@ -293,7 +295,9 @@ void compact_tree(Table& table, std::span<const TorchNode> order) {
       data.bits = add_value(to, std::move(from[data.bits]));
     };
     // Strings, tensors and sparse tensors of nodes that are dropped stay behind in the old table.
-    if (data.kind == TorchKind::kString) move_from(table.strings, out.strings);
+    if (data.kind == TorchKind::kString || data.kind == TorchKind::kOpaque) {
+      move_from(table.strings, out.strings);
+    }
     if (data.kind == TorchKind::kTensor) move_from(table.tensors, out.tensors);
     if (data.kind == TorchKind::kSparseTensor) move_from(table.sparse, out.sparse);
     place[node] = out.add(std::move(data));

@@ -21,10 +21,11 @@ inline constexpr TorchNode kNoTorchNode = UINT32_MAX;
 inline constexpr TorchNode kForeignBit = uint32_t{1} << 31;
 
 /// One node. What `bits` holds depends on the kind: the number, the bits of the double, the dtype,
-/// or an index into the strings, tensors or sparse tensors.
+/// or an index into the strings (of an Opaque as well), tensors or sparse tensors.
 struct TorchNodeData {
   TorchKind kind = TorchKind::kNone;
   bool ordered = false;
+  bool has_storages = false;  // of an Opaque
   TorchNode attributes = kNoTorchNode;
   int64_t bits = 0;
   std::vector<TorchNode> items = {};  // of a Dict: key, value, key, value...
@@ -71,7 +72,8 @@ class TorchTreeAccess {
 Status walk_tree(const TorchTreeAccess::Table& table, std::span<const TorchStorage> storages,
                  std::vector<TorchNode>& order);
 
-/// Drops what is not reachable. `order` is what walk_tree found.
+/// Drops what is not reachable. `order` is what walk_tree found. Precondition: opaque values have no
+/// items and attributes.
 void compact_tree(TorchTreeAccess::Table& table, std::span<const TorchNode> order);
 
 }  // namespace io

@@ -44,7 +44,7 @@ std::string_view torch_kind_name(TorchKind kind) noexcept {
   // In the order of TorchKind.
   constexpr std::string_view kNames[] = {"None",   "bool",          "int",        "float", "str",
                                          "Tensor", "sparse Tensor", "list",       "tuple", "dict",
-                                         "set",    "torch.Size",    "torch.dtype"};
+                                         "set",    "torch.Size",    "torch.dtype", "opaque value"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -70,6 +70,16 @@ std::optional<std::string_view> TorchValue::as_string() const noexcept {
 
 std::optional<DType> TorchValue::as_dtype() const noexcept {
   return bits_as<DType>(tree_->table_->nodes[node_], TorchKind::kDtype);
+}
+
+std::optional<std::string_view> TorchValue::as_opaque() const noexcept {
+  if (kind() != TorchKind::kOpaque) return std::nullopt;
+  return tree_->table_->string_at(node_);
+}
+
+bool TorchValue::refers_to_storages() const noexcept {
+  const io::TorchNodeData& data = tree_->table_->nodes[node_];
+  return data.kind == TorchKind::kOpaque && data.has_storages;
 }
 
 const TorchTensor* TorchValue::as_tensor() const noexcept {

@@ -171,7 +171,9 @@ Result<ZipDirectory> read_zip_directory(const InputFile& file, uint64_t max_reco
   out.records.reserve(std::min<uint64_t>(end.records, bytes.size() / kCentralBytes));
   std::span<const std::byte> rest = bytes;
   while (!rest.empty() && out.records.size() < end.records) {
-    WINNOW_RETURN_IF_ERROR(take_record(rest, out.records.emplace_back()));
+    ZipRecord& record = out.records.emplace_back();
+    record.central_offset = end.directory_offset + (bytes.size() - rest.size());
+    WINNOW_RETURN_IF_ERROR(take_record(rest, record));
   }
   if (!rest.empty() || out.records.size() < end.records) {
     return Status(

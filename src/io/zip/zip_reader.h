@@ -18,6 +18,7 @@ struct ZipRecord {
   std::string name;
   uint64_t header_offset = 0;
   uint64_t payload_offset = 0;  ///< set by check_zip_records
+  uint64_t central_offset = 0;  ///< of its header in the directory
   uint64_t bytes = 0;
   uint32_t crc32 = 0;
   uint16_t flags = 0;
