@@ -16,6 +16,7 @@ namespace {
 constexpr const char* kInspectExamples = R"(Examples:
   winnow inspect model.safetensors
   winnow inspect model.safetensors --stats --sort sparsity
+  winnow inspect checkpoint.ckpt
   winnow inspect model.safetensors --json | jq '.tensors[].name')";
 
 constexpr const char* kPruneExamples = R"(Examples:
@@ -28,13 +29,16 @@ constexpr const char* kPruneExamples = R"(Examples:
   winnow prune model.safetensors -o out.safetensors --include '*.lora_*' --force '*.ia3_l'
   winnow prune model.safetensors -s 0.8 --dry-run -v
   winnow prune llama/ -o llama-80/ -s 0.8            (a folder with shards)
+  winnow prune model.pt -o half.pt
+A torch archive stays one, whose values alone are changed, unless OUT ends with .safetensors.
 By default prune takes matrices of floats, but not scales of quantized weights, masks, position
 tables, biases or statistics. -v lists what it leaves alone and why; --include chooses among the
 rest, and --force prunes what it would leave alone.)";
 
 constexpr const char* kVerifyExamples = R"(Examples:
   winnow verify out.safetensors --against model.safetensors
-  winnow verify out.safetensors --against model.safetensors -s 0.8 --block 1x1)";
+  winnow verify out.safetensors --against model.safetensors -s 0.8 --block 1x1
+A pruned torch archive records no settings: give those that it was pruned with.)";
 
 constexpr const char* kCompressExamples = R"(Examples:
   winnow compress pruned.safetensors -o small.safetensors
@@ -42,7 +46,8 @@ constexpr const char* kCompressExamples = R"(Examples:
   winnow inspect small.safetensors
   winnow decompress small.safetensors -o pruned.safetensors
 A compressed file is a safetensors file that lists the same names. It loads with torchwinnow, or
-after 'winnow decompress', which gives the input back byte for byte.)";
+after 'winnow decompress', which gives the input back byte for byte. Of a torch archive (.pt), that
+is a safetensors file of its tensors.)";
 
 constexpr const char* kDecompressExamples = R"(Examples:
   winnow decompress small.safetensors -o pruned.safetensors
@@ -114,7 +119,8 @@ void add_run_flags(CLI::App& app, RunFlags& flags, const char* verbose_descripti
 
 CLI::App* add_inspect(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("inspect", "List the tensors of a checkpoint");
-  add_text(*command, "FILE", arguments.file, "", "A safetensors file, an index or a folder")
+  add_text(*command, "FILE", arguments.file, "",
+           "A safetensors file, an index, a folder or a torch archive (.pt, .pth, .bin, .ckpt)")
       ->required();
   command->add_flag("--stats", arguments.stats, "Read the values: zeros, range, NaN, infinities");
   add_text(*command, "--sort", arguments.sort, "size|name|sparsity",
@@ -141,7 +147,8 @@ void add_output_flags(CLI::App& app, Arguments& arguments) {
 CLI::App* add_prune(CLI::App& app, Arguments& arguments) {
   CLI::App* command =
       app.add_subcommand("prune", "Set the least important values of a file to zero");
-  add_text(*command, "FILE", arguments.file, "", "The safetensors file, index or folder to prune")
+  add_text(*command, "FILE", arguments.file, "",
+           "The safetensors file, index, folder or torch archive to prune")
       ->required();
   add_output_flags(*command, arguments);
   command->add_flag("--compress", arguments.compress,
@@ -159,7 +166,7 @@ CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
       app.add_subcommand("verify",
                          "Compute the masks of --against again and compare OUT bit for bit.\n"
                          "Without pruning options, the settings in OUT's metadata apply");
-  add_text(*command, "OUT", arguments.file, "", "The pruned safetensors file or folder")
+  add_text(*command, "OUT", arguments.file, "", "The pruned file or folder")
       ->required();
   add_text(*command, "--against", arguments.against, "FILE", "What OUT was made from")->required();
   add_settings_flags(*command, arguments.settings);
@@ -173,7 +180,7 @@ CLI::App* add_compress(CLI::App& app, Arguments& arguments) {
   CLI::App* command =
       app.add_subcommand("compress", "Make a file smaller without losing a bit: pruned ones most");
   add_text(*command, "FILE", arguments.file, "",
-           "The safetensors file, index or folder to compress")
+           "The safetensors file, index, folder or torch archive to compress")
       ->required();
   add_output_flags(*command, arguments);
   command->option_defaults()->group("Compression options");

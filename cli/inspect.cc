@@ -114,9 +114,21 @@ std::string metadata_text(const Inspection& inspection) {
   return text + alias_lines;
 }
 
+// "opaque    args: argparse.Namespace", a line for each.
+std::string opaque_text(const Inspection& inspection) {
+  std::string text;
+  for (const OpaqueValue& value : inspection.opaque) {
+    text += "opaque    " + escape_name(value.path) + ": " + escape_name(value.class_name) + "\n";
+  }
+  if (inspection.plain_values > 0) {
+    text += "plain     " + count_text(inspection.plain_values) + " numbers and other values\n";
+  }
+  return text;
+}
+
 std::string summary(const std::string& path, const Inspection& inspection, bool stats) {
   std::string text = tensor_table(inspection, stats) + "\n" + dtype_table(inspection) + "\n";
-  text += metadata_text(inspection);
+  text += metadata_text(inspection) + opaque_text(inspection);
   text += "file      " + shown(path) + ": " +
           bytes_text(static_cast<double>(inspection.file_bytes)) + ", " +
           count_text(inspection.tensors.size()) + " tensors, header of " +

@@ -153,6 +153,10 @@ Status print_inspect_json(const std::string& path, const Inspection& inspection)
         {"tensors", total.tensors}, {"values", total.values}, {"bytes", total.bytes}};
   }
   for (const auto& [key, value] : inspection.metadata) metadata[key] = value;
+  json opaque = json::array();
+  for (const OpaqueValue& value : inspection.opaque) {
+    opaque.push_back({{"path", value.path}, {"class", value.class_name}});
+  }
   json object = {{"command", "inspect"},
                  {"version", WINNOW_VERSION},
                  {"file", path},
@@ -161,6 +165,8 @@ Status print_inspect_json(const std::string& path, const Inspection& inspection)
                  {"header_bytes", inspection.header_bytes},
                  {"metadata", std::move(metadata)},
                  {"dtypes", std::move(dtypes)},
+                 {"opaque", std::move(opaque)},
+                 {"plain_values", inspection.plain_values},
                  {"seconds", fields_json(inspection.seconds)}};
   return print_with_tensors(std::move(object), inspection.tensors, inspected_json);
 }

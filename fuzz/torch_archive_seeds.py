@@ -72,6 +72,15 @@ PICKLES = {
     "parameter": b"](" + call(rebuild(b"_rebuild_parameter"), MATRIX, TRUE, HOOKS) + INDICES + V3
                  + b"e",
     "sparse": b"](" + SPARSE + V3 + b"e",
+    "opaque": b"](" + name(b"argparse", b"Namespace") + b")\x81q\x01}" + text(b"x") + b"h\x01sb"
+              + INDICES + V3 + b"e",
+    "opaque_tensor": b"](" + call(name(b"torch._utils", b"_rebuild_from_type_v2"),
+                                  rebuild(b"_rebuild_tensor_v2"), name(b"m", b"T"), items(MATRIX))
+                     + INDICES + V3 + b"e",
+    "unknown_storage": b"](" + call(rebuild(b"_rebuild_qtensor"),
+                                    storage(b"torch", b"QInt8Storage", b"0", 32))
+                       + INDICES + V3 + b"e",
+    "opaque_keys": b"](}(N)\x85" + MATRIX + b")Nu" + INDICES + V3 + b"e",
 }
 
 

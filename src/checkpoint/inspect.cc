@@ -106,6 +106,8 @@ Result<Inspection> inspect_file(Env& env, const std::string& path, bool stats, P
     inspection.is_compressed = file->is_compressed();
     inspection.header_bytes = file->header_bytes();
     inspection.metadata = file->metadata();
+    inspection.opaque.assign(file->opaque_values().begin(), file->opaque_values().end());
+    inspection.plain_values = file->plain_values();
     inspection.tensors.reserve(file->tensors().size());
     const std::vector<TensorAlias> aliases = tensor_aliases(file->tensors(), file->metadata());
     const TensorNames names(file->tensors(), aliases);

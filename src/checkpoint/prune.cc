@@ -64,7 +64,8 @@ class Pruner {
 };
 
 Status Pruner::prepare(Env& env, const MemoryShares* shares) {
-  Result<std::vector<PlanEntry>> plan = make_plan(file_.tensors(), job_.settings, aliases_);
+  Result<std::vector<PlanEntry>> plan =
+      make_plan(file_.tensors(), job_.settings, aliases_, file_.fixed());
   if (!plan.ok()) return in_file(job_.input, plan.status());
   plan_ = std::move(*plan);
   if (shares) {

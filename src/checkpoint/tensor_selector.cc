@@ -59,8 +59,10 @@ std::vector<TensorSelector::Judgement> TensorSelector::judge(std::span<const Ten
 
 Result<TensorSelector> TensorSelector::create(std::span<const TensorInfo> tensors,
                                               const PruneSettings& settings,
-                                              std::span<const TensorAlias> aliases) {
+                                              std::span<const TensorAlias> aliases,
+                                              std::span<const std::optional<FixedReason>> fixed) {
   TensorSelector selector(tensors, aliases);
+  selector.fixed_ = fixed;
   const auto compile = [&](const std::vector<std::string>& texts, std::string_view kind) {
     return compile_patterns(texts, kind, tensors, aliases, selector.names_);
   };
@@ -121,8 +123,10 @@ std::optional<SkipReason> TensorSelector::skip_reason(size_t index) const {
     return PatternReason::kNotIncluded;
   }
   const std::optional<LeftAlone>& rule = judgements_[index].choice.in_file;
-  if (!rule || (force && can_be_forced(*rule))) return std::nullopt;
-  return *rule;
+  if (rule && !(force && can_be_forced(*rule))) return *rule;
+  const FixedReason* fixed = !fixed_.empty() && fixed_[index] ? &*fixed_[index] : nullptr;
+  if (fixed != nullptr && !(force && *fixed == FixedReason::kOptimizer)) return *fixed;
+  return std::nullopt;
 }
 
 std::optional<SliceShape> TensorSelector::guard(size_t index) const {

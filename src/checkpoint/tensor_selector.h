@@ -18,10 +18,11 @@ namespace winnow::checkpoint {
 /// any of its names.
 class TensorSelector {
  public:
-  /// `tensors` and `aliases` must outlive the selector. Errors: those of make_plan about patterns.
+  /// `tensors`, `aliases` and `fixed` must outlive the selector. Errors: those of make_plan about patterns.
   static Result<TensorSelector> create(std::span<const TensorInfo> tensors,
                                        const PruneSettings& settings,
-                                       std::span<const TensorAlias> aliases);
+                                       std::span<const TensorAlias> aliases,
+                                       std::span<const std::optional<FixedReason>> fixed);
 
   /// Returns why tensor `index` is skipped, or nullopt if it is pruned.
   std::optional<SkipReason> skip_reason(size_t index) const;
@@ -50,6 +51,7 @@ class TensorSelector {
 
   std::span<const TensorInfo> tensors_;
   std::span<const TensorAlias> aliases_;
+  std::span<const std::optional<FixedReason>> fixed_;  // by tensor, or empty
   TensorNames names_;
   std::vector<Judgement> judgements_;
   std::vector<Pattern> include_, exclude_, force_, level_patterns_;

@@ -138,8 +138,8 @@ Status Verifier::run(const MemoryShares* shares) {
   WINNOW_RETURN_IF_ERROR(in_file(job_.pruned, check_same_tensors(tensors, pruned_.tensors())));
   WINNOW_RETURN_IF_ERROR(
       in_file(job_.pruned, check_metadata(original_.metadata(), pruned_.metadata())));
-  Result<std::vector<PlanEntry>> plan =
-      make_plan(tensors, result_.settings, tensor_aliases(tensors, original_.metadata()));
+  Result<std::vector<PlanEntry>> plan = make_plan(
+      tensors, result_.settings, tensor_aliases(tensors, original_.metadata()), original_.fixed());
   if (!plan.ok()) return in_file(job_.original, plan.status());
   Result<MemoryShares> memory = shares ? Result<MemoryShares>(*shares) : share_out(*plan);
   if (!memory.ok()) return in_file(job_.original, memory.status());

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -22,6 +23,21 @@ struct ShardSet;
 struct StoredTensor {
   uint64_t bytes = 0;         ///< in the file
   std::string encoding = {};  ///< of its first chunk, such as "gaps, window"; empty: as it is
+};
+
+/// Why a tensor of a torch archive is not pruned, besides what its name and type say.
+enum class FixedReason : uint8_t {
+  kOverlapping,  ///< shares some of its values with other tensors
+  kExpanded,     ///< has some of its values more than once
+  kOpaqueUse,    ///< a value of a class that is not known uses its storage
+  kOptimizer,    ///< state of an optimizer; the only reason that can be forced
+};
+
+/// A value of a torch archive that is carried and not looked into.
+struct OpaqueValue {
+  std::string path;        ///< as the names of tensors: keys and numbers, joined by dots
+  std::string class_name;  ///< "argparse.Namespace", "torch.Tensor (sparse_coo)"
+  bool has_tensors = false;
 };
 
 /// An open checkpoint. Const members may be called from several threads at once.
@@ -49,6 +65,14 @@ class CheckpointReader {
 
   /// Whether this file is read: a shard, the index or the folder too.
   virtual bool reads(const FileIdentity& file) const noexcept = 0;
+
+  /// By tensor, why it must not be pruned; empty if nothing of the file says so.
+  virtual std::span<const std::optional<FixedReason>> fixed() const noexcept { return {}; }
+
+  /// What the checkpoint has besides tensors and metadata: opaque values, and the number of plain
+  /// ones (numbers, strings, None).
+  virtual std::span<const OpaqueValue> opaque_values() const noexcept { return {}; }
+  virtual uint64_t plain_values() const noexcept { return 0; }
 
   /// Whether values are decoded when they are read.
   virtual bool is_compressed() const noexcept { return false; }
@@ -84,15 +108,21 @@ class CheckpointReader {
   uint64_t data_bytes() const noexcept;
 };
 
-/// Opens the checkpoint at `path`: a safetensors file, as it is, compressed by winnow or in
-/// compressed-tensors' formats sparse-bitmask and sparse-24-bitmask (docs/formats.md); the index of
-/// one in shards, named NAME.safetensors.index.json; or a folder with one of the two. The tensors of
-/// shards are shown in the order of the shards' names, as if they were in one file. Reads headers
-/// and the shapes of bitmask weights only, and keeps a file open for each shard.
+/// Opens the checkpoint at `path`:
 ///
+/// - a safetensors file, as it is, compressed by winnow, or in compressed-tensors' formats
+///   sparse-bitmask and sparse-24-bitmask (docs/formats.md);
+/// - the index of one in shards, named NAME.safetensors.index.json, or a folder with an index or a
+///   safetensors file. The tensors of shards are shown in the order of the shards' names, as if
+///   they were in one file;
+/// - a torch archive (torch_archive.h), whose tensors are named by their paths in it:
+///   "optimizer.state.0.exp_avg".
+///
+/// Reads headers and the shapes of bitmask weights only, and keeps a file open for each shard.
 /// Errors: those of SafetensorsFile::open; of a compressed file also SparseError::kSparseContainer,
-/// kStream and kVersion; of bitmask weights BitmaskError; of an index or a folder ShardError. `env`
-/// outlives the reader.
+/// kSparseStream and kSparseVersion; of bitmask weights BitmaskError; of an index or a folder
+/// ShardError; of an archive those of TorchArchive::open with keep_unknown, and
+/// TorchArchiveError::kTensorName. `env` outlives the reader.
 Result<std::unique_ptr<CheckpointReader>> open_checkpoint(Env& env, const std::string& path);
 
 }  // namespace winnow

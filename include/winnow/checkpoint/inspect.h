@@ -1,4 +1,4 @@
-// Lists the tensors of a safetensors file, and figures of their values.
+// Lists the tensors of a checkpoint, and figures of their values.
 #pragma once
 
 #include <cstdint>
@@ -37,10 +37,12 @@ struct DTypeTotal {
 struct Inspection {
   uint64_t file_bytes = 0;
   bool is_compressed = false;
-  uint64_t header_bytes = 0;  ///< size of the header's text, including its padding
+  uint64_t header_bytes = 0;  ///< of the header's text, including its padding; of a pickle
   Metadata metadata;
   std::vector<InspectedTensor> tensors;  ///< in the order of the header
   std::vector<DTypeTotal> dtypes;        ///< in the order of DType; only those that occur
+  std::vector<OpaqueValue> opaque;       ///< of a torch archive: what is not looked into
+  uint64_t plain_values = 0;             ///< likewise: numbers, strings, None
   StageSeconds seconds;
 };
 

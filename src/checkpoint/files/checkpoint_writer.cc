@@ -10,6 +10,7 @@
 #include "checkpoint/files/sharded_writer.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/atomic_directory.h"
+#include "checkpoint/files/torch_writer.h"
 
 namespace winnow::checkpoint {
 namespace {
@@ -67,11 +68,13 @@ bool writes_folder(const OutputJob& job) noexcept {
 }
 
 Result<std::unique_ptr<CheckpointWriter>> create_writer(const OutputJob& job) {
+  WINNOW_RETURN_IF_ERROR(check_torch_output(job));
   if (writes_folder(job) && job.in_place) {
     return create_in_place_writer(job, *job.input.shard_set());
   }
-  if (writes_folder(job)) {
-    auto writer = create_folder_writer(job, *job.input.shard_set());
+  if (writes_folder(job) || stays_torch_archive(job)) {
+    auto writer = writes_folder(job) ? create_folder_writer(job, *job.input.shard_set())
+                                     : create_torch_writer(job);
     if (!writer.ok()) return told_from_input(writer.status(), job);
     return writer;
   }
@@ -86,6 +89,7 @@ Result<std::unique_ptr<CheckpointWriter>> create_writer(const OutputJob& job) {
 }
 
 Status check_output(const OutputJob& job) {
+  WINNOW_RETURN_IF_ERROR(check_torch_output(job));
   if (writes_folder(job) && job.in_place) {
     return job.env.check_writable(job.input.shard_set()->directory);
   }
@@ -95,6 +99,7 @@ Status check_output(const OutputJob& job) {
 }
 
 uint64_t plain_output_bytes(const OutputJob& job) {
+  if (stays_torch_archive(job)) return job.input.file_bytes();
   const auto plain_bytes = [&](const CheckpointReader& file) {
     return sizeof(uint64_t) + file.header_text(job.entries).size() + file.data_bytes();
   };
