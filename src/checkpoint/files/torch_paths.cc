@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/status_macros.h"
 #include "winnow/base/concat.h"
@@ -51,6 +53,12 @@ class PathList {
   }
 
  private:
+  // Into a dict by its key, or into a list by a number.
+  struct Step {
+    std::optional<TorchValue> key;
+    size_t index = 0;
+  };
+
   // Recursive, no deeper than a checked tree is.
   Status visit(TorchValue value, bool is_optimizer) {
     switch (value.kind()) {
@@ -59,13 +67,11 @@ class PathList {
       case TorchKind::kList:
       case TorchKind::kTuple:
         for (size_t i = 0; i < value.size(); ++i) {
-          WINNOW_RETURN_IF_ERROR(enter(std::to_string(i), value[i], is_optimizer));
+          WINNOW_RETURN_IF_ERROR(enter({std::nullopt, i}, value[i], is_optimizer));
         }
         return {};
       case TorchKind::kTensor:
-        WINNOW_RETURN_IF_ERROR(spend());
-        out_.tensors.push_back({path_.empty() ? "tensor" : path_, value.as_tensor(), is_optimizer});
-        return {};
+        return add_tensor(value, is_optimizer);
       case TorchKind::kSparseTensor:
         hide(value.as_sparse()->indices);
         hide(value.as_sparse()->values);
@@ -80,23 +86,43 @@ class PathList {
 
   Status visit_dict(TorchValue dict, bool is_optimizer) {
     for (size_t i = 0; i < dict.size(); ++i) {
-      const std::string key = key_text(dict.key(i));
-      WINNOW_RETURN_IF_ERROR(enter(key, dict.value(i), is_optimizer || is_optimizer_key(key)));
+      const bool says_so = is_optimizer_key(dict.key(i).as_string().value_or(""));
+      WINNOW_RETURN_IF_ERROR(enter({dict.key(i), 0}, dict.value(i), is_optimizer || says_so));
     }
     if (dict.attributes()) hide_tensors(*dict.attributes());
     return {};
   }
 
-  Status enter(const std::string& key, TorchValue value, bool is_optimizer) {
-    const size_t before = path_.size();
-    const bool is_first = depth_ == 0;
-    if (!is_first) path_ += '.';
-    path_ += key;
-    ++depth_;
+  Status enter(const Step& step, TorchValue value, bool is_optimizer) {
+    steps_.push_back(step);
     const Status status = visit(value, is_optimizer);
-    --depth_;
-    path_.resize(before);
+    steps_.pop_back();
     return status;
+  }
+
+  // Only for what is listed: a long key may be shared by millions of plain values.
+  Result<std::string> path() {
+    std::string text;
+    for (const Step& step : steps_) {
+      if (&step != &steps_.front()) text += '.';
+      text += step.key ? key_text(*step.key) : std::to_string(step.index);
+      if (text.size() > kMaxNameBytes) {
+        return Status(TorchArchiveError::kTensorName,
+                      concat("the path \"", escape_name(text.substr(0, 64)), "...\" is over ",
+                             kMaxNameBytes, " bytes, which no name of a tensor may be"));
+      }
+    }
+    spent_ += text.size() + sizeof(TorchPath);
+    if (spent_ <= kMaxPathBytes) return text;
+    return Status(PickleError::kPickleTooLarge,
+                  concat("more than ", kMaxPathBytes, " bytes of paths to tensors"));
+  }
+
+  Status add_tensor(TorchValue value, bool is_optimizer) {
+    WINNOW_ASSIGN_OR_RETURN(std::string name, path());
+    if (steps_.empty()) name = "tensor";
+    out_.tensors.push_back({std::move(name), value.as_tensor(), is_optimizer});
+    return {};
   }
 
   // Attributes have no path.
@@ -115,21 +141,9 @@ class PathList {
   void hide(const TorchTensor& tensor) { out_.opaque_uses[tensor.storage] = true; }
 
   Status add_opaque(std::string_view class_name, bool has_tensors) {
-    WINNOW_RETURN_IF_ERROR(spend());
-    out_.opaque.push_back({path_, std::string(class_name), has_tensors});
+    WINNOW_ASSIGN_OR_RETURN(std::string name, path());
+    out_.opaque.push_back({std::move(name), std::string(class_name), has_tensors});
     return {};
-  }
-
-  Status spend() {
-    if (path_.size() > kMaxNameBytes) {
-      return {TorchArchiveError::kTensorName,
-              concat("the path \"", escape_name(path_.substr(0, 64)), "...\" has ", path_.size(),
-                     " bytes; at most ", kMaxNameBytes, " are allowed")};
-    }
-    spent_ += path_.size() + sizeof(TorchPath);
-    if (spent_ <= kMaxPathBytes) return {};
-    return {PickleError::kPickleTooLarge,
-            concat("more than ", kMaxPathBytes, " bytes of paths to tensors")};
   }
 
   Status check_names() const {
@@ -146,8 +160,7 @@ class PathList {
 
   const TorchArchive& archive_;
   TorchPaths out_;
-  std::string path_;
-  size_t depth_ = 0;
+  std::vector<Step> steps_;  // from the root to where the walk stands
   size_t spent_ = 0;
 };
 
