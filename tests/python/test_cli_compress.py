@@ -291,9 +291,10 @@ def test_files_that_are_cut_off_are_bad_input(small, out, share):
 
 
 def test_missing_files_and_folders(pruned, tmp_path):
+    (tmp_path / "empty").mkdir()
     for command in ["compress", "decompress"]:
         fails(4, command, tmp_path / "none", "-o", tmp_path / "out")
-        fails(4, command, tmp_path, "-o", tmp_path / "out")
+        fails(4, command, tmp_path / "empty", "-o", tmp_path / "out")
         fails(4, command, pruned, "-o", tmp_path / "no" / "such" / "dir")
 
 
