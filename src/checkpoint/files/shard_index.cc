@@ -9,6 +9,7 @@
 #include <span>
 #include <utility>
 
+#include "base/plain_json.h"
 #include "base/status_macros.h"
 #include "winnow/base/concat.h"
 #include "winnow/base/utf8.h"
@@ -156,18 +157,23 @@ bool IndexHandler::string(std::string& value) {
 }
 
 bool IndexHandler::add_shard(std::string& name) {
+  const auto shard = shards_.find(name);
+  if (shard != shards_.end()) {  // as for nearly all tensors
+    index_.entries.push_back({std::move(tensor_), shard->second});
+    return true;
+  }
   const Status valid = check_file_name(name);
   if (!valid.ok()) {
     return fail(ShardError::kShardName,
                 concat("weight_map ", in_quotes(tensor_), ": ", valid.message()));
   }
-  const auto [known, is_new] =
-      shards_.try_emplace(std::move(name), static_cast<uint32_t>(shards_.size()));
-  if (is_new && shards_.size() > kMaxShards) {
+  const auto number = static_cast<uint32_t>(shards_.size());
+  shards_.emplace(std::move(name), number);
+  if (shards_.size() > kMaxShards) {
     return fail(ShardError::kTooManyShards,
                 concat("weight_map names more than ", kMaxShards, " files"));
   }
-  index_.entries.push_back({std::move(tensor_), known->second});
+  index_.entries.push_back({std::move(tensor_), number});
   return true;
 }
 
@@ -298,6 +304,12 @@ const IndexEntry* ShardIndex::find(std::string_view tensor) const noexcept {
 
 Result<ShardIndex> parse_shard_index(std::string_view text) try {
   WINNOW_RETURN_IF_ERROR(check_bytes(text));
+  IndexHandler plain;
+  size_t consumed = 0;
+  if (PlainJson(text, plain, consumed).visit() &&
+      text.find_first_not_of(" \t\n\r", consumed) == std::string_view::npos) {
+    return plain.finish();
+  }
   IndexHandler handler;
   const bool parsed = nlohmann::json::sax_parse(text.begin(), text.end(), &handler);
   return parsed ? handler.finish() : handler.status();

@@ -2,8 +2,10 @@
 #include <iterator>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
+#include "base/plain_json.h"
 #include "base/status_macros.h"
 #include "io/file/file_kind.h"
 #include "io/safetensors/header_checks.h"
@@ -71,8 +73,13 @@ Status with_nul(const Status& status, std::string_view text, size_t consumed) {
   return {status.code(), concat(status.message(), ", which is a NUL")};
 }
 
-// Parses the one JSON value that `text` begins with, and checks that only spaces follow. The
-// library is not asked for the latter: to it a NUL is the end.
+// That only spaces follow the value. The library is not asked: to it a NUL is the end.
+Status check_end(std::string_view text, size_t consumed) {
+  const size_t junk = text.find_first_not_of(kJsonSpaces, consumed);
+  return junk == std::string_view::npos ? Status() : trailing_bytes(junk, text[junk]);
+}
+
+// Parses the one JSON value that `text` begins with.
 Status parse_json(const std::string& text, io::HeaderHandler& handler, size_t& consumed) {
   const CountingIterator first{text.data(), &consumed};
   const CountingIterator last{text.data() + text.size(), &consumed};
@@ -80,9 +87,7 @@ Status parse_json(const std::string& text, io::HeaderHandler& handler, size_t& c
   if (!nlohmann::json::sax_parse(first, last, &handler, format, /*strict=*/false)) {
     return with_nul(handler.status(), text, consumed);
   }
-  const size_t junk = text.find_first_not_of(kJsonSpaces, consumed);
-  if (junk == std::string::npos) return {};
-  return trailing_bytes(junk, text[junk]);
+  return {};
 }
 
 Result<io::ParsedHeader> parse_text(const std::string& text, uint64_t data_bytes) {
@@ -90,9 +95,15 @@ Result<io::ParsedHeader> parse_text(const std::string& text, uint64_t data_bytes
   // Before the library sees the text: its memory is bounded by what this allows.
   WINNOW_ASSIGN_OR_RETURN(const size_t max_tensors, io::scan_tokens(text));
   size_t consumed = 0;
-  io::HeaderHandler handler(&consumed, max_tensors);
-  WINNOW_RETURN_IF_ERROR(parse_json(text, handler, consumed));
-  io::ParsedHeader& header = handler.header();
+  std::optional<io::HeaderHandler> handler(std::in_place, &consumed, max_tensors);
+  if (!PlainJson(text, *handler, consumed).visit()) {
+    consumed = 0;
+    handler.reset();  // its memory goes before that of the next is taken
+    handler.emplace(&consumed, max_tensors);
+    WINNOW_RETURN_IF_ERROR(parse_json(text, *handler, consumed));
+  }
+  WINNOW_RETURN_IF_ERROR(check_end(text, consumed));
+  io::ParsedHeader& header = handler->header();
   // When all are known: sorting once is cheaper than a set that grows.
   WINNOW_RETURN_IF_ERROR(io::check_unique_keys(header.metadata));
   WINNOW_RETURN_IF_ERROR(io::check_unique_names(header.tensors));
