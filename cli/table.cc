@@ -33,9 +33,11 @@ std::string Table::text() const {
 void Table::append_row(std::string& text, const std::vector<std::string>& cells,
                        const std::vector<size_t>& widths) const {
   for (size_t i = 0; i < cells.size(); ++i) {
-    const std::string padding(widths[i] - display_width(cells[i]), ' ');
-    if (i > 0) text += "  ";
-    text += columns_[i].align == Align::kRight ? padding + cells[i] : cells[i] + padding;
+    const size_t padding = widths[i] - display_width(cells[i]);
+    const bool is_right = columns_[i].align == Align::kRight;
+    text.append((i > 0 ? 2 : 0) + (is_right ? padding : 0), ' ');
+    text += cells[i];
+    if (!is_right) text.append(padding, ' ');
   }
   // The last column needs no padding.
   text.erase(text.find_last_not_of(' ') + 1);

@@ -31,12 +31,23 @@ class TensorIndex {
   std::vector<size_t> order_;
 };
 
+// Whether the value of an entry is the name of a tensor. May say so of many entries without a look.
+bool any_names_a_tensor(std::span<const TensorInfo> tensors, const Metadata& metadata) {
+  constexpr size_t kFew = 16;
+  if (metadata.size() > kFew) return true;
+  return std::any_of(metadata.begin(), metadata.end(), [&](const auto& entry) {
+    return std::any_of(tensors.begin(), tensors.end(),
+                       [&](const TensorInfo& tensor) { return tensor.name == entry.second; });
+  });
+}
+
 }  // namespace
 
 std::vector<TensorAlias> tensor_aliases(std::span<const TensorInfo> tensors,
                                         const Metadata& metadata) {
   std::vector<TensorAlias> aliases;
-  if (metadata.empty()) return aliases;
+  // Mostly none: then no name has to be sorted.
+  if (!any_names_a_tensor(tensors, metadata)) return aliases;
   const TensorIndex index(tensors);
   for (const auto& [key, value] : metadata) {
     const std::optional<size_t> tensor = index.find(value);
