@@ -77,6 +77,8 @@ class PlainJson {
       number = 10 * number + static_cast<uint64_t>(text_[at_] - '0');
     }
     const bool has_zero_in_front = at_ - begin > 1 && text_[begin] == '0';
+    const char behind = at_ < text_.size() ? text_[at_] : '\0';
+    if (behind == '.' || behind == 'e' || behind == 'E') return false;  // a fraction
     return at_ > begin && !has_zero_in_front && handler_.number_unsigned(number);
   }
 
