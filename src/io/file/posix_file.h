@@ -65,10 +65,12 @@ class PosixWritableFile final : public WritableFile {
 
  private:
   Status copy_attribute(const std::string& path, const char* name);
+  void start_writeback() noexcept;
 
   UniqueFd fd_;
   std::string path_;
   uint64_t written_ = 0;
+  uint64_t started_ = 0;  // of it on the way to the disk
   uint64_t reserved_ = 0;
 };
 
