@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from folders import FolderScene
+from folders import FolderScene, content, make
 from tool import WINNOW
 
 MOMENTS = 200
@@ -48,3 +48,22 @@ def test_kill_at_random_moments(scene):
         process.wait()
         scene.check_whole("random kill")
         scene.check_recovery("random kill")
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["folder", "in_place"])
+def test_a_full_disk(in_place, tmp_path):
+    """A tmpfs with room for the model, but not for all of its new shards."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk]).returncode != 0:
+        pytest.skip("nothing may be mounted")
+    try:
+        model = make(disk / "model", shards=5, rows=500)  # 1.9 MB
+        before = content(model)
+        target = ["--in-place"] if in_place else ["-o", disk / "out"]
+        done = subprocess.run([WINNOW, "prune", model, *target], capture_output=True, text=True)
+        assert done.returncode == 4 and "No space left on device" in done.stderr
+        assert content(model) == before
+        assert [path.name for path in disk.iterdir()] == ["model"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
