@@ -148,6 +148,7 @@ DataNormConfig random_config(std::mt19937_64& random) {
                         .sparse_block_shape = block,
                         .norm = random() % 2 ? Norm::kL1 : Norm::kL2};
   if (random() % 3 == 0) config.zeros_per_block = random() % (block.rows * block.cols + 1);
+  if (random() % 6 == 0) config.zeros_per_block = 0;  // selects, but drops nothing
   return random() % 8 == 0 ? nm_config(2, 4, config.norm) : config;
 }
 
