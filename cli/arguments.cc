@@ -120,7 +120,7 @@ void add_run_flags(CLI::App& app, RunFlags& flags, const char* verbose_descripti
 CLI::App* add_inspect(CLI::App& app, Arguments& arguments) {
   CLI::App* command = app.add_subcommand("inspect", "List the tensors of a checkpoint");
   add_text(*command, "FILE", arguments.file, "",
-           "A safetensors file, an index, a folder or a torch archive (.pt, .pth, .bin, .ckpt)")
+           "A safetensors file, index, folder or torch archive (.pt, .bin, .ckpt)")
       ->required();
   command->add_flag("--stats", arguments.stats, "Read the values: zeros, range, NaN, infinities");
   add_text(*command, "--sort", arguments.sort, "size|name|sparsity",
@@ -166,8 +166,7 @@ CLI::App* add_verify(CLI::App& app, Arguments& arguments) {
       app.add_subcommand("verify",
                          "Compute the masks of --against again and compare OUT bit for bit.\n"
                          "Without pruning options, the settings in OUT's metadata apply");
-  add_text(*command, "OUT", arguments.file, "", "The pruned file or folder")
-      ->required();
+  add_text(*command, "OUT", arguments.file, "", "The pruned file or folder")->required();
   add_text(*command, "--against", arguments.against, "FILE", "What OUT was made from")->required();
   add_settings_flags(*command, arguments.settings);
   add_memory_flag(*command, arguments.run);
