@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "checkpoint/glob.h"
+#include "checkpoint/patterns/glob.h"
 #include "winnow/checkpoint/tensor_patterns.h"
 
 namespace {

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "checkpoint/files/shard_index.h"
+#include "checkpoint/shards/shard_index.h"
 #include "winnow/io/file_name.h"
 #include "winnow/io/safetensors.h"
 

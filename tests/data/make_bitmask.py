@@ -4,7 +4,7 @@
     python3 tests/data/make_bitmask.py      # needs compressed-tensors==0.14.0.1 and torch==2.13.0
 
 FORMAT.safetensors holds compressed weights, FORMAT.dense.safetensors the same model decompressed.
-The package's last reader was in 0.14; tests/python/test_bitmask.py and tests/checkpoint/bitmask_test.cc
+The package's last reader was in 0.14; tests/python/test_bitmask.py and tests/checkpoint/bitmask/bitmask_test.cc
 read the files without it.
 """
 

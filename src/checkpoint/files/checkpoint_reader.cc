@@ -1,14 +1,14 @@
 #include "winnow/checkpoint/checkpoint_reader.h"
 
 #include "base/status_macros.h"
-#include "checkpoint/chunks.h"
-#include "checkpoint/files/bitmask_reader.h"
-#include "checkpoint/files/checkpoint_folder.h"
+#include "checkpoint/archives/torch_reader.h"
+#include "checkpoint/bitmask/bitmask_reader.h"
 #include "checkpoint/files/compressed_reader.h"
 #include "checkpoint/files/container.h"
-#include "checkpoint/files/shard_index.h"
-#include "checkpoint/files/sharded_reader.h"
-#include "checkpoint/files/torch_reader.h"
+#include "checkpoint/masks/chunks.h"
+#include "checkpoint/shards/checkpoint_folder.h"
+#include "checkpoint/shards/shard_index.h"
+#include "checkpoint/shards/sharded_reader.h"
 
 namespace winnow {
 namespace {

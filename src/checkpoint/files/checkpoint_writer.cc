@@ -3,14 +3,14 @@
 #include <algorithm>
 
 #include "base/status_macros.h"
-#include "checkpoint/chunks.h"
-#include "checkpoint/files/checkpoint_folder.h"
+#include "checkpoint/archives/torch_writer.h"
 #include "checkpoint/files/container.h"
-#include "checkpoint/files/shard_index.h"
-#include "checkpoint/files/sharded_writer.h"
+#include "checkpoint/masks/chunks.h"
+#include "checkpoint/shards/checkpoint_folder.h"
+#include "checkpoint/shards/shard_index.h"
+#include "checkpoint/shards/sharded_writer.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/atomic_directory.h"
-#include "checkpoint/files/torch_writer.h"
 
 namespace winnow::checkpoint {
 namespace {

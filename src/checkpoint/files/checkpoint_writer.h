@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/status_macros.h"
-#include "checkpoint/files/sharded_reader.h"
+#include "checkpoint/shards/sharded_reader.h"
 #include "winnow/base/parallel_for.h"
 #include "winnow/base/status.h"
 #include "winnow/checkpoint/checkpoint_reader.h"

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/status_macros.h"
-#include "checkpoint/chunks.h"
 #include "checkpoint/files/container.h"
+#include "checkpoint/masks/chunks.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
 #include "winnow/sparse/chunk_codec.h"
