@@ -56,7 +56,7 @@ std::string summary(const CompressJob& job, const CompressResult& result, const 
   }
   text += "\n" + time_text(result.seconds, std::max(result.input_bytes, result.output_bytes),
                            facts.peak_memory_bytes, verbose);
-  text += left_out_text(result.left_out);
+  text += left_out_text(result.left_out, result.left_out_values);
   text += "result   " + result_text(job.in_place ? job.input : job.output, result.written) + "\n";
   return text;
 }

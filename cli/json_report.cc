@@ -122,6 +122,7 @@ void add_target(json& object, const auto& job, const auto& result) {
   object["dry_run"] = job.dry_run;
   object["in_place"] = job.in_place;
   if (!result.left_out.empty()) object["left_out"] = result.left_out;
+  if (result.left_out_values > 0) object["left_out_values"] = result.left_out_values;
 }
 
 // The peak of this program alone. getrusage's figure outlives exec: it can be that of a large

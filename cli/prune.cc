@@ -99,7 +99,7 @@ std::string summary(const PruneJob& job, const PruneResult& result, const RunFac
   text += "bytes    " + count_text(result.input_bytes) + " read, " +
           count_text(job.dry_run ? 0 : result.output_bytes) + " written\n";
   text += time_text(result.seconds, result.input_bytes, facts.peak_memory_bytes, verbose);
-  text += left_out_text(result.left_out);
+  text += left_out_text(result.left_out, result.left_out_values);
   text += "result   " + result_text(job.in_place ? job.input : job.output, result.written) + "\n";
   if (!job.compress) text += "note     the file is not compressed: --compress makes it small\n";
   return text;

@@ -89,10 +89,14 @@ std::string result_text(const std::string& output, const std::string& written) {
   return written == output ? shown(output) : shown(output) + ", a link to " + shown(written);
 }
 
-std::string left_out_text(const std::vector<std::string>& names) {
+std::string left_out_text(const std::vector<std::string>& names, uint64_t values) {
   std::string text;
   for (const std::string& name : names) {
     text += (text.empty() ? "left out " : "         ") + shown(name) + "\n";
+  }
+  if (values > 0) {
+    text += (text.empty() ? "left out " : "         ") + count_text(values) +
+            " values that are no tensors: a safetensors file has no place for them\n";
   }
   return text;
 }

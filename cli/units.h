@@ -42,8 +42,9 @@ std::string alias_text(const std::string& alias, const TensorInfo& tensor);
 /// The output as it was typed, and if that is a link, what was really `written`.
 std::string result_text(const std::string& output, const std::string& written);
 
-/// The lines of a summary that list what was not carried to a new folder; empty if all was.
-std::string left_out_text(const std::vector<std::string>& names);
+/// The lines of a summary that list what was not carried over: names of files, and how many values
+/// that are no tensors; empty if all was.
+std::string left_out_text(const std::vector<std::string>& names, uint64_t values);
 
 /// "30522 x 384"; "scalar" for a shape without dimensions.
 std::string shape_text(const std::vector<uint64_t>& shape);

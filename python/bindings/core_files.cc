@@ -101,6 +101,7 @@ nb::dict prune(const nb::bytes& input, const nb::bytes& output, const PruneSetti
   result["output_bytes"] = pruned.output_bytes;
   result["written"] = written_object(pruned.written);
   result["left_out"] = names_tuple(pruned.left_out);
+  result["left_out_values"] = pruned.left_out_values;
   result["seconds"] = fields_dict(pruned.seconds);
   return result;
 }
@@ -158,6 +159,7 @@ nb::dict convert(const nb::bytes& input, const nb::bytes& output, std::vector<st
   result["output_bytes"] = converted.output_bytes;
   result["written"] = written_object(converted.written);
   result["left_out"] = names_tuple(converted.left_out);
+  result["left_out_values"] = converted.left_out_values;
   result["seconds"] = fields_dict(converted.seconds);
   return result;
 }

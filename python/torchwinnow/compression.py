@@ -48,6 +48,7 @@ class CompressReport:
     output_bytes: int  #: size of the output; 0 after a dry run
     seconds: dict[str, float] = field(repr=False)  #: of each stage, by its name, and "total"
     left_out: tuple[str, ...] = ()  #: as of PruneReport
+    left_out_values: int = 0  #: as of PruneReport
 
 
 def compress_file(

@@ -96,6 +96,7 @@ class PruneReport:
     blocks: int = 0  #: in the pruned tensors
     selected_blocks: int = 0  #: of them, those with the lowest scores
     left_out: tuple[str, ...] = ()  #: what lies beside a folder's shards and was not carried to a new one
+    left_out_values: int = 0  #: numbers, texts and the like that a safetensors file of an archive cannot hold
 
 
 @dataclass(frozen=True)

@@ -237,11 +237,12 @@ def test_a_safetensors_file_is_made_of_it(save, tmp_path):
     path = save({"model": {"w": w, "tied": w, "h": torch.randn(9, 9).half()}, "epoch": 3,
                  "args": argparse.Namespace(lr=1)})
     out, small = tmp_path / "out.safetensors", tmp_path / "small.safetensors"
-    run("prune", path, "-o", out, *ALL)
+    left_out = report("prune", path, "-o", out, *ALL)["left_out_values"]
+    assert left_out == 2  # the epoch and the arguments
     assert_pruned(w, load_file(out)["model.w"])
     assert report("inspect", out)["tensors"][0]["aliases"] == ["model.tied"]
     run("verify", out, "--against", path)
-    run("compress", path, "-o", small)
+    assert "left out 2 values that are no tensors" in run("compress", path, "-o", small).stdout
     run("decompress", small, "-o", out, "--overwrite")
     assert torch.equal(load_file(out)["model.w"], w)
     run("prune", path, "-o", small, *ALL, "--compress", "--overwrite")

@@ -49,6 +49,7 @@ struct CompressResult {
   uint64_t output_bytes = 0;
   std::string written;                ///< what was written, see PruneResult::written
   std::vector<std::string> left_out;  ///< see PruneResult::left_out
+  uint64_t left_out_values = 0;       ///< see PruneResult::left_out_values
   StageSeconds seconds;
 };
 

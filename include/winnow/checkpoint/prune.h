@@ -118,6 +118,9 @@ struct PruneResult {
   std::string written;
   /// Where a folder was written: what lies beside the input and was not carried over, by name.
   std::vector<std::string> left_out;
+  /// Where a torch archive became a safetensors file: its values that are no tensors, such as
+  /// numbers and texts, which were not carried over.
+  uint64_t left_out_values = 0;
   StageSeconds seconds;
 };
 

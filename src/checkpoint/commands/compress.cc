@@ -113,6 +113,7 @@ class Conversion {
                 .same_values = true,
                 .in_place = job.in_place} {
     result.input_bytes = reader.file_bytes();
+    result.left_out_values = left_out_values(output_);
   }
 
   // Writes a compressed file. Where that would not be smaller than the values, they are copied as

@@ -102,6 +102,7 @@ Status Pruner::claim_output(Env& env) {
                          .in_place = job_.in_place};
   result_.input_bytes = file_.file_bytes();
   result_.output_bytes = plain_output_bytes(output);
+  result_.left_out_values = left_out_values(output);
   if (job_.dry_run) return target.path.empty() ? Status() : check_output(output);
   WINNOW_ASSIGN_OR_RETURN(writer_, create_writer(output));
   result_.written = writer_->destination();

@@ -98,6 +98,11 @@ Status check_output(const OutputJob& job) {
   return told_from_input(AtomicFile::check(job.env, job.path, job.options), job);
 }
 
+uint64_t left_out_values(const OutputJob& job) noexcept {
+  if (stays_torch_archive(job)) return 0;
+  return job.input.plain_values() + job.input.opaque_values().size();
+}
+
 uint64_t plain_output_bytes(const OutputJob& job) {
   if (stays_torch_archive(job)) return job.input.file_bytes();
   const auto plain_bytes = [&](const CheckpointReader& file) {

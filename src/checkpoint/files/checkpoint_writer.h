@@ -97,6 +97,10 @@ Result<std::unique_ptr<CheckpointReader>> open_input(Env& env, const Job& job) {
 /// For a dry run: the errors of create_writer that show without claiming the output.
 Status check_output(const OutputJob& job);
 
+/// Numbers, texts, opaque and other values of a torch archive that are no tensors and that the
+/// output, a safetensors file, cannot hold.
+uint64_t left_out_values(const OutputJob& job) noexcept;
+
 /// The size of the output if it is not compressed; of a folder that of its shards.
 uint64_t plain_output_bytes(const OutputJob& job);
 
