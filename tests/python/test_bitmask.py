@@ -1,5 +1,8 @@
 """Files of compressed-tensors' sparse formats through the tool; bitmask_test.cc has the faults."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -66,3 +69,29 @@ def test_a_damaged_file_is_refused_by_name(tmp_path):
     message = fails(3, "decompress", path, "-o", out)
     assert str(path) in message and ".weight'" in message and "2 bits of every 4" in message
     assert not out.exists()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_folder_gets_a_config_without_the_format(in_place, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.copy(GOLDEN / "sparse-bitmask.safetensors", folder / "model.safetensors")
+    sparsity = {"format": "sparse-bitmask", "global_sparsity": 0.5}
+    config = {"hidden_size": 4, "quantization_config": {"sparsity_config": sparsity, "quant_method": "x"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    out = folder if in_place else tmp_path / "dense"
+    run("decompress", folder, *(["--in-place"] if in_place else ["-o", out]))
+    del config["quantization_config"]["sparsity_config"]
+    assert json.loads((out / "config.json").read_text()) == config
+    dense = GOLDEN / "sparse-bitmask.dense.safetensors"
+    assert report("inspect", out)["tensors"] == report("inspect", dense)["tensors"]
+
+
+def test_a_config_of_another_format_stops_the_folder(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.copy(GOLDEN / "sparse-bitmask.safetensors", folder / "model.safetensors")
+    text = json.dumps({"quantization_config": {"sparsity_config": {"format": "marlin-24"}}})
+    (folder / "config.json").write_text(text)
+    assert "config.json" in fails(3, "decompress", folder, "-o", tmp_path / "dense")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]

@@ -3,17 +3,28 @@
 #include "checkpoint/shards/sharded_writer.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/status_macros.h"
+#include "checkpoint/bitmask/bitmask_config.h"
 #include "checkpoint/files/container.h"
 #include "checkpoint/masks/chunks.h"
 #include "checkpoint/shards/checkpoint_folder.h"
 #include "winnow/io/atomic_directory.h"
 #include "winnow/io/atomic_file_set.h"
+#include "winnow/io/input_file.h"
 
 namespace winnow::checkpoint {
 namespace {
+
+constexpr std::string_view kConfigName = "config.json";
+
+// A file beside the shards whose text changes with them.
+struct ChangedFile {
+  std::string name;
+  std::string text;
+};
 
 // Where the files of a checkpoint are written, and how they get their names together.
 class Place {
@@ -64,12 +75,14 @@ class SameFolder final : public Place {
 class ShardedWriter final : public CheckpointWriter {
  public:
   ShardedWriter(OutputJob job, const ShardSet& set, std::unique_ptr<Place> place,
-                std::string destination, std::vector<std::string> left_out)
+                std::string destination, std::vector<std::string> left_out,
+                std::optional<ChangedFile> config)
       : job_(std::move(job)),
         shards_(set.shards),
         place_(std::move(place)),
         destination_(std::move(destination)),
-        left_out_(std::move(left_out)) {}
+        left_out_(std::move(left_out)),
+        config_(std::move(config)) {}
 
   const std::string& destination() const noexcept override { return destination_; }
   std::span<const std::string> left_out() const noexcept override { return left_out_; }
@@ -83,6 +96,7 @@ class ShardedWriter final : public CheckpointWriter {
   Status begin_shard();
   Status end_shard();
   Status copy_shard();
+  Status write_config();
   const Shard& current() const { return shards_[at_]; }
 
   const OutputJob job_;
@@ -90,6 +104,7 @@ class ShardedWriter final : public CheckpointWriter {
   std::unique_ptr<Place> place_;
   std::string destination_;
   std::vector<std::string> left_out_;
+  std::optional<ChangedFile> config_;
   size_t at_ = 0;                             // the shard that is being written
   std::unique_ptr<CheckpointWriter> writer_;  // of that shard; none before it is begun
   StagedFile file_;
@@ -179,9 +194,37 @@ Status ShardedWriter::finish() {
   return Status();
 }
 
+Status ShardedWriter::write_config() {
+  WINNOW_ASSIGN_OR_RETURN(const StagedFile place, place_->file(config_->name));
+  WINNOW_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(job_.env, place.path, place.options));
+  WINNOW_RETURN_IF_ERROR(file.append(std::as_bytes(std::span(config_->text))));
+  return file.commit();
+}
+
 Status ShardedWriter::commit() {
   WINNOW_RETURN_IF_ERROR(finish());
+  if (config_) WINNOW_RETURN_IF_ERROR(write_config());
   return place_->commit();
+}
+
+// The text of the folder's config.json, if it has to change: what is written is dense, or winnow's
+// own, and loaders refuse such weights if the file speaks of compressed-tensors' formats.
+Result<std::optional<ChangedFile>> changed_config(const OutputJob& job, const ShardSet& set) {
+  const bool was_bitmask =
+      std::any_of(set.shards.begin(), set.shards.end(), [](const Shard& shard) {
+        return shard.reader->is_compressed() && !shard.reader->is_container();
+      });
+  const std::string path = path_in(set.directory, std::string(kConfigName));
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, job.env.info(path));
+  if (!was_bitmask || info.kind != FileKind::kRegular) return std::optional<ChangedFile>();
+  WINNOW_ASSIGN_OR_RETURN(const InputFile file, InputFile::open(job.env, path));
+  // One byte over the limit is enough for the error.
+  std::string text(std::min<uint64_t>(file.size(), kMaxConfigBytes + 1), '\0');
+  WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(text))));
+  Result<std::string> dense = without_sparsity_config(text);
+  if (!dense.ok()) return file.named(dense.status());
+  if (*dense == text) return std::optional<ChangedFile>();
+  return std::optional(ChangedFile{std::string(kConfigName), std::move(*dense)});
 }
 
 }  // namespace
@@ -190,6 +233,8 @@ Result<std::unique_ptr<CheckpointWriter>> create_folder_writer(const OutputJob& 
                                                                const ShardSet& set) {
   WINNOW_ASSIGN_OR_RETURN(Companions companions,
                           companions_of(job.env, set.directory, set.file_names()));
+  WINNOW_ASSIGN_OR_RETURN(std::optional<ChangedFile> config, changed_config(job, set));
+  if (config) std::erase(companions.carried, config->name);
   if (!set.index.empty()) companions.carried.push_back(set.index);
   WINNOW_ASSIGN_OR_RETURN(AtomicDirectory directory, AtomicDirectory::create(job.env, job.path));
   // As it was given, unless it is a link: then where that leads.
@@ -197,16 +242,18 @@ Result<std::unique_ptr<CheckpointWriter>> create_folder_writer(const OutputJob& 
   std::string destination = directory.destination() == given ? job.path : directory.destination();
   auto place = std::make_unique<NewFolder>(std::move(directory), set.directory,
                                            std::move(companions.carried));
-  return std::unique_ptr<CheckpointWriter>(std::make_unique<ShardedWriter>(
-      job, set, std::move(place), std::move(destination), std::move(companions.left_out)));
+  return std::unique_ptr<CheckpointWriter>(
+      std::make_unique<ShardedWriter>(job, set, std::move(place), std::move(destination),
+                                      std::move(companions.left_out), std::move(config)));
 }
 
 Result<std::unique_ptr<CheckpointWriter>> create_in_place_writer(const OutputJob& job,
                                                                  const ShardSet& set) {
+  WINNOW_ASSIGN_OR_RETURN(std::optional<ChangedFile> config, changed_config(job, set));
   WINNOW_ASSIGN_OR_RETURN(AtomicFileSet files, AtomicFileSet::create(job.env, set.directory));
   return std::unique_ptr<CheckpointWriter>(
       std::make_unique<ShardedWriter>(job, set, std::make_unique<SameFolder>(std::move(files)),
-                                      job.path, std::vector<std::string>()));
+                                      job.path, std::vector<std::string>(), std::move(config)));
 }
 
 }  // namespace winnow::checkpoint
