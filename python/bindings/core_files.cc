@@ -124,6 +124,12 @@ nb::dict inspect(const nb::bytes& path, bool stats, size_t threads, nb::object l
   result["metadata"] = metadata;
   result["tensors"] = tensors;
   result["dtypes"] = dtypes;
+  nb::list opaque;
+  for (const OpaqueValue& value : found.opaque) {
+    opaque.append(nb::make_tuple(text(value.path), text(value.class_name)));
+  }
+  result["opaque"] = nb::tuple(opaque);
+  result["plain_values"] = found.plain_values;
   result["seconds"] = fields_dict(found.seconds);
   return result;
 }

@@ -148,6 +148,8 @@ class Inspection:
     dtypes: dict[str, DTypeTotal]
     seconds: dict[str, float] = field(repr=False)
     compressed: bool = False  #: by compress_file, or with compress=True
+    opaque: tuple[tuple[str, str], ...] = ()  #: path and class of what a torch archive holds unread
+    plain_values: int = 0  #: of a torch archive: numbers, texts and the like
 
 
 @dataclass(frozen=True)

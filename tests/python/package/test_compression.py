@@ -185,9 +185,9 @@ def test_errors_of_files(model, small, tmp_path):
     for call in (torchwinnow.compress_file, torchwinnow.decompress_file):
         with pytest.raises(FileNotFoundError):
             call(tmp_path / "missing", out)
-        with pytest.raises(OSError) as caught:
-            call(tmp_path, out)
-        assert caught.value.code == "UnsupportedFile"
+        with pytest.raises(torchwinnow.WinnowError) as caught:
+            call(tmp_path, out)  # a folder with two files
+        assert caught.value.code == "AmbiguousFolder"
     with pytest.raises(ValueError, match="not compressed, found a compressed one"):
         torchwinnow.compress_file(small, out)
     damage(small, "emb.weight")

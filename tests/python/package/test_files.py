@@ -1,5 +1,6 @@
 """Files: the same results and errors as the tool that the wheel brings along."""
 
+import argparse
 import dataclasses
 import json
 import os
@@ -248,8 +249,9 @@ def test_errors_of_the_system(model, tmp_path):
     assert caught.value.code == "IoError" and "missing" in str(caught.value)
     with pytest.raises(FileNotFoundError):
         torchwinnow.prune_file(model, tmp_path / "no" / "folder")
-    with pytest.raises(OSError) as caught:
-        torchwinnow.inspect_file(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OSError, match="a folder without") as caught:
+        torchwinnow.inspect_file(tmp_path / "empty")
     assert caught.value.code == "UnsupportedFile"
     with pytest.raises(TypeError):
         torchwinnow.inspect_file(None)
@@ -412,3 +414,65 @@ def test_the_report_names_the_file_that_was_written(model, tmp_path):
     assert torchwinnow.prune_file(model, link, overwrite=True).written == str(target.resolve())
     assert torchwinnow.prune_file(model, tmp_path / "new").written == str(tmp_path / "new")
     assert torchwinnow.prune_file(model, tmp_path / "no", dry_run=True).written is None
+
+
+def write_shards(folder, count=3):
+    """A model of `count` shards with an index, and its tensors."""
+    folder.mkdir()
+    generator, names, tensors = numpy.random.default_rng(2), {}, {}
+    for i in range(count):
+        shard = f"model-{i + 1:05}-of-{count:05}.safetensors"
+        values = {f"layers.{i}.weight": generator.standard_normal((64, 32)).astype(numpy.float32)}
+        save_file(values, folder / shard)
+        names.update(dict.fromkeys(values, shard))
+        tensors.update(values)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    (folder / "config.json").write_text("{}")
+    return tensors
+
+
+def values_in(folder):
+    return {name: value for path in sorted(folder.glob("*.safetensors"))
+            for name, value in load_file(path).items()}
+
+
+def test_a_folder_is_pruned_to_a_folder_or_in_place(tmp_path):
+    tensors = write_shards(tmp_path / "model")
+    report = torchwinnow.prune_file(tmp_path / "model", tmp_path / "pruned", sparse_block_shape=(1, 1))
+    assert (report.pruned_tensors, report.left_out) == (3, ())
+    pruned = values_in(tmp_path / "pruned")
+    assert pruned.keys() == tensors.keys()
+    for name, value in pruned.items():
+        assert (value == 0).mean() == 0.5
+        assert (value[value != 0] == tensors[name][value != 0]).all()
+    assert (tmp_path / "pruned/config.json").read_text() == "{}"
+    torchwinnow.verify_file(tmp_path / "pruned", tmp_path / "model")
+    torchwinnow.prune_file(tmp_path / "model", in_place=True, sparse_block_shape=(1, 1))
+    for name, value in values_in(tmp_path / "model").items():
+        assert value.tobytes() == pruned[name].tobytes()
+
+
+def test_a_torch_archive_is_pruned_and_shown(tmp_path):
+    torch = pytest.importorskip("torch")
+    weight = torch.randn(64, 32)
+    state = {"model": {"w": weight}, "epoch": 3, "args": argparse.Namespace(lr=1)}
+    torch.save(state, tmp_path / "a.pt")
+    torchwinnow.prune_file(tmp_path / "a.pt", tmp_path / "b.pt", sparse_block_shape=(1, 1))
+    found = torch.load(tmp_path / "b.pt", weights_only=False)
+    assert (found["model"]["w"] == 0).float().mean() == 0.5 and found["args"] == state["args"]
+    inspection = torchwinnow.inspect_file(tmp_path / "b.pt")
+    assert inspection.opaque == (("args", "argparse.Namespace"),) and inspection.plain_values == 1
+    report = torchwinnow.compress_file(tmp_path / "b.pt", tmp_path / "b.safetensors")
+    assert report.left_out_values == 2
+
+
+def test_little_memory_changes_no_byte(tmp_path):
+    table = numpy.random.default_rng(3).standard_normal((4096, 2048)).astype(numpy.float32)
+    save_file({"table": table}, tmp_path / "in")
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    torchwinnow.prune_file(tmp_path / "in", whole, threads=1)
+    torchwinnow.prune_file(tmp_path / "in", pieces, threads=1, max_memory=40 << 20)
+    assert whole.read_bytes() == pieces.read_bytes()
+    with pytest.raises(ValueError, match="memory"):
+        torchwinnow.prune_file(tmp_path / "in", tmp_path / "out", max_memory=1 << 20)
+    assert not (tmp_path / "out").exists()

@@ -58,7 +58,8 @@ def test_the_arguments_of_python_stand_in_the_table():
     found = parameters(data_sparsifier.DataNormSparsifier, torchwinnow.compute_mask, torchwinnow.prune_,
                        torchwinnow.prune_file, torchwinnow.verify_file, *schedules)
     others = {"data_list", "data_sparsifier", "tensor", "src", "dst", "pruned", "original", "overwrite",
-              "overwrite_blob", "compress", "dry_run", "in_place", "threads", "progress"}
+              "overwrite_blob", "compress", "dry_run", "in_place", "max_memory", "threads",
+              "progress"}
     assert found - others | {"nm_config", "WHOLE_DIMENSION"} == set(table()[0]["Python"])
     assert torchwinnow.nm_config and torchwinnow.WHOLE_DIMENSION == 2**63 - 1
 
