@@ -27,6 +27,17 @@ inline std::vector<std::string> names_in(const std::string& directory) {
   return out;
 }
 
+/// The files in a directory and in all below it, as paths from it, sorted.
+inline std::vector<std::string> names_below(const std::string& directory) {
+  std::vector<std::string> out;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    if (entry.is_directory() && !entry.is_symlink()) continue;
+    out.push_back(entry.path().lexically_relative(directory).string());
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
 /// Created empty, removed with all that is in it.
 class TempDir {
  public:

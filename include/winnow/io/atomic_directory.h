@@ -5,6 +5,8 @@
 //   WINNOW_ASSIGN_OR_RETURN(const std::string path, directory->path_of("model.safetensors"));
 //   WINNOW_RETURN_IF_ERROR(write_with_an_atomic_file(path));
 //   WINNOW_RETURN_IF_ERROR(directory->copy_file("config.json", "in/config.json"));
+//   WINNOW_RETURN_IF_ERROR(directory->add_directory("vae"));
+//   WINNOW_RETURN_IF_ERROR(directory->copy_file("vae/config.json", "in/vae/config.json"));
 //   return directory->commit();
 #pragma once
 
@@ -28,14 +30,21 @@ namespace winnow {
 ///
 /// The temporary directory is locked while its writer lives, on network file systems only against
 /// writers on the same machine. What a killed run left behind is removed by the next `create` for
-/// the same destination: all regular files in the temporary directory, and then it itself. Anything
-/// else in it is not winnow's, so it is left alone and `create` fails.
+/// the same destination: the temporary directory with all regular files in it, and subdirectories
+/// of them down to `kMaxDepth`. If there is anything else, at any depth, it is not winnow's: all of
+/// it is left alone and `create` fails.
+///
+/// Names of files and subdirectories are paths from the directory, with single slashes: "a" or
+/// "sub/a".
 ///
 /// Not thread-safe, but the files of different names may be written by several threads. Movable.
 /// Every failure leaves the destination untouched and no temporary directory, and its message
 /// starts with the destination's path. Allocates the names of the files, and 1 MiB to copy one.
 class AtomicDirectory {
  public:
+  /// How many subdirectories may lie in each other: a file may be below so many of them.
+  static constexpr int kMaxDepth = 8;
+
   /// Claims `path`, with or without a slash at its end; the destination itself is not touched. The
   /// directory gets the mode 0777 minus the umask or, if it replaces an empty one, that one's mode
   /// minus the umask.
@@ -61,8 +70,14 @@ class AtomicDirectory {
 
   /// Where to write the file `name`: with an AtomicFile, or with any file that is synced before
   /// `commit`. The caller writes it; `commit` fails if it is missing. The same name may be asked
-  /// for again. kInvalidArgument: no name for a file, see check_file_name.
+  /// for again. kInvalidArgument: a part of it is no name for a file, see check_file_name; it is in
+  /// a subdirectory that was not added, or is one itself.
   Result<std::string> path_of(std::string_view name);
+
+  /// Makes the subdirectory `name`, with the mode 0777 minus the umask. One in another one comes
+  /// after that. kInvalidArgument: as path_of, or deeper than kMaxDepth. kAlreadyExists: the name
+  /// is that of a file or subdirectory here. After an error the directory is abandoned.
+  Status add_directory(std::string_view name);
 
   /// Adds the file `name`, a copy of the regular file `source`, to which symbolic links are
   /// followed: its bytes and its permission bits without set-id bits, whatever the umask. Errors
@@ -75,7 +90,8 @@ class AtomicDirectory {
   /// after a commit.
   const std::string& destination() const noexcept { return destination_; }
 
-  /// Puts the directory in place: fsync, rename, fsync of its parent.
+  /// Puts the directory in place: fsync of its subdirectories and of itself, rename, fsync of its
+  /// parent.
   ///
   /// kCheckFailed: a file that was asked for is missing, is still being written, or there is one
   /// that was not asked for. kAlreadyExists: the destination is not free any more; it keeps its

@@ -2,7 +2,7 @@
 //
 //   create      look at the destination; claim the temporary directory
 //   path_of     the caller writes and syncs a file in it
-//   commit      fsync of the temporary directory; rename; fsync of its parent; unlock
+//   commit      fsync of its subdirectories and of itself; rename; fsync of its parent; unlock
 //
 // The claim is the one of atomic_file.cc, with a directory: it has one name for each destination
 // and is locked while its writer lives. Whoever can lock one that is there has found what a killed
@@ -12,17 +12,16 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <set>
 #include <utility>
 #include <vector>
 
 #include "base/status_macros.h"
 #include "io/file/leftovers.h"
 #include "io/file/named_lock.h"
+#include "io/file/staged_tree.h"
 #include "io/file/temp_name.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
-#include "winnow/io/file_name.h"
 #include "winnow/io/input_file.h"
 
 namespace winnow {
@@ -95,18 +94,11 @@ Result<Destination> check_destination(Env& env, const std::string& given) {
   return destination;
 }
 
-// Removes the directory that is being written, and the files in it.
-Status remove_stage(Env& env, const std::string& stage) {
-  WINNOW_ASSIGN_OR_RETURN(const std::vector<std::string> names, io::names_in(env, stage));
-  WINNOW_RETURN_IF_ERROR(io::remove_files(env, stage, names));
-  return env.remove_directory(stage);
-}
-
 // Removes what a killed writer left. kBusy if the writer lives.
 Status remove_leftover(Env& env, const std::string& stage) {
   WINNOW_ASSIGN_OR_RETURN(const std::unique_ptr<FileLock> lock,
                           io::lock_named(env, stage, FileKind::kDirectory));
-  if (lock != nullptr) return remove_stage(env, stage);
+  if (lock != nullptr) return io::remove_tree(env, stage);
   return {ErrorCode::kBusy, "another process or thread is writing this directory"};
 }
 
@@ -151,23 +143,27 @@ struct AtomicDirectory::State {
   std::string destination;
   std::string stage;
   std::unique_ptr<FileLock> lock;
-  std::set<std::string, std::less<>> names = {};  // of the files that were asked for
+  io::StagedTree tree = {};  // what was asked for
 
-  Result<std::string> add(std::string_view file_name);
-  Status copy(std::string_view file_name, const std::string& source);
-  Status check_complete() const;
+  Result<std::string> add(std::string_view file);
+  Status make_directory(std::string_view directory);
+  Status copy(std::string_view file, const std::string& source);
   Status put_in_place();
 };
 
-Result<std::string> AtomicDirectory::State::add(std::string_view file_name) {
-  WINNOW_RETURN_IF_ERROR(check_file_name(file_name));
-  names.emplace(file_name);
-  return concat(stage, "/", file_name);
+Result<std::string> AtomicDirectory::State::add(std::string_view file) {
+  WINNOW_RETURN_IF_ERROR(tree.add_file(file));
+  return concat(stage, "/", file);
+}
+
+Status AtomicDirectory::State::make_directory(std::string_view directory) {
+  WINNOW_RETURN_IF_ERROR(tree.add_directory(directory));
+  return env.create_directory(concat(stage, "/", directory), kNewDirectoryMode);
 }
 
 // Not by an AtomicFile: nobody else looks at the name before the directory is in place.
-Status AtomicDirectory::State::copy(std::string_view file_name, const std::string& source) {
-  WINNOW_ASSIGN_OR_RETURN(const std::string path, add(file_name));
+Status AtomicDirectory::State::copy(std::string_view file, const std::string& source) {
+  WINNOW_ASSIGN_OR_RETURN(const std::string path, add(file));
   WINNOW_ASSIGN_OR_RETURN(const InputFile in, InputFile::open(env, source));
   WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(source));
   WINNOW_ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> out,
@@ -179,22 +175,10 @@ Status AtomicDirectory::State::copy(std::string_view file_name, const std::strin
   return out->close();
 }
 
-// A checkpoint that lacks a shard must not get its name, whatever the caller overlooked.
-Status AtomicDirectory::State::check_complete() const {
-  WINNOW_ASSIGN_OR_RETURN(const std::vector<std::string> found, io::names_in(env, stage));
-  const auto [expected, other] =
-      std::mismatch(names.begin(), names.end(), found.begin(), found.end());
-  if (expected == names.end() && other == found.end()) return {};
-  const bool is_missing = other == found.end() || (expected != names.end() && *expected < *other);
-  return {ErrorCode::kCheckFailed,
-          is_missing ? concat("the file \"", escape_name(*expected), "\" was not written to it")
-                     : concat("found the file \"", escape_name(*other),
-                              "\", which is not finished or does not belong there")};
-}
-
 Status AtomicDirectory::State::put_in_place() {
-  WINNOW_RETURN_IF_ERROR(check_complete());
-  WINNOW_RETURN_IF_ERROR(env.sync_directory(stage));
+  // A checkpoint that lacks a shard must not get its name, whatever the caller overlooked.
+  WINNOW_RETURN_IF_ERROR(tree.check(env, stage));
+  WINNOW_RETURN_IF_ERROR(tree.sync(env, stage));
   // Replaces nothing but an empty directory: see Env::rename.
   return env.rename(stage, destination, IfExists::kReplace);
 }
@@ -245,6 +229,15 @@ Result<std::string> AtomicDirectory::path_of(std::string_view name) {
   return path;
 }
 
+Status AtomicDirectory::add_directory(std::string_view name) {
+  if (state_ == nullptr) {
+    return {ErrorCode::kInvalidArgument, "a directory in one that is committed or abandoned"};
+  }
+  Status made = state_->make_directory(name).with_context(state_->name);
+  if (!made.ok()) abandon();
+  return made;
+}
+
 Status AtomicDirectory::copy_file(std::string_view name, const std::string& source) {
   if (state_ == nullptr) {
     return {ErrorCode::kInvalidArgument, "a file for a directory that is committed or abandoned"};
@@ -273,7 +266,7 @@ Status AtomicDirectory::commit() {
 void AtomicDirectory::abandon() noexcept {
   if (state_ == nullptr) return;
   // Removed before the lock goes: what can be locked is a leftover to others.
-  (void)remove_stage(state_->env, state_->stage);
+  (void)io::remove_tree(state_->env, state_->stage);
   state_.reset();
 }
 

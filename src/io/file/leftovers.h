@@ -18,4 +18,9 @@ Result<std::vector<std::string>> names_in(Env& env, const std::string& directory
 /// winnow makes only regular files, so that one belongs to somebody else (kUnsupportedFile).
 Status remove_files(Env& env, const std::string& directory, std::span<const std::string> names);
 
+/// Removes `directory` and all that is in it: regular files, and subdirectories of them down to
+/// AtomicDirectory::kMaxDepth. If there is anything else, or more than 262,144 names in all,
+/// nothing is removed (kUnsupportedFile). Symbolic links are such a thing and are not followed.
+Status remove_tree(Env& env, const std::string& directory);
+
 }  // namespace winnow::io

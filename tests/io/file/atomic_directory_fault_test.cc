@@ -26,6 +26,7 @@ using ::testing::ElementsAre;
 using testing::FaultEnv;
 using testing::FaultPlan;
 using ::testing::HasSubstr;
+using testing::names_below;
 using testing::names_in;
 using testing::open_descriptors;
 using testing::read_file;
@@ -42,12 +43,16 @@ Status add_file(Env& env, AtomicDirectory& directory, const std::string& name) {
   return file.commit();
 }
 
-// Two files that are written and one that is copied.
+// Two files that are written, one that is copied, and one of each two directories deep.
 Status write_new(Env& env, const TempDir& dir) {
   WINNOW_ASSIGN_OR_RETURN(AtomicDirectory out, AtomicDirectory::create(env, dir.path("out")));
   WINNOW_RETURN_IF_ERROR(add_file(env, out, "a"));
   WINNOW_RETURN_IF_ERROR(add_file(env, out, "b"));
   WINNOW_RETURN_IF_ERROR(out.copy_file("config", dir.path("config")));
+  WINNOW_RETURN_IF_ERROR(out.add_directory("sub"));
+  WINNOW_RETURN_IF_ERROR(out.add_directory("sub/deep"));
+  WINNOW_RETURN_IF_ERROR(add_file(env, out, "sub/deep/a"));
+  WINNOW_RETURN_IF_ERROR(out.copy_file("sub/deep/config", dir.path("config")));
   return out.commit();
 }
 
@@ -61,8 +66,10 @@ class Scene {
     if (before == Before::kEmptyDirectory) std::filesystem::create_directory(out());
     names_ = dir_.names();
     if (!with_leftover) return;
-    std::filesystem::create_directory(dir_.path(".out.winnow.tmp"));
-    for (const char* name : {"a", ".b.winnow.tmp"}) write_file(stage() + name, "left");
+    std::filesystem::create_directories(stage() + "sub/deep");
+    for (const char* name : {"a", ".b.winnow.tmp", "sub/deep/.a.winnow.tmp"}) {
+      write_file(stage() + name, "left");
+    }
   }
 
   std::string out() const { return dir_.path("out"); }
@@ -79,10 +86,10 @@ class Scene {
 
   bool is_whole() const {
     if (!std::filesystem::exists(out())) return false;
-    if (names_in(out()) != std::vector<std::string>{"a", "b", "config"}) return false;
-    return std::ranges::all_of(names_in(out()), [&](const std::string& name) {
-      return read_file(out() + "/" + name) == kContent;
-    });
+    const std::vector<std::string> files = {"a", "b", "config", "sub/deep/a", "sub/deep/config"};
+    if (names_below(out()) != files) return false;
+    return std::ranges::all_of(
+        files, [&](const std::string& name) { return read_file(out() + "/" + name) == kContent; });
   }
 
   void expect_no_litter() const { EXPECT_THAT(dir_.names(), ::testing::Not(HasStage())); }
@@ -212,9 +219,11 @@ TEST(AtomicDirectoryCrash, AtEveryCallLeavesWhatTheNextRunRemoves) {
 
 TEST(AtomicDirectoryOrder, SyncsTheFilesThenTheirNamesThenItsOwn) {
   const std::vector<std::string> calls = calls_of(Before::kNothing);
-  const std::vector<std::string> end(calls.end() - 6, calls.end());
-  EXPECT_THAT(end, ElementsAre("sync", "close", "list_directory", "sync_directory", "rename",
-                               "sync_directory"));
+  const std::vector<std::string> end(calls.end() - 10, calls.end());
+  EXPECT_THAT(end, ElementsAre("sync", "close", "list_directory", "list_directory",
+                               "list_directory", "sync_directory", "sync_directory",
+                               "sync_directory", "rename", "sync_directory"))
+      << "of three directories, then of the parent";
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ using testing::FaultEnv;
 using testing::FaultPlan;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::names_below;
 using testing::names_in;
 using testing::read_file;
 using ::testing::StartsWith;
@@ -182,6 +183,8 @@ Status commit_after(const TempDir& dir, const std::function<void(AtomicDirectory
   WINNOW_ASSIGN_OR_RETURN(AtomicDirectory out,
                           AtomicDirectory::create(Env::posix(), dir.path("out")));
   WINNOW_RETURN_IF_ERROR(add_file(out, "b", "x"));
+  WINNOW_RETURN_IF_ERROR(out.add_directory("d"));
+  WINNOW_RETURN_IF_ERROR(add_file(out, "d/b", "x"));
   meddle(out);
   const Status status = out.commit();
   EXPECT_FALSE(std::filesystem::exists(dir.path("out"))) << status.message();
@@ -199,6 +202,10 @@ TEST(AtomicDirectory, IsNotPutInPlaceUnlessItHoldsWhatItShould) {
         {[&](AtomicDirectory&) { std::filesystem::remove(stage("b")); }, "\"b\""},
         {[&](AtomicDirectory&) { write_file(stage("0"), "x"); }, "\"0\""},
         {[&](AtomicDirectory&) { write_file(stage("z"), "x"); }, "\"z\""},
+        {[](AtomicDirectory& out) { ASSERT_TRUE(out.path_of("d/a").ok()); }, "\"d/a\""},
+        {[&](AtomicDirectory&) { std::filesystem::remove(stage("d/b")); }, "\"d/b\""},
+        {[&](AtomicDirectory&) { write_file(stage("d/z"), "x"); }, "\"d/z\""},
+        {[&](AtomicDirectory&) { std::filesystem::create_directory(stage("e")); }, "\"e\""},
         {[&](AtomicDirectory& out) {
            open.emplace(AtomicFile::create(Env::posix(), out.path_of("c").value()).value());
          },
@@ -208,6 +215,77 @@ TEST(AtomicDirectory, IsNotPutInPlaceUnlessItHoldsWhatItShould) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(name));
     EXPECT_THAT(dir.names(), IsEmpty());
   }
+}
+
+// A path through so many subdirectories: "d/d/d".
+std::string nested(int depth) {
+  std::string path = "d";
+  for (int i = 1; i < depth; ++i) path += "/d";
+  return path;
+}
+
+Status add_nested(AtomicDirectory& directory, int depth) {
+  for (int i = 1; i <= depth; ++i) WINNOW_RETURN_IF_ERROR(directory.add_directory(nested(i)));
+  return {};
+}
+
+TEST(AtomicDirectory, HoldsSubdirectoriesDownToTheLimit) {
+  const TempDir dir;
+  write_file(dir.path("in"), "copied");
+  Result<AtomicDirectory> out = AtomicDirectory::create(Env::posix(), dir.path("out"));
+  ASSERT_TRUE(out.ok());
+  const std::string deepest = nested(AtomicDirectory::kMaxDepth);
+  ASSERT_TRUE(add_nested(*out, AtomicDirectory::kMaxDepth).ok());
+  ASSERT_TRUE(out->add_directory("empty").ok());
+  ASSERT_TRUE(add_file(*out, "d/a", "written").ok());
+  ASSERT_TRUE(out->copy_file(deepest + "/b", dir.path("in")).ok());
+  EXPECT_THAT(dir.names(), ElementsAre(".out.winnow.tmp", "in"));
+  const Status status = out->commit();
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_THAT(names_below(dir.path("out")), ElementsAre("d/a", deepest + "/b"));
+  EXPECT_EQ(read_file(dir.path("out/d/a")), "written");
+  EXPECT_EQ(read_file(dir.path("out/") + deepest + "/b"), "copied");
+  EXPECT_THAT(names_in(dir.path("out")), ElementsAre("d", "empty"));
+  EXPECT_THAT(dir.names(), ElementsAre("in", "out"));
+}
+
+TEST(AtomicDirectory, IsAbandonedWhereASubdirectoryCannotBeMade) {
+  const TempDir dir;
+  const std::string too_deep = nested(AtomicDirectory::kMaxDepth + 1);
+  for (const auto& [name, code] :
+       {std::pair<std::string, StatusCode>("", ErrorCode::kInvalidArgument),
+        {"..", ErrorCode::kInvalidArgument},
+        {"/x", ErrorCode::kInvalidArgument},
+        {"x/", ErrorCode::kInvalidArgument},
+        {"d//x", ErrorCode::kInvalidArgument},
+        {"d/../x", ErrorCode::kInvalidArgument},
+        {"d/.x.winnow.tmp", ErrorCode::kInvalidArgument},
+        {"none/x", ErrorCode::kInvalidArgument},
+        {"b/x", ErrorCode::kInvalidArgument},
+        {too_deep, ErrorCode::kInvalidArgument},
+        {"b", ErrorCode::kAlreadyExists},
+        {"d", ErrorCode::kAlreadyExists}}) {
+    Result<AtomicDirectory> out = AtomicDirectory::create(Env::posix(), dir.path("out"));
+    ASSERT_TRUE(out.ok());
+    ASSERT_TRUE(add_nested(*out, AtomicDirectory::kMaxDepth).ok());
+    ASSERT_TRUE(out->path_of("b").ok()) << "not written yet";
+    const Status status = out->add_directory(name);
+    EXPECT_EQ(status.code(), code) << name << ": " << status.message();
+    EXPECT_THAT(std::string(status.message()), StartsWith(dir.path("out")));
+    EXPECT_THAT(dir.names(), IsEmpty()) << name;
+    EXPECT_EQ(out->add_directory("e").code(), ErrorCode::kInvalidArgument);
+  }
+}
+
+TEST(AtomicDirectory, RefusesFilesInSubdirectoriesThatItDoesNotHave) {
+  const TempDir dir;
+  Result<AtomicDirectory> out = AtomicDirectory::create(Env::posix(), dir.path("out"));
+  ASSERT_TRUE(out.ok());
+  ASSERT_TRUE(out->add_directory("d").ok());
+  for (const char* name : {"d", "d/", "none/a", "d/../a", "d//a", "d/d/a", "d/.a.winnow.tmp"}) {
+    EXPECT_EQ(out->path_of(name).status().code(), ErrorCode::kInvalidArgument) << name;
+  }
+  EXPECT_EQ(out->path_of("d/a").value(), dir.path(".out.winnow.tmp/d/a"));
 }
 
 TEST(AtomicDirectory, CopiesFilesWithTheirBytesAndModes) {
@@ -271,6 +349,9 @@ TEST(AtomicDirectory, RemovesWhatAKilledWriterLeft) {
   const std::string stage = made_directory(dir, ".out.winnow.tmp");
   write_file(stage + "/a", "whole");
   write_file(stage + "/.b.winnow.tmp", "half of a fi");
+  const std::string deepest = stage + "/" + nested(AtomicDirectory::kMaxDepth);
+  std::filesystem::create_directories(deepest);
+  write_file(deepest + "/.c.winnow.tmp", "half of a fi");
   ASSERT_TRUE(write(dir.path("out")).ok());
   EXPECT_THAT(dir.names(), ElementsAre("out"));
   EXPECT_THAT(names_in(dir.path("out")), ElementsAre("a"));
@@ -285,6 +366,26 @@ TEST(AtomicDirectory, DoesNotTouchWhatOnlyLooksLikeALeftover) {
   EXPECT_EQ(status.code(), ErrorCode::kUnsupportedFile);
   EXPECT_THAT(std::string(status.message()), HasSubstr(stage + "/link"));
   EXPECT_THAT(names_in(stage), ElementsAre("a", "link")) << "none or all";
+  std::filesystem::remove(stage + "/link");
+  // Elsewhere, so that what a link leads to would be seen to go.
+  const TempDir elsewhere;
+  write_file(elsewhere.path("theirs"), "x");
+  const std::string deepest = nested(AtomicDirectory::kMaxDepth);
+  std::filesystem::create_directories(stage + "/" + deepest);
+  const std::string foreign = stage + "/" + deepest + "/z";
+  for (const bool as_link : {true, false}) {
+    if (as_link) {
+      std::filesystem::create_directory_symlink(elsewhere.root(), foreign);
+    } else {
+      std::filesystem::create_directory(foreign);
+    }
+    const Status nested_status = create_status(dir.path("out"));
+    EXPECT_EQ(nested_status.code(), ErrorCode::kUnsupportedFile);
+    EXPECT_THAT(std::string(nested_status.message()), HasSubstr(foreign));
+    EXPECT_THAT(names_in(stage), ElementsAre("a", "d")) << "none or all";
+    std::filesystem::remove(foreign);
+  }
+  EXPECT_THAT(elsewhere.names(), ElementsAre("theirs"));
   std::filesystem::remove_all(stage);
   write_file(stage, "x");
   EXPECT_EQ(create_status(dir.path("out")).code(), ErrorCode::kUnsupportedFile);

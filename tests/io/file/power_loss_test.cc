@@ -23,7 +23,7 @@ using testing::bytes;
 using testing::IgnoredSyncs;
 using testing::PowerLossEnv;
 
-// The files of a directory and their contents.
+// The files of a directory and of those below it, by path, and their contents.
 using Files = std::map<std::string, std::string>;
 
 Status write_file(Env& env, const std::string& path, std::string_view content,
@@ -38,7 +38,16 @@ Files files_in(PowerLossEnv& env, const std::string& directory) {
   Files out;
   const Result<std::vector<std::string>> names = env.list_directory(directory, 100);
   if (!names.ok()) return {{"", "no directory"}};
-  for (const std::string& name : *names) out[name] = env.content(directory + "/" + name);
+  for (const std::string& name : *names) {
+    const std::string path = directory + "/" + name;
+    const Result<FileInfo> info = env.link_info(path);
+    if (!info.ok() || info->kind != FileKind::kDirectory) {
+      out[name] = env.content(path);
+      continue;
+    }
+    out[name] = "a directory";
+    for (const auto& [below, content] : files_in(env, path)) out[name + "/" + below] = content;
+  }
   return out;
 }
 
@@ -123,6 +132,15 @@ Status write_directory(Env& env) {
   return out.commit();
 }
 
+// One file, two directories deep.
+Status write_nested(Env& env) {
+  WINNOW_ASSIGN_OR_RETURN(AtomicDirectory out, AtomicDirectory::create(env, kDirectory));
+  WINNOW_RETURN_IF_ERROR(out.add_directory("sub"));
+  WINNOW_RETURN_IF_ERROR(out.add_directory("sub/deep"));
+  WINNOW_RETURN_IF_ERROR(out.copy_file("sub/deep/c", "/source"));
+  return out.commit();
+}
+
 Status claim_directory(Env& env) {
   const Status status = AtomicDirectory::create(env, kDirectory).status();
   return status.code() == ErrorCode::kAlreadyExists ? Status() : status;
@@ -134,6 +152,17 @@ TEST(PowerLoss, LeavesAnAtomicDirectoryWholeOrFree) {
                         .recover = claim_directory,
                         .before = {},
                         .after = {{"a", "a"}, {"b", "b"}, {"c", "c"}}};
+  expect_safe(writing);
+}
+
+// The top has no file of its own, so that each sync of a directory counts.
+TEST(PowerLoss, LeavesANestedAtomicDirectoryWholeOrFree) {
+  const Writing writing{
+      .setup = [](Env& env) { return write_file(env, "/source", "c"); },
+      .write = write_nested,
+      .recover = claim_directory,
+      .before = {},
+      .after = {{"sub", "a directory"}, {"sub/deep", "a directory"}, {"sub/deep/c", "c"}}};
   expect_safe(writing);
 }
 
