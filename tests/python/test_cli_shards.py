@@ -70,14 +70,27 @@ def test_compressed_folders_come_back_byte_for_byte(model, tmp_path):
 
 def test_the_report_names_what_is_left_out(model, tmp_path):
     (model / "pytorch_model.bin").write_bytes(b"twins")
-    (model / "original").mkdir()
     (model / ".gitattributes").write_text("*.bin")
     lines = run("prune", model, "-o", tmp_path / "out").stdout.splitlines()
-    at = lines.index("left out original")
+    at = lines.index("left out .gitattributes")
     assert lines[at + 1] == "         pytorch_model.bin"
-    assert report("compress", model, "-o", tmp_path / "small")["left_out"] == ["original", "pytorch_model.bin"]
+    assert report("compress", model, "-o", tmp_path / "small")["left_out"] == [".gitattributes", "pytorch_model.bin"]
     assert set(content(tmp_path / "out")) == set(content(tmp_path / "small"))
     assert set(content(tmp_path / "out")) == {INDEX, *COMPANIONS, *(shard_name(n, 3) for n in [1, 2, 3])}
+
+
+def test_subdirectories_go_with_the_folder_and_stay_in_place(model, tmp_path):
+    pooling = model / "1_Pooling"
+    pooling.mkdir()
+    (pooling / "config.json").write_text('{"word_embedding_dimension": 96}')
+    (pooling / "pytorch_model.bin").write_bytes(b"twins")
+    for command in ["prune", "compress"]:
+        out = tmp_path / command
+        assert report(command, model, "-o", out)["left_out"] == ["1_Pooling/pytorch_model.bin"]
+        assert content(out / "1_Pooling") == {"config.json": (pooling / "config.json").read_bytes()}
+    before = content(pooling)
+    assert "left_out" not in report("prune", model, "--in-place")
+    assert content(pooling) == before
 
 
 def test_shards_become_one_file_if_the_output_is_named_so(model, tmp_path):

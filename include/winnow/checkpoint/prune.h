@@ -116,7 +116,9 @@ struct PruneResult {
   /// The file or folder that was written: job.output, or where that is a symbolic link, the
   /// absolute path of the file that it leads to. Empty after a dry run.
   std::string written;
-  /// Where a folder was written: what lies beside the input and was not carried over, by name.
+  /// Where a folder was written: what lies beside the input or in its subdirectories and was not
+  /// carried over, as sorted paths from the input's folder. Nothing below a directory that is
+  /// listed was carried.
   std::vector<std::string> left_out;
   /// Where a torch archive became a safetensors file: its values that are no tensors, such as
   /// numbers and texts, which were not carried over.

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "base/status_macros.h"
 #include "checkpoint/shards/shard_index.h"
 #include "winnow/base/concat.h"
+#include "winnow/io/atomic_directory.h"
 #include "winnow/io/escape_name.h"
+#include "winnow/io/file_name.h"
 #include "winnow/io/safetensors.h"
 
 namespace winnow::checkpoint {
@@ -76,6 +79,79 @@ bool holds_nothing(Env& env, const std::string& path) {
   return file.ok() && file->header().tensors().empty();
 }
 
+class CompanionSearch {
+ public:
+  CompanionSearch(Env& env, const std::string& top, std::span<const std::string> own,
+                  const FileInfo& output)
+      : env_(env), top_(top), own_(own), output_(output) {}
+
+  Result<Companions> find();
+
+ private:
+  Status look_at(const std::string& path, const std::string& name);
+  Status look_into(const std::string& path);
+  bool is_output(const FileInfo& info) const {
+    return output_.kind == FileKind::kDirectory && output_.identity.same_file(info.identity);
+  }
+
+  Env& env_;
+  const std::string& top_;
+  std::span<const std::string> own_;
+  const FileInfo& output_;
+  size_t nested_names_ = 0;
+  Companions found_;
+};
+
+Result<Companions> CompanionSearch::find() {
+  WINNOW_ASSIGN_OR_RETURN(const std::vector<std::string> names, names_in(env_, top_));
+  for (const std::string& name : names) {
+    if (std::find(own_.begin(), own_.end(), name) != own_.end()) continue;
+    WINNOW_RETURN_IF_ERROR(look_at(name, name));
+  }
+  // A directory's files were found before its neighbours, which may sort before a slash.
+  for (auto* list : {&found_.directories, &found_.carried, &found_.left_out}) {
+    std::sort(list->begin(), list->end());
+  }
+  return std::move(found_);
+}
+
+// `path` is from the top, and `name` its last part.
+Status CompanionSearch::look_at(const std::string& path, const std::string& name) {
+  if (is_working_name(name)) return {};
+  const std::string whole = path_in(top_, path);
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo link, env_.link_info(whole));
+  const bool is_hidden = name.starts_with('.');
+  // Links to directories are not followed: they may lead back up, or to all of a disk.
+  if (!is_hidden && link.kind == FileKind::kDirectory && !is_output(link)) return look_into(path);
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env_.info(whole));
+  const bool is_carried = !is_hidden && info.kind == FileKind::kRegular &&
+                          (!holds_weights(name) || holds_nothing(env_, whole));
+  (is_carried ? found_.carried : found_.left_out).push_back(path);
+  return {};
+}
+
+Status CompanionSearch::look_into(const std::string& path) {
+  const std::string whole = path_in(top_, path);
+  if (std::count(path.begin(), path.end(), '/') >= AtomicDirectory::kMaxDepth) {
+    return {ErrorCode::kUnsupportedFile,
+            concat(escape_path(whole), ": expected at most ", AtomicDirectory::kMaxDepth,
+                   " subdirectories in each other beside a checkpoint; move it elsewhere")};
+  }
+  found_.directories.push_back(path);
+  const size_t room = kMaxNestedNames - nested_names_;
+  WINNOW_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          env_.list_directory(whole, room + 1));
+  if (names.size() > room) {
+    return {ErrorCode::kUnsupportedFile,
+            concat(escape_path(top_), ": expected at most ", kMaxNestedNames,
+                   " files in the subdirectories beside a checkpoint, found more up to \"",
+                   escape_path(path), "\"; move some elsewhere")};
+  }
+  nested_names_ += names.size();
+  for (const std::string& name : names) WINNOW_RETURN_IF_ERROR(look_at(path_in(path, name), name));
+  return {};
+}
+
 }  // namespace
 
 std::string folder_of(const std::string& path) {
@@ -107,18 +183,10 @@ Result<std::string> find_checkpoint(Env& env, const std::string& directory) {
 }
 
 Result<Companions> companions_of(Env& env, const std::string& directory,
-                                 std::span<const std::string> own) {
-  WINNOW_ASSIGN_OR_RETURN(const std::vector<std::string> names, names_in(env, directory));
-  Companions companions;
-  for (const std::string& name : names) {
-    if (name.starts_with('.') || std::find(own.begin(), own.end(), name) != own.end()) continue;
-    const std::string path = path_in(directory, name);
-    WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
-    const bool is_carried =
-        info.kind == FileKind::kRegular && (!holds_weights(name) || holds_nothing(env, path));
-    (is_carried ? companions.carried : companions.left_out).push_back(name);
-  }
-  return companions;
+                                 std::span<const std::string> own, const std::string& output) {
+  WINNOW_ASSIGN_OR_RETURN(const FileInfo output_info, env.info(output));
+  CompanionSearch search(env, directory, own, output_info);
+  return search.find();
 }
 
 }  // namespace winnow::checkpoint

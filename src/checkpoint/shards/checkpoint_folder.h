@@ -2,6 +2,7 @@
 // go with it.
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,18 +28,27 @@ std::string path_in(const std::string& directory, const std::string& name);
 /// kInterruptedFolder: see check_not_interrupted.
 Result<std::string> find_checkpoint(Env& env, const std::string& directory);
 
-/// The other files of a folder, sorted by name. Hidden ones, whose names begin with a dot, are in
-/// neither list.
+/// How many names the subdirectories of a folder may have in all.
+inline constexpr size_t kMaxNestedNames = 10'000;
+
+/// What else lies in a folder, as sorted paths from it. Names of winnow's own (is_working_name) are
+/// in no list.
 struct Companions {
+  std::vector<std::string> directories;  ///< all to be made, empty ones too; parents come first
   std::vector<std::string> carried;  ///< configurations, tokenizers and whatever else is no weights
-  /// Other weights, which would be twins that nobody pruned, and what is no regular file, such as
-  /// directories.
+  /// Other weights, which would be twins that nobody pruned; what is hidden, with a name that
+  /// begins with a dot; and what is neither a regular file nor a directory, to which links to
+  /// directories count.
   std::vector<std::string> left_out;
 };
 
-/// What lies beside the files `own` of a checkpoint. A safetensors file without tensors counts as a
-/// shard that holds nothing, and is carried.
+/// What lies beside the files `own` of a checkpoint, and below it. A safetensors file without
+/// tensors counts as a shard that holds nothing, and is carried. A directory that is `output` is
+/// left out: an output may be an empty one in the folder of the input.
+///
+/// kUnsupportedFile: subdirectories deeper than AtomicDirectory::kMaxDepth, or more names in them
+/// than kMaxNestedNames. What is left out is not entered.
 Result<Companions> companions_of(Env& env, const std::string& directory,
-                                 std::span<const std::string> own);
+                                 std::span<const std::string> own, const std::string& output);
 
 }  // namespace winnow::checkpoint

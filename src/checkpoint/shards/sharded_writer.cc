@@ -37,10 +37,10 @@ class Place {
 // A folder that is not there yet. What lies beside the checkpoint is copied to it.
 class NewFolder final : public Place {
  public:
-  NewFolder(AtomicDirectory directory, std::string source, std::vector<std::string> carried)
+  NewFolder(AtomicDirectory directory, std::string source, Companions companions)
       : directory_(std::move(directory)),
         source_(std::move(source)),
-        carried_(std::move(carried)) {}
+        companions_(std::move(companions)) {}
 
   Result<StagedFile> file(const std::string& name) override {
     WINNOW_ASSIGN_OR_RETURN(std::string path, directory_.path_of(name));
@@ -48,7 +48,10 @@ class NewFolder final : public Place {
   }
 
   Status commit() override {
-    for (const std::string& name : carried_) {
+    for (const std::string& name : companions_.directories) {
+      WINNOW_RETURN_IF_ERROR(directory_.add_directory(name));
+    }
+    for (const std::string& name : companions_.carried) {
       WINNOW_RETURN_IF_ERROR(directory_.copy_file(name, path_in(source_, name)));
     }
     return directory_.commit();
@@ -57,7 +60,7 @@ class NewFolder final : public Place {
  private:
   AtomicDirectory directory_;
   std::string source_;
-  std::vector<std::string> carried_;
+  Companions companions_;
 };
 
 // The folder of the input itself. Its index stays: it says the same of the new shards.
@@ -232,7 +235,7 @@ Result<std::optional<ChangedFile>> changed_config(const OutputJob& job, const Sh
 Result<std::unique_ptr<CheckpointWriter>> create_folder_writer(const OutputJob& job,
                                                                const ShardSet& set) {
   WINNOW_ASSIGN_OR_RETURN(Companions companions,
-                          companions_of(job.env, set.directory, set.file_names()));
+                          companions_of(job.env, set.directory, set.file_names(), job.path));
   WINNOW_ASSIGN_OR_RETURN(std::optional<ChangedFile> config, changed_config(job, set));
   if (config) std::erase(companions.carried, config->name);
   if (!set.index.empty()) companions.carried.push_back(set.index);
@@ -240,11 +243,11 @@ Result<std::unique_ptr<CheckpointWriter>> create_folder_writer(const OutputJob& 
   // As it was given, unless it is a link: then where that leads.
   const std::string given = job.path.substr(0, job.path.find_last_not_of('/') + 1);
   std::string destination = directory.destination() == given ? job.path : directory.destination();
-  auto place = std::make_unique<NewFolder>(std::move(directory), set.directory,
-                                           std::move(companions.carried));
-  return std::unique_ptr<CheckpointWriter>(
-      std::make_unique<ShardedWriter>(job, set, std::move(place), std::move(destination),
-                                      std::move(companions.left_out), std::move(config)));
+  std::vector<std::string> left_out = std::move(companions.left_out);
+  auto place =
+      std::make_unique<NewFolder>(std::move(directory), set.directory, std::move(companions));
+  return std::unique_ptr<CheckpointWriter>(std::make_unique<ShardedWriter>(
+      job, set, std::move(place), std::move(destination), std::move(left_out), std::move(config)));
 }
 
 Result<std::unique_ptr<CheckpointWriter>> create_in_place_writer(const OutputJob& job,

@@ -9,8 +9,8 @@
 namespace winnow::checkpoint {
 
 /// Writes the shards of `job.input`, whose files are `set`, under their names into the new folder
-/// `job.path`. Its index and the files that companions_of says are carried byte for byte. The
-/// folder appears whole or not at all.
+/// `job.path`. Its index and the files that companions_of says are carried byte for byte,
+/// those of subdirectories too. The folder appears whole or not at all.
 ///
 /// A compressed shard that would not be smaller is a copy of the input's, if `job.same_values`.
 /// Errors: those of companions_of and of AtomicDirectory::create.

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "checkpoint/shards/checkpoint_folder.h"
 #include "checkpoint/shards/test_shards.h"
 #include "support/threads.h"
 #include "winnow/checkpoint/checkpoint_reader.h"
@@ -10,6 +11,7 @@
 #include "winnow/checkpoint/error_codes.h"
 #include "winnow/checkpoint/prune.h"
 #include "winnow/checkpoint/verify.h"
+#include "winnow/io/atomic_directory.h"
 
 namespace winnow {
 namespace {
@@ -133,19 +135,86 @@ TEST_F(ShardedWriterTest, LeavesOtherWeightsOutAndSaysSo) {
   write_file(model_ + "/adapter.safetensors", testing::image_of({f32("x", {1}, {1})}));
   write_file(model_ + "/" + shard_name(9, 9), testing::image_of({}));
   write_file(model_ + "/.hidden", "x");
-  std::filesystem::create_directory(model_ + "/original");
+  write_file(model_ + "/.winnow.journal.not", "x");
+  write_file(model_ + "/.config.json.winnow.tmp", "x");
   std::filesystem::create_symlink("nowhere", model_ + "/dangling");
   std::filesystem::create_symlink("config.json", model_ + "/link.json");
   const auto result = prune_to(out_);
   ASSERT_TRUE(result.ok()) << result.status().message();
-  EXPECT_EQ(result->left_out, (std::vector<std::string>{"adapter.safetensors", "dangling",
-                                                        "original", "pytorch_model.bin"}));
+  EXPECT_EQ(result->left_out,
+            (std::vector<std::string>{".hidden", ".winnow.journal.not", "adapter.safetensors",
+                                      "dangling", "pytorch_model.bin"}))
+      << "winnow's own names go without a word";
   const auto after = files_in(out_);
   EXPECT_EQ(after.at("link.json"), "{}");
   EXPECT_FALSE(std::filesystem::is_symlink(out_ + "/link.json"));
   EXPECT_EQ(after.at(shard_name(9, 9)), testing::image_of({}));
   EXPECT_EQ(after.size(), 4 + 1 + 2) << "three shards, the index, config.json and two more";
   EXPECT_FALSE(after.contains(".hidden"));
+}
+
+// So that sentence-transformers finds 1_Pooling/config.json.
+TEST_F(ShardedWriterTest, CarriesSubdirectoriesButTheirWeights) {
+  const auto make = [&](const std::string& name) {
+    std::filesystem::create_directories(model_ + "/" + name);
+  };
+  for (const char* name : {"1_Pooling", "2_Normalize", "a/b/c", ".git/objects"}) make(name);
+  write_file(model_ + "/1_Pooling/config.json", "pooling");
+  write_file(model_ + "/1_Pooling/model.safetensors", testing::image_of({f32("x", {1}, {1})}));
+  write_file(model_ + "/1_Pooling/.lock", "x");
+  write_file(model_ + "/a/b/c/pytorch_model.bin", "x");
+  write_file(model_ + "/a/b/c/" + shard_name(1, 3), testing::image_of({}));
+  std::filesystem::create_symlink("../config.json", model_ + "/a/link.json");
+  std::filesystem::create_directory_symlink("..", model_ + "/a/up");
+  const auto result = prune_to(out_);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->left_out,
+            (std::vector<std::string>{".git", "1_Pooling/.lock", "1_Pooling/model.safetensors",
+                                      "a/b/c/pytorch_model.bin", "a/up"}));
+  auto expected = files_in(model_);
+  for (const std::string& name : result->left_out) expected.erase(name);
+  expected.erase(".git/objects");
+  auto found = files_in(out_);
+  for (int i = 1; i <= 3; ++i) found[shard_name(i, 3)] = expected[shard_name(i, 3)];
+  EXPECT_EQ(found, expected);
+  EXPECT_TRUE(std::filesystem::is_directory(out_ + "/2_Normalize"));
+  EXPECT_FALSE(std::filesystem::is_symlink(out_ + "/a/link.json"));
+}
+
+TEST_F(ShardedWriterTest, DoesNotCarryTheOutputIntoItself) {
+  const std::string inside = model_ + "/pruned";
+  std::filesystem::create_directory(inside);
+  const auto result = prune_to(inside);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->left_out, std::vector<std::string>{"pruned"});
+  EXPECT_FALSE(std::filesystem::exists(inside + "/pruned"));
+}
+
+TEST_F(ShardedWriterTest, RefusesSubdirectoriesBeyondTheLimits) {
+  std::string deepest = model_;
+  for (int i = 0; i < AtomicDirectory::kMaxDepth; ++i) deepest += "/d";
+  std::filesystem::create_directories(deepest);
+  ASSERT_TRUE(prune_to(out_).ok());
+  EXPECT_TRUE(std::filesystem::is_directory(out_ + deepest.substr(model_.size())));
+  std::filesystem::remove_all(out_);
+  std::filesystem::create_directory(deepest + "/d");
+  const Status too_deep = prune_to(out_).status();
+  EXPECT_EQ(too_deep.code(), ErrorCode::kUnsupportedFile);
+  EXPECT_NE(too_deep.message().find(deepest + "/d: expected at most"), std::string::npos);
+  std::filesystem::remove_all(model_ + "/d");
+
+  std::filesystem::create_directory(model_ + "/many");
+  for (size_t i = 0; i < checkpoint::kMaxNestedNames; ++i) {
+    std::filesystem::create_symlink("none", model_ + "/many/" + std::to_string(i));
+  }
+  ASSERT_TRUE(prune_to(out_).ok());
+  std::filesystem::remove_all(out_);
+  std::filesystem::create_directory(model_ + "/more");
+  write_file(model_ + "/more/x", "x");
+  const Status too_many = prune_to(out_).status();
+  EXPECT_EQ(too_many.code(), ErrorCode::kUnsupportedFile);
+  EXPECT_NE(too_many.message().find("in the subdirectories"), std::string::npos);
+  EXPECT_EQ(dir_.names(), std::vector<std::string>{"model"});
 }
 
 TEST_F(ShardedWriterTest, MergesShardsIntoOneFileIfAskedFor) {

@@ -63,11 +63,12 @@ inline void write_shards(const std::string& directory, const TestShards& shards,
   write_file(directory + "/" + kIndexName, index_of(shards));
 }
 
-/// The files of a directory, by name.
+/// The files of a directory and of those below it, by path from it. Directories are "".
 inline std::map<std::string, std::string> files_in(const std::string& directory) {
   std::map<std::string, std::string> files;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    files[entry.path().filename()] = entry.is_regular_file() ? read_file(entry.path()) : "";
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+    files[entry.path().lexically_relative(directory)] =
+        entry.is_regular_file() ? read_file(entry.path()) : "";
   }
   return files;
 }
