@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "winnow/base/status.h"
 #include "winnow/io/env.h"
@@ -79,6 +80,11 @@ class CheckpointReader {
 
   /// Whether this is what compress_file writes.
   virtual bool is_container() const noexcept { return false; }
+
+  /// For winnow itself: the names of the tensors of the file that `tensor` (an index into
+  /// tensors()) is made of; empty: it is stored under its own name. Only weights in
+  /// compressed-tensors' formats are made of others.
+  virtual std::vector<std::string> part_names(size_t /*tensor*/) const { return {}; }
 
   /// For winnow itself: the files of a checkpoint that is a folder. Null: it is one file.
   virtual const checkpoint::ShardSet* shard_set() const noexcept { return nullptr; }

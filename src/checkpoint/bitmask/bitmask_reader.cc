@@ -118,6 +118,7 @@ Result<BitmaskParts> weight_of(const CheckpointReader& file, std::string_view pr
       .stored_bytes = values.bytes() + bitmask.bytes() + file.tensors()[*named.shape].bytes(),
       .values = *named.values,
       .bitmask = *named.bitmask,
+      .shape = *named.shape,
       .row_offsets = named.row_offsets};
   std::optional<uint64_t> bytes = bits / 8;
   for (const uint64_t d : parts.weight.shape) bytes = bytes ? checked_mul(*bytes, d) : bytes;
@@ -175,6 +176,17 @@ class BitmaskReader final : public CheckpointReader {
     const BitmaskParts& parts = source.weight->parts();
     return StoredTensor{.bytes = parts.stored_bytes,
                         .encoding = parts.row_offsets ? "sparse-bitmask" : "sparse-24-bitmask"};
+  }
+
+  std::vector<std::string> part_names(size_t tensor) const override {
+    const Source& source = sources_[tensor];
+    if (!source.weight) return {};
+    const BitmaskParts& parts = source.weight->parts();
+    std::vector<size_t> indices = {parts.values, parts.bitmask, parts.shape};
+    if (parts.row_offsets) indices.push_back(*parts.row_offsets);
+    std::vector<std::string> names;
+    for (const size_t index : indices) names.push_back(file_->tensors()[index].name);
+    return names;
   }
 
   Status read(size_t tensor, uint64_t offset, std::span<std::byte> out) const override {

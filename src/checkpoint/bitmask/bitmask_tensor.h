@@ -20,6 +20,7 @@ struct BitmaskParts {
   uint64_t stored_bytes = 0;          ///< of all parts
   size_t values = 0;                  ///< index of `.compressed`
   size_t bitmask = 0;                 ///< index of `.bitmask`
+  size_t shape = 0;                   ///< index of `.shape`
   std::optional<size_t> row_offsets;  ///< index of `.row_offsets`; none: 2:4
 };
 

@@ -4,6 +4,7 @@
 
 #include "base/status_macros.h"
 #include "checkpoint/archives/torch_writer.h"
+#include "checkpoint/bitmask/dense_folder.h"
 #include "checkpoint/files/container.h"
 #include "checkpoint/masks/chunks.h"
 #include "checkpoint/shards/checkpoint_folder.h"
@@ -90,8 +91,10 @@ Result<std::unique_ptr<CheckpointWriter>> create_writer(const OutputJob& job) {
 
 Status check_output(const OutputJob& job) {
   WINNOW_RETURN_IF_ERROR(check_torch_output(job));
-  if (writes_folder(job) && job.in_place) {
-    return job.env.check_writable(job.input.shard_set()->directory);
+  if (writes_folder(job)) {
+    const ShardSet& set = *job.input.shard_set();
+    WINNOW_RETURN_IF_ERROR(rewritten_files(job.env, job.input, set).status());
+    if (job.in_place) return job.env.check_writable(set.directory);
   }
   if (writes_folder(job)) return told_from_input(AtomicDirectory::check(job.env, job.path), job);
   WINNOW_RETURN_IF_ERROR(in_file(job.path, check_merged(job)));

@@ -3,9 +3,9 @@
 //     {"metadata": {"total_size": 123}, "weight_map": {"emb.weight":
 //     "model-00001-of-00002.safetensors"}}
 //
-// An index is read and never written: what winnow does to tensors changes neither their names nor
-// the sizes that they have in memory, which is what `total_size` means. It is carried byte for
-// byte.
+// What winnow does to tensors changes neither their names nor the sizes that they have in memory,
+// which is what `total_size` means. So an index is carried byte for byte, unless it lists the parts
+// of weights that become dense (bitmask/dense_folder.h).
 #pragma once
 
 #include <cstddef>

@@ -51,6 +51,10 @@ class ShardedReader final : public CheckpointReader {
     const Shard& shard = shard_of(tensor);
     return shard.reader->stored(tensor - shard.first_tensor);
   }
+  std::vector<std::string> part_names(size_t tensor) const override {
+    const Shard& shard = shard_of(tensor);
+    return shard.reader->part_names(tensor - shard.first_tensor);
+  }
   Status read(size_t tensor, uint64_t offset, std::span<std::byte> out) const override {
     const Shard& shard = shard_of(tensor);
     return shard.reader->read(tensor - shard.first_tensor, offset, out);
@@ -150,8 +154,9 @@ class PlaceCheck {
 
   Status run() {
     for (size_t shard = 0; shard < shards_.size(); ++shard) {
-      for (const TensorInfo& tensor : shards_[shard].reader->tensors()) {
-        WINNOW_RETURN_IF_ERROR(visit(tensor.name, shard));
+      const CheckpointReader& reader = *shards_[shard].reader;
+      for (size_t i = 0; i < reader.tensors().size(); ++i) {
+        WINNOW_RETURN_IF_ERROR(visit_tensor(reader, i, shard));
       }
     }
     for (size_t i = 0; i < seen_.size(); ++i) {
@@ -164,6 +169,15 @@ class PlaceCheck {
   struct Stray {
     size_t entry, shard;
   };
+
+  // A weight that is made of others is listed by its own name, or by all of theirs.
+  Status visit_tensor(const CheckpointReader& reader, size_t tensor, size_t shard) {
+    const std::string& name = reader.tensors()[tensor].name;
+    const std::vector<std::string> parts = reader.part_names(tensor);
+    if (parts.empty() || index_.find(name) != nullptr) return visit(name, shard);
+    for (const std::string& part : parts) WINNOW_RETURN_IF_ERROR(visit(part, shard));
+    return Status();
+  }
 
   Status visit(const std::string& name, size_t shard) {
     const IndexEntry* const entry = index_.find(name);

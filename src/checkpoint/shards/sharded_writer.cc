@@ -3,28 +3,18 @@
 #include "checkpoint/shards/sharded_writer.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "base/status_macros.h"
-#include "checkpoint/bitmask/bitmask_config.h"
+#include "checkpoint/bitmask/dense_folder.h"
 #include "checkpoint/files/container.h"
 #include "checkpoint/masks/chunks.h"
 #include "checkpoint/shards/checkpoint_folder.h"
 #include "winnow/io/atomic_directory.h"
 #include "winnow/io/atomic_file_set.h"
-#include "winnow/io/input_file.h"
 
 namespace winnow::checkpoint {
 namespace {
-
-constexpr std::string_view kConfigName = "config.json";
-
-// A file beside the shards whose text changes with them.
-struct ChangedFile {
-  std::string name;
-  std::string text;
-};
 
 // Where the files of a checkpoint are written, and how they get their names together.
 class Place {
@@ -34,13 +24,30 @@ class Place {
   virtual Status commit() = 0;
 };
 
+// To callers, kNotDurable means that the output is there, and this is only a part of it.
+Status commit_part(auto& file) {
+  const Status committed = file.commit();
+  if (committed.code() != ErrorCode::kNotDurable) return committed;
+  return {ErrorCode::kIoError, std::string(committed.message())};
+}
+
+Status write_text(Env& env, const StagedFile& file, const std::string& text) {
+  WINNOW_ASSIGN_OR_RETURN(AtomicFile out, AtomicFile::create(env, file.path, file.options));
+  WINNOW_RETURN_IF_ERROR(out.append(std::as_bytes(std::span(text))));
+  return commit_part(out);
+}
+
 // A folder that is not there yet. What lies beside the checkpoint is copied to it.
 class NewFolder final : public Place {
  public:
-  NewFolder(AtomicDirectory directory, std::string source, Companions companions)
-      : directory_(std::move(directory)),
+  // `companions.carried` has the names of `rewritten` too.
+  NewFolder(Env& env, AtomicDirectory directory, std::string source, Companions companions,
+            std::vector<RewrittenFile> rewritten)
+      : env_(env),
+        directory_(std::move(directory)),
         source_(std::move(source)),
-        companions_(std::move(companions)) {}
+        companions_(std::move(companions)),
+        rewritten_(std::move(rewritten)) {}
 
   Result<StagedFile> file(const std::string& name) override {
     WINNOW_ASSIGN_OR_RETURN(std::string path, directory_.path_of(name));
@@ -51,41 +58,58 @@ class NewFolder final : public Place {
     for (const std::string& name : companions_.directories) {
       WINNOW_RETURN_IF_ERROR(directory_.add_directory(name));
     }
-    for (const std::string& name : companions_.carried) {
-      WINNOW_RETURN_IF_ERROR(directory_.copy_file(name, path_in(source_, name)));
-    }
+    for (const std::string& name : companions_.carried) WINNOW_RETURN_IF_ERROR(carry(name));
     return directory_.commit();
   }
 
  private:
+  Status carry(const std::string& name) {
+    const std::string source = path_in(source_, name);
+    const auto rewritten = std::find_if(rewritten_.begin(), rewritten_.end(),
+                                        [&](const auto& other) { return other.name == name; });
+    if (rewritten == rewritten_.end()) return directory_.copy_file(name, source);
+    WINNOW_ASSIGN_OR_RETURN(StagedFile staged, file(name));
+    staged.options.permissions_of = source;
+    return write_text(env_, staged, rewritten->text);
+  }
+
+  Env& env_;
   AtomicDirectory directory_;
   std::string source_;
   Companions companions_;
+  std::vector<RewrittenFile> rewritten_;
 };
 
-// The folder of the input itself. Its index stays: it says the same of the new shards.
+// The folder of the input itself. Other files stay, but for those that speak of the old shards.
 class SameFolder final : public Place {
  public:
-  explicit SameFolder(AtomicFileSet files) : files_(std::move(files)) {}
+  SameFolder(Env& env, AtomicFileSet files, std::vector<RewrittenFile> rewritten)
+      : env_(env), files_(std::move(files)), rewritten_(std::move(rewritten)) {}
 
   Result<StagedFile> file(const std::string& name) override { return files_.replace(name); }
-  Status commit() override { return files_.commit(); }
+  Status commit() override {
+    for (const RewrittenFile& rewritten : rewritten_) {
+      WINNOW_ASSIGN_OR_RETURN(const StagedFile staged, file(rewritten.name));
+      WINNOW_RETURN_IF_ERROR(write_text(env_, staged, rewritten.text));
+    }
+    return files_.commit();
+  }
 
  private:
+  Env& env_;
   AtomicFileSet files_;
+  std::vector<RewrittenFile> rewritten_;
 };
 
 class ShardedWriter final : public CheckpointWriter {
  public:
   ShardedWriter(OutputJob job, const ShardSet& set, std::unique_ptr<Place> place,
-                std::string destination, std::vector<std::string> left_out,
-                std::optional<ChangedFile> config)
+                std::string destination, std::vector<std::string> left_out)
       : job_(std::move(job)),
         shards_(set.shards),
         place_(std::move(place)),
         destination_(std::move(destination)),
-        left_out_(std::move(left_out)),
-        config_(std::move(config)) {}
+        left_out_(std::move(left_out)) {}
 
   const std::string& destination() const noexcept override { return destination_; }
   std::span<const std::string> left_out() const noexcept override { return left_out_; }
@@ -99,7 +123,6 @@ class ShardedWriter final : public CheckpointWriter {
   Status begin_shard();
   Status end_shard();
   Status copy_shard();
-  Status write_config();
   const Shard& current() const { return shards_[at_]; }
 
   const OutputJob job_;
@@ -107,7 +130,6 @@ class ShardedWriter final : public CheckpointWriter {
   std::unique_ptr<Place> place_;
   std::string destination_;
   std::vector<std::string> left_out_;
-  std::optional<ChangedFile> config_;
   size_t at_ = 0;                             // the shard that is being written
   std::unique_ptr<CheckpointWriter> writer_;  // of that shard; none before it is begun
   StagedFile file_;
@@ -162,12 +184,8 @@ Status ShardedWriter::end_shard() {
     WINNOW_RETURN_IF_ERROR(copy_shard());
   }
   const uint64_t bytes = writer_->file_bytes();
-  const Status committed = writer_->commit();
+  const Status committed = commit_part(*writer_);
   writer_.reset();
-  // To callers, kNotDurable means that the output is there, and this is only a part of it.
-  if (committed.code() == ErrorCode::kNotDurable) {
-    return {ErrorCode::kIoError, std::string(committed.message())};
-  }
   file_bytes_ += bytes;
   ++at_;
   return committed;
@@ -197,37 +215,9 @@ Status ShardedWriter::finish() {
   return Status();
 }
 
-Status ShardedWriter::write_config() {
-  WINNOW_ASSIGN_OR_RETURN(const StagedFile place, place_->file(config_->name));
-  WINNOW_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(job_.env, place.path, place.options));
-  WINNOW_RETURN_IF_ERROR(file.append(std::as_bytes(std::span(config_->text))));
-  return file.commit();
-}
-
 Status ShardedWriter::commit() {
   WINNOW_RETURN_IF_ERROR(finish());
-  if (config_) WINNOW_RETURN_IF_ERROR(write_config());
   return place_->commit();
-}
-
-// The text of the folder's config.json, if it has to change: what is written is dense, or winnow's
-// own, and loaders refuse such weights if the file speaks of compressed-tensors' formats.
-Result<std::optional<ChangedFile>> changed_config(const OutputJob& job, const ShardSet& set) {
-  const bool was_bitmask =
-      std::any_of(set.shards.begin(), set.shards.end(), [](const Shard& shard) {
-        return shard.reader->is_compressed() && !shard.reader->is_container();
-      });
-  const std::string path = path_in(set.directory, std::string(kConfigName));
-  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, job.env.info(path));
-  if (!was_bitmask || info.kind != FileKind::kRegular) return std::optional<ChangedFile>();
-  WINNOW_ASSIGN_OR_RETURN(const InputFile file, InputFile::open(job.env, path));
-  // One byte over the limit is enough for the error.
-  std::string text(std::min<uint64_t>(file.size(), kMaxConfigBytes + 1), '\0');
-  WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(text))));
-  Result<std::string> dense = without_sparsity_config(text);
-  if (!dense.ok()) return file.named(dense.status());
-  if (*dense == text) return std::optional<ChangedFile>();
-  return std::optional(ChangedFile{std::string(kConfigName), std::move(*dense)});
 }
 
 }  // namespace
@@ -236,27 +226,28 @@ Result<std::unique_ptr<CheckpointWriter>> create_folder_writer(const OutputJob& 
                                                                const ShardSet& set) {
   WINNOW_ASSIGN_OR_RETURN(Companions companions,
                           companions_of(job.env, set.directory, set.file_names(), job.path));
-  WINNOW_ASSIGN_OR_RETURN(std::optional<ChangedFile> config, changed_config(job, set));
-  if (config) std::erase(companions.carried, config->name);
   if (!set.index.empty()) companions.carried.push_back(set.index);
+  WINNOW_ASSIGN_OR_RETURN(std::vector<RewrittenFile> rewritten,
+                          rewritten_files(job.env, job.input, set));
   WINNOW_ASSIGN_OR_RETURN(AtomicDirectory directory, AtomicDirectory::create(job.env, job.path));
   // As it was given, unless it is a link: then where that leads.
   const std::string given = job.path.substr(0, job.path.find_last_not_of('/') + 1);
   std::string destination = directory.destination() == given ? job.path : directory.destination();
   std::vector<std::string> left_out = std::move(companions.left_out);
-  auto place =
-      std::make_unique<NewFolder>(std::move(directory), set.directory, std::move(companions));
+  auto place = std::make_unique<NewFolder>(job.env, std::move(directory), set.directory,
+                                           std::move(companions), std::move(rewritten));
   return std::unique_ptr<CheckpointWriter>(std::make_unique<ShardedWriter>(
-      job, set, std::move(place), std::move(destination), std::move(left_out), std::move(config)));
+      job, set, std::move(place), std::move(destination), std::move(left_out)));
 }
 
 Result<std::unique_ptr<CheckpointWriter>> create_in_place_writer(const OutputJob& job,
                                                                  const ShardSet& set) {
-  WINNOW_ASSIGN_OR_RETURN(std::optional<ChangedFile> config, changed_config(job, set));
+  WINNOW_ASSIGN_OR_RETURN(std::vector<RewrittenFile> rewritten,
+                          rewritten_files(job.env, job.input, set));
   WINNOW_ASSIGN_OR_RETURN(AtomicFileSet files, AtomicFileSet::create(job.env, set.directory));
-  return std::unique_ptr<CheckpointWriter>(
-      std::make_unique<ShardedWriter>(job, set, std::make_unique<SameFolder>(std::move(files)),
-                                      job.path, std::vector<std::string>(), std::move(config)));
+  auto place = std::make_unique<SameFolder>(job.env, std::move(files), std::move(rewritten));
+  return std::unique_ptr<CheckpointWriter>(std::make_unique<ShardedWriter>(
+      job, set, std::move(place), job.path, std::vector<std::string>()));
 }
 
 }  // namespace winnow::checkpoint
