@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "sparse/chunk.h"
 #include "winnow/base/parallel_for.h"
 #include "winnow/sparse/chunk_codec.h"
 #include "winnow/sparse/compressed_tensor.h"
@@ -19,6 +20,7 @@ namespace {
 using winnow::DType;
 using winnow::SerialFor;
 using winnow::Status;
+using winnow::sparse::UncheckedDecoder;
 
 constexpr DType kTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kF64,
                             DType::kU8,  DType::kI16,  DType::kI64, DType::kF4};
@@ -41,7 +43,7 @@ struct Front {
 void decode_chunk(std::span<const uint8_t> chunk, DType dtype, size_t values) {
   winnow::ChunkDecoder decoder = winnow::ChunkDecoder::create().value();
   std::vector<std::byte> out(values * winnow::element_bytes(dtype));
-  check_message(decoder.decode_unchecked(std::as_bytes(chunk), 0, dtype, out));
+  check_message(UncheckedDecoder::decode(decoder, std::as_bytes(chunk), 0, dtype, out));
 }
 
 void decode_tensor(std::span<const uint8_t> bytes, DType dtype, size_t values) {

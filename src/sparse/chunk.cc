@@ -55,6 +55,43 @@ Result<std::unique_ptr<State>> new_state() try {
   return out_of_memory();
 }
 
+// The fields in front of a chunk of `values` values, checked against each other.
+Result<ChunkFront> read_front(ByteReader& from, DType dtype, size_t values) {
+  ChunkFront front;
+  WINNOW_ASSIGN_OR_RETURN(front.position_kind, from.number<uint8_t>("the kind of positions"));
+  WINNOW_ASSIGN_OR_RETURN(front.value_kind, from.number<uint8_t>("the kind of values"));
+  WINNOW_ASSIGN_OR_RETURN(const auto signs, from.number<uint8_t>("whether there are signs"));
+  WINNOW_ASSIGN_OR_RETURN(const auto reserved, from.number<uint8_t>("a byte of 0"));
+  WINNOW_ASSIGN_OR_RETURN(front.group, from.number<uint32_t>("the size of groups"));
+  WINNOW_ASSIGN_OR_RETURN(front.kept_groups, from.number<uint32_t>("the kept groups"));
+  const auto fault = [](StatusCode code, const auto&... text) {
+    return Status(code, concat(text...));
+  };
+  if (reserved != 0) {
+    return fault(SparseError::kSparseFront, "at byte 3: expected a byte of 0, found ", reserved);
+  }
+  if (signs > 1 || (signs == 1 && !is_prunable(dtype))) {
+    return fault(SparseError::kSparseUnknownKind,
+                 "at byte 2: expected signs of 0 or, of floats, 1, found ", signs, " of ",
+                 dtype_name(dtype));
+  }
+  front.has_signs = signs == 1;
+  if (front.group == 0 || front.group > values) {
+    return fault(SparseError::kSparseFront, "at byte 4: expected groups of 1 to ", values,
+                 " values, found ", front.group);
+  }
+  front.groups = (values + front.group - 1) / front.group;
+  if (front.kept_groups > front.groups) {
+    return fault(SparseError::kSparseFront, "at byte 8: expected at most ", front.groups,
+                 " kept groups, found ", front.kept_groups);
+  }
+  if (front.kept_groups == 0 && (front.position_kind != 0 || front.value_kind != 0)) {
+    return fault(SparseError::kSparseUnknownKind,
+                 "at byte 0: expected kinds of 0 for a chunk of zeros");
+  }
+  return front;
+}
+
 }  // namespace
 
 std::string encoding_text(std::span<const std::byte> front) {
@@ -151,63 +188,54 @@ Status ChunkDecoder::State::decode(std::span<const uint8_t> chunk, uint32_t valu
                                    std::span<uint8_t> result) {
   const size_t itemsize = element_bytes(dtype), n = result.size() / itemsize;
   ByteReader from(chunk);
-  WINNOW_ASSIGN_OR_RETURN(const auto position_kind, from.number<uint8_t>("the kind of positions"));
-  WINNOW_ASSIGN_OR_RETURN(const auto value_kind, from.number<uint8_t>("the kind of values"));
-  WINNOW_ASSIGN_OR_RETURN(const auto has_signs, from.number<uint8_t>("whether there are signs"));
-  WINNOW_ASSIGN_OR_RETURN(const auto reserved, from.number<uint8_t>("a byte of 0"));
-  WINNOW_ASSIGN_OR_RETURN(const auto group, from.number<uint32_t>("the size of groups"));
-  WINNOW_ASSIGN_OR_RETURN(const auto kept_groups, from.number<uint32_t>("the kept groups"));
-  if (reserved != 0) {
-    return {SparseError::kSparsePositions, concat("expected a byte of 0, found ", reserved)};
+  WINNOW_ASSIGN_OR_RETURN(const ChunkFront front, read_front(from, dtype, n));
+  const Result<uint32_t> found_crc = read_parts(front, dtype, from, result);
+  if (!found_crc.ok()) {
+    return found_crc.status().with_context(concat("at byte ", chunk.size() - from.left()));
   }
-  if (has_signs > 1 || (has_signs == 1 && !is_prunable(dtype))) {
-    return {SparseError::kSparseUnknownKind, concat("expected signs of 0 or, of floats, 1, found ",
-                                                    has_signs, " of ", dtype_name(dtype))};
+  if (*found_crc != value_crc) {
+    return {SparseError::kSparseValueChecksum,
+            concat("expected values with the CRC-32 ", value_crc, ", found ", *found_crc)};
   }
-  if (group == 0 || group > n) {
-    return {SparseError::kSparsePositions,
-            concat("expected groups of 1 to ", n, " values, found ", group)};
-  }
-  groups.groups = (n + group - 1) / group;
-  if (kept_groups > groups.groups) {
-    return {SparseError::kSparsePositions,
-            concat("expected at most ", groups.groups, " kept groups, found ", kept_groups)};
-  }
+  if (front.drops_groups()) scatter(itemsize, front.group, result);
+  if (front.has_signs) set_signs(itemsize, result);
+  return Status();
+}
+
+Result<uint32_t> ChunkDecoder::State::read_parts(const ChunkFront& front, DType dtype,
+                                                 ByteReader& from, std::span<uint8_t> result) {
+  const size_t itemsize = element_bytes(dtype), n = result.size() / itemsize;
+  WINNOW_RETURN_IF_ERROR(read_groups(front, from));
   std::span<uint8_t> values = result;
-  uint32_t found_crc = 0;
-  if (kept_groups == 0) {
-    if (position_kind != 0 || value_kind != 0) {
-      return {SparseError::kSparseUnknownKind, "expected kinds of 0 for a chunk of zeros"};
-    }
-    groups.kept = 0;
-    groups.words.assign(words_for(groups.groups), 0);
-  } else {
-    WINNOW_RETURN_IF_ERROR(positions.read(static_cast<PositionKind>(position_kind), kept_groups,
-                                          from, streams, groups));
-  }
-  if (kept_groups < groups.groups) {
-    found_crc = crc32(groups.bytes());
-    const size_t size = kept_values(groups, group, n) * itemsize;
+  uint32_t crc = 0;
+  if (front.drops_groups()) {
+    crc = crc32(groups.bytes());
+    const size_t size = kept_values(groups, front.group, n) * itemsize;
     kept.resize(size + kSlack);
     values = std::span(kept).first(size);
   }
-  if (kept_groups > 0) {
-    WINNOW_RETURN_IF_ERROR(
-        read_values(static_cast<ValueKind>(value_kind), dtype, from, streams, scratch, values));
+  if (front.kept_groups > 0) {
+    WINNOW_RETURN_IF_ERROR(read_values(static_cast<ValueKind>(front.value_kind), dtype, from,
+                                       streams, scratch, values));
   }
-  if (has_signs) WINNOW_RETURN_IF_ERROR(read_signs(from, n, group));
+  if (front.has_signs) WINNOW_RETURN_IF_ERROR(read_signs(from, n, front.group));
   WINNOW_ASSIGN_OR_RETURN(const auto rest, from.take(from.left(), "padding"));
   if (rest.size() >= kAlignment || std::any_of(rest.begin(), rest.end(), std::identity())) {
-    return {SparseError::kSparseTrailing, concat(rest.size(), " bytes follow the last stream")};
+    return Status(SparseError::kSparseTrailing,
+                  concat(rest.size(), " bytes follow the last stream"));
   }
-  found_crc = crc32(values, found_crc);
-  if (has_signs) found_crc = crc32(bytes_of_bits(signs, n), found_crc);
-  if (found_crc != value_crc) {
-    return {SparseError::kSparseValueChecksum,
-            concat("expected values with the CRC-32 ", value_crc, ", found ", found_crc)};
+  crc = crc32(values, crc);
+  return front.has_signs ? crc32(bytes_of_bits(signs, n), crc) : crc;
+}
+
+Status ChunkDecoder::State::read_groups(const ChunkFront& front, ByteReader& from) {
+  groups.groups = front.groups;
+  if (front.kept_groups > 0) {
+    return positions.read(static_cast<PositionKind>(front.position_kind), front.kept_groups, from,
+                          streams, groups);
   }
-  if (kept_groups < groups.groups) scatter(itemsize, group, result);
-  if (has_signs) set_signs(itemsize, result);
+  groups.kept = 0;
+  groups.words.assign(words_for(groups.groups), 0);
   return Status();
 }
 

@@ -42,13 +42,44 @@ struct ChunkEncoder::State {
   sparse::Bytes kept, out;
 };
 
+namespace sparse {
+
+// The fields at the front of a chunk.
+struct ChunkFront {
+  uint8_t position_kind = 0, value_kind = 0;
+  bool has_signs = false;
+  uint32_t group = 0;  // values in one
+  uint32_t kept_groups = 0;
+  size_t groups = 0;  // all of the chunk
+
+  bool drops_groups() const noexcept { return kept_groups < groups; }
+};
+
+// Gives tests and fuzzers a way behind the checksum over the stored bytes.
+class UncheckedDecoder {
+ public:
+  // ChunkDecoder::decode without a look at that checksum.
+  static Status decode(ChunkDecoder& decoder, std::span<const std::byte> stored, uint32_t value_crc,
+                       DType dtype, std::span<std::byte> out) {
+    return decoder.decode_unchecked(stored, value_crc, dtype, out);
+  }
+};
+
+}  // namespace sparse
+
 struct ChunkDecoder::State {
   explicit State(const kernels::KernelTable& kernels)
       : table(kernels), positions(kernels), scratch(kernels) {}
 
-  // Throws std::bad_alloc.
+  // Throws std::bad_alloc. Messages say at which byte of the chunk: in what follows the front,
+  // behind the field that was read last.
   Status decode(std::span<const uint8_t> chunk, uint32_t value_crc, DType dtype,
                 std::span<uint8_t> out);
+  // Reads what follows the front: the values of all groups to `out`, or those of kept groups to
+  // `kept`. Returns the CRC-32 of all.
+  Result<uint32_t> read_parts(const sparse::ChunkFront& front, DType dtype,
+                              sparse::ByteReader& from, std::span<uint8_t> out);
+  Status read_groups(const sparse::ChunkFront& front, sparse::ByteReader& from);
   void scatter(size_t itemsize, size_t group, std::span<uint8_t> out) const;
   Status read_signs(sparse::ByteReader& from, size_t values, size_t group);
   void set_signs(size_t itemsize, std::span<uint8_t> out) const;

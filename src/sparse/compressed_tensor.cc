@@ -93,8 +93,9 @@ Status decompress_values(std::span<const std::byte> compressed, DType dtype,
   return for_each_chunk<ChunkDecoder>(chunks.size(), threads, [&](ChunkDecoder& decoder, size_t i) {
     const auto to = out.subspan(i * step, std::min(step, out.size() - i * step));
     decoder.write_around_caches(out.size() >= kLargeResult);
-    return decoder.decode(compressed.subspan(chunks[i].offset, chunks[i].bytes), chunks[i], dtype,
-                          to);
+    const Status status =
+        decoder.decode(compressed.subspan(chunks[i].offset, chunks[i].bytes), chunks[i], dtype, to);
+    return status.ok() ? status : status.with_context(concat("chunk ", i));
   });
 } catch (const std::bad_alloc&) {
   return out_of_memory();

@@ -20,7 +20,7 @@ FRAME_MAGIC = b"\x28\xb5\x2f\xfd"
 NAMES = {400: "SparseTruncated", 401: "SparseTrailing", 402: "SparseMagic", 403: "SparseVersion",
          404: "SparseSize", 405: "SparseStoredChecksum", 406: "SparseValueChecksum",
          407: "SparseUnknownKind", 408: "SparsePositions", 409: "SparseStream",
-         410: "SparseValues", 411: "SparseContainer"}
+         410: "SparseValues", 411: "SparseContainer", 412: "SparseFront"}
 
 DTYPE_BITS = {"BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64,
               "I64": 64, "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64, "F8_E4M3": 8,
@@ -250,11 +250,11 @@ def decode_chunk(data, value_checksum, dtype, n):
     cursor = Cursor(data)
     require(len(data) >= 12, 400, "the head of a chunk")
     positions, kind, signs, zero, group, kept = struct.unpack("<BBBBII", cursor.take(12))
-    require(zero == 0, 408, f"a reserved byte of {zero}")
+    require(zero == 0, 412, f"a reserved byte of {zero}")
     require(signs == 0 or signs == 1 and dtype in LAYOUTS, 407, f"signs of {signs}")
-    require(1 <= group <= n, 408, f"groups of {group} in {n} values")
+    require(1 <= group <= n, 412, f"groups of {group} in {n} values")
     groups = ceil_div(n, group)
-    require(kept <= groups, 408, f"{kept} kept groups of {groups}")
+    require(kept <= groups, 412, f"{kept} kept groups of {groups}")
     width = value_bytes(dtype)
     mask, values = np.zeros(groups, dtype=bool), b""
     require(kept or positions == kind == 0, 407, "a chunk of zeros that has kinds")

@@ -586,7 +586,7 @@ def leave_one_pad_less(spoiled):
     (change_packed(lambda packed: UNSIZED.compress(b"{}")), "SparseContainer"),
     (change_packed(lambda packed: packed[:9]), "SparseContainer"),
     (change_packed(lambda packed: b""), "SparseContainer"),
-    (change_front(2, 2), "SparseUnknownKind"), (change_front(3, 128), "SparsePositions"),
+    (change_front(2, 2), "SparseUnknownKind"), (change_front(3, 128), "SparseFront"),
     (change_metadata("winnow.bytes", "18446744073709551616"), "SparseContainer"),
     (change_metadata("winnow.zstd", "anything"), None), (change_metadata("winnow.new", ""), None),
     (change_shape, "SparseContainer"), (change_name, "SparseContainer"),

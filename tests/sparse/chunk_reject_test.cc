@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "sparse/bytes.h"
+#include "sparse/chunk.h"
 #include "sparse/value_sets.h"
 #include "winnow/sparse/chunk_codec.h"
 
@@ -26,10 +27,14 @@ Chunk encoded(const ByteVector& values, DType dtype = DType::kF32, size_t row = 
   return {ByteVector(chunk.bytes.begin(), chunk.bytes.end()), chunk.value_crc};
 }
 
-StatusCode fault_of(const Chunk& chunk, size_t values, DType dtype = DType::kF32) {
+Status status_of(const Chunk& chunk, size_t values, DType dtype = DType::kF32) {
   ChunkDecoder decoder = ChunkDecoder::create().value();
   ByteVector out(values * element_bytes(dtype));
-  return decoder.decode_unchecked(chunk.bytes, chunk.crc, dtype, out).code();
+  return UncheckedDecoder::decode(decoder, chunk.bytes, chunk.crc, dtype, out);
+}
+
+StatusCode fault_of(const Chunk& chunk, size_t values, DType dtype = DType::kF32) {
+  return status_of(chunk, values, dtype).code();
 }
 
 Chunk with_byte(Chunk chunk, size_t at, uint8_t value) {
@@ -45,11 +50,25 @@ TEST(ChunkReject, AFrontThatSaysNonsense) {
   const Chunk good = encoded(pruned_normal(DType::kF32, 1000, 0.9));
   EXPECT_EQ(fault_of(with_byte(good, 0, 3), 1000), SparseError::kSparseUnknownKind);
   EXPECT_EQ(fault_of(with_byte(good, 1, 4), 1000), SparseError::kSparseUnknownKind);
-  EXPECT_EQ(fault_of(with_byte(good, 3, 1), 1000), SparseError::kSparsePositions);
-  EXPECT_EQ(fault_of(with_byte(good, 4, 0), 1000), SparseError::kSparsePositions);   // group 0
-  EXPECT_EQ(fault_of(with_byte(good, 6, 1), 1000), SparseError::kSparsePositions);   // group 65537
-  EXPECT_EQ(fault_of(with_byte(good, 10, 1), 1000), SparseError::kSparsePositions);  // kept
+  EXPECT_EQ(fault_of(with_byte(good, 3, 1), 1000), SparseError::kSparseFront);
+  EXPECT_EQ(fault_of(with_byte(good, 4, 0), 1000), SparseError::kSparseFront);   // group 0
+  EXPECT_EQ(fault_of(with_byte(good, 6, 1), 1000), SparseError::kSparseFront);   // group 65537
+  EXPECT_EQ(fault_of(with_byte(good, 10, 1), 1000), SparseError::kSparseFront);  // kept
   EXPECT_EQ(fault_of({ByteVector(11), 0}, 1000), SparseError::kSparseTruncated);
+}
+
+TEST(ChunkReject, MessagesSayAtWhichByte) {
+  const Chunk good = encoded(pruned_normal(DType::kF32, 1000, 0.9));
+  const auto message = [&](size_t at, uint8_t value) {
+    return std::string(status_of(with_byte(good, at, value), 1000).message());
+  };
+  EXPECT_TRUE(message(3, 1).starts_with("at byte 3: ")) << message(3, 1);
+  EXPECT_TRUE(message(10, 1).starts_with("at byte 8: ")) << message(10, 1);
+  EXPECT_TRUE(message(0, 3).starts_with("at byte 12: ")) << message(0, 3);
+  Chunk longer = good;
+  longer.bytes.resize(good.bytes.size() + 8);
+  const std::string end = "at byte " + std::to_string(longer.bytes.size()) + ": ";
+  EXPECT_TRUE(status_of(longer, 1000).message().starts_with(end));
 }
 
 TEST(ChunkReject, AKindOfValuesThatTheTypeDoesNotHave) {
@@ -113,7 +132,8 @@ TEST(ChunkReject, AnyChangedByteIsNoticedOrHarmless) {
     for (size_t at = 0; at < good.bytes.size(); ++at) {
       for (unsigned value = 0; value < 256; ++value) {
         const Chunk bad = with_byte(good, at, static_cast<uint8_t>(value));
-        if (!decoder.decode_unchecked(bad.bytes, bad.crc, DType::kBF16, out).ok()) continue;
+        if (!UncheckedDecoder::decode(decoder, bad.bytes, bad.crc, DType::kBF16, out).ok())
+          continue;
         ASSERT_EQ(std::memcmp(out.data(), values.data(), values.size()), 0) << at << " " << value;
       }
     }
@@ -173,7 +193,7 @@ TEST(ChunkReject, SignsWhereNoneCanBe) {
   ASSERT_EQ(good.bytes[2], std::byte{1});
   ASSERT_EQ(fault_of(good, 640), ErrorCode::kOk);
   EXPECT_EQ(fault_of(with_byte(good, 2, 2), 640), SparseError::kSparseUnknownKind);
-  EXPECT_EQ(fault_of(with_byte(good, 3, 1), 640), SparseError::kSparsePositions);
+  EXPECT_EQ(fault_of(with_byte(good, 3, 1), 640), SparseError::kSparseFront);
   EXPECT_EQ(fault_of(with_byte(good, 2, 0), 640), SparseError::kSparseTrailing);
   const Chunk planes = encoded(testing::random_bits(640), DType::kU8);
   EXPECT_EQ(fault_of(with_byte(planes, 2, 1), 640, DType::kU8), SparseError::kSparseUnknownKind);

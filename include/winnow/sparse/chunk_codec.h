@@ -19,6 +19,10 @@
 
 namespace winnow {
 
+namespace sparse {
+class UncheckedDecoder;
+}
+
 /// A chunk, and the CRC-32 of what it decodes to: the bits of its groups, unless all are kept, then
 /// the kept values, and the signs of dropped ones if some are -0.0. (Dropped values add nothing: at
 /// 90 % zeros a checksum over all would take as long as decoding them.)
@@ -69,13 +73,11 @@ class ChunkDecoder {
   Status decode(std::span<const std::byte> stored, const ChunkEntry& entry, DType dtype,
                 std::span<std::byte> out);
 
-  /// The same without a look at the checksum over the stored bytes: for tests and fuzzers, which
-  /// want to get behind it.
+ private:
+  friend class sparse::UncheckedDecoder;
+  struct State;
   Status decode_unchecked(std::span<const std::byte> stored, uint32_t value_crc, DType dtype,
                           std::span<std::byte> out);
-
- private:
-  struct State;
   explicit ChunkDecoder(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

@@ -25,7 +25,7 @@ struct SparseError {
   /// A kind of positions, values or streams that the format or the tensor's type does not have.
   static constexpr StatusCode kSparseUnknownKind = {407, "SparseUnknownKind"};
   /// Positions outside of the chunk, of another number than said, or with a parameter out of its
-  /// range.
+  /// range; a sign where no value was dropped.
   static constexpr StatusCode kSparsePositions = {408, "SparsePositions"};
   /// A stream that libzstd does not decode to the size that is expected.
   static constexpr StatusCode kSparseStream = {409, "SparseStream"};
@@ -34,6 +34,9 @@ struct SparseError {
   static constexpr StatusCode kSparseValues = {410, "SparseValues"};
   /// A file whose names, types or shapes differ from those that it is said to be made of.
   static constexpr StatusCode kSparseContainer = {411, "SparseContainer"};
+  /// The front of a chunk: a reserved byte that is not 0, groups of no value or of more than the
+  /// chunk has, more kept groups than groups.
+  static constexpr StatusCode kSparseFront = {412, "SparseFront"};
 };
 
 /// 420 to 429: a file of compressed-tensors' formats sparse-bitmask and sparse-24-bitmask, or its
