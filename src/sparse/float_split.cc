@@ -11,6 +11,9 @@
 namespace winnow::sparse {
 namespace {
 
+// Bits of the mantissa in a head of the kind window, whatever the type; above them is the class.
+constexpr unsigned kWindowHead = 6;
+
 template <typename BitsType, unsigned kExponentBits, unsigned kMantissaBits>
 struct Layout {
   using Bits = BitsType;
@@ -18,8 +21,9 @@ struct Layout {
   static constexpr unsigned kMantissa = kMantissaBits;
   static constexpr unsigned kSign = kExponentBits + kMantissaBits;
 
+  static constexpr unsigned kExponentBytes = (kExponentBits + 7) / 8;
+
   // Bits of the mantissa that are in the head, and those of the tail: the others and the sign.
-  static constexpr unsigned kWindowHead = 6;
   static constexpr unsigned kWindowTail = kMantissa - kWindowHead + 1;
   static constexpr unsigned kExponentHead = kExponentBits < 8 ? 8 - kExponentBits : 0;
   static constexpr unsigned kExponentTail = kMantissa - kExponentHead + 1;
@@ -124,10 +128,10 @@ class Splitter {
     }
     append_number(static_cast<uint32_t>(escapes), out_);
     split(L::kWindowTail, [&](Bits value) {
-      return static_cast<uint8_t>(class_of[L::exponent(value)] << L::kWindowHead |
-                                  L::mantissa(value) >> (L::kMantissa - L::kWindowHead));
+      return static_cast<uint8_t>(class_of[L::exponent(value)] << kWindowHead |
+                                  L::mantissa(value) >> (L::kMantissa - kWindowHead));
     });
-    for (unsigned shift = 0; shift < (L::kExponents > 256 ? 16 : 8); shift += 8) {
+    for (unsigned shift = 0; shift < L::kExponentBytes * 8; shift += 8) {
       scratch_.escapes.clear();
       for (size_t i = 0; escapes > 0 && i < n_; ++i) {
         const unsigned exponent = L::exponent(bits_at<Bits>(values_, i));
@@ -205,7 +209,7 @@ void for_each_escape(std::span<const uint8_t> heads, const Visit& visit) {
     }
   }
   for (; i < heads.size(); ++i) {
-    if (heads[i] >> 6 == kEscapeClass) visit(i);
+    if (heads[i] >> kWindowHead == kEscapeClass) visit(i);
   }
 }
 
@@ -224,42 +228,68 @@ void join_all(std::span<const uint8_t> heads, const Planes<kTailBits, typename L
   });
 }
 
+// The exponents of the classes; that of escapes is 0, which a value's own is then added to.
+using WindowExponents = std::array<unsigned, kWindowExponents + 1>;
+
 template <typename L>
-Status read_window_as(L, ByteReader& from, StreamReader& streams, ValueScratch& scratch,
-                      std::span<uint8_t> out) {
-  using Bits = typename L::Bits;
-  const size_t n = out.size() / sizeof(Bits);
-  std::array<unsigned, kWindowExponents + 1> exponents{};
+Result<WindowExponents> read_window_exponents(ByteReader& from) {
+  WindowExponents exponents{};
   for (size_t c = 0; c < kWindowExponents; ++c) {
     WINNOW_ASSIGN_OR_RETURN(const auto exponent, from.number<uint16_t>("an exponent"));
     if (exponent >= L::kExponents) {
-      return {SparseError::kSparseValues,
-              concat("expected an exponent below ", L::kExponents, ", found ", exponent)};
+      return Status(SparseError::kSparseValues,
+                    concat("expected an exponent below ", L::kExponents, ", found ", exponent));
     }
     exponents[c] = exponent;
   }
-  WINNOW_ASSIGN_OR_RETURN(const auto escapes, from.number<uint32_t>("the number of escapes"));
+  return exponents;
+}
+
+// The heads of n values, of which as many are of class 3 as the field in front of them says.
+// Leaves their number in `escapes`.
+Result<std::span<const uint8_t>> read_window_heads(size_t n, ByteReader& from,
+                                                   StreamReader& streams, ValueScratch& scratch,
+                                                   size_t& escapes) {
+  WINNOW_ASSIGN_OR_RETURN(escapes, from.number<uint32_t>("the number of escapes"));
   if (escapes > n) {
-    return {SparseError::kSparseValues,
-            concat("expected at most ", n, " escapes, found ", escapes)};
+    return Status(SparseError::kSparseValues,
+                  concat("expected at most ", n, " escapes, found ", escapes));
   }
   WINNOW_ASSIGN_OR_RETURN(const auto heads, streams.read(from, n, scratch.heads));
   size_t found = 0;
   for_each_escape(heads, [&](size_t) { ++found; });
-  if (found != escapes) {
-    return {SparseError::kSparseValues, concat("expected ", escapes, " escapes, found ", found)};
-  }
-  scratch.indices.assign(escapes, 0);  // the escapes' exponents
-  for (unsigned shift = 0; shift < (L::kExponents > 256 ? 16 : 8); shift += 8) {
-    WINNOW_ASSIGN_OR_RETURN(const auto bytes, streams.read(from, escapes, scratch.escapes));
-    for (size_t i = 0; i < escapes; ++i)
+  if (found == escapes) return heads;
+  return Status(SparseError::kSparseValues,
+                concat("expected ", escapes, " escapes, found ", found));
+}
+
+// Leaves the exponents of `count` escapes in scratch.indices.
+template <typename L>
+Status read_escapes(size_t count, ByteReader& from, StreamReader& streams, ValueScratch& scratch) {
+  scratch.indices.assign(count, 0);
+  for (unsigned shift = 0; shift < L::kExponentBytes * 8; shift += 8) {
+    WINNOW_ASSIGN_OR_RETURN(const auto bytes, streams.read(from, count, scratch.escapes));
+    for (size_t i = 0; i < count; ++i) {
       scratch.indices[i] |= static_cast<uint32_t>(bytes[i]) << shift;
+    }
   }
   for (const uint32_t exponent : scratch.indices) {
     if (exponent < L::kExponents) continue;
     return {SparseError::kSparseValues,
             concat("expected an escape below ", L::kExponents, ", found ", exponent)};
   }
+  return Status();
+}
+
+template <typename L>
+Status read_window_as(L, ByteReader& from, StreamReader& streams, ValueScratch& scratch,
+                      std::span<uint8_t> out) {
+  using Bits = typename L::Bits;
+  const size_t n = out.size() / sizeof(Bits);
+  size_t escapes = 0;
+  WINNOW_ASSIGN_OR_RETURN(const WindowExponents exponents, read_window_exponents<L>(from));
+  WINNOW_ASSIGN_OR_RETURN(const auto heads, read_window_heads(n, from, streams, scratch, escapes));
+  WINNOW_RETURN_IF_ERROR(read_escapes<L>(escapes, from, streams, scratch));
   WINNOW_ASSIGN_OR_RETURN(const auto planes,
                           (read_tails<L::kWindowTail, Bits>(n, from, streams, scratch.planes)));
   if constexpr (has_kernel<L>()) {
@@ -271,14 +301,14 @@ Status read_window_as(L, ByteReader& from, StreamReader& streams, ValueScratch& 
                               sizeof(Bits), n, out.data());
   } else {
     join_all<L::kWindowTail, L>(heads, planes, out.data(), [&](uint8_t head) {
-      const Bits top = head & ((1u << L::kWindowHead) - 1);
-      return Bits{exponents[head >> L::kWindowHead]} << L::kMantissa | top << (L::kWindowTail - 1);
+      const Bits top = head & ((1u << kWindowHead) - 1);
+      return Bits{exponents[head >> kWindowHead]} << L::kMantissa | top << (L::kWindowTail - 1);
     });
   }
   size_t e = 0;
   for_each_escape(heads, [&](size_t i) {
     auto value = bits_at<Bits>(out.data(), i);
-    value |= static_cast<Bits>(scratch.indices[e++]) << L::kMantissa;  // class 3 has exponent 0
+    value |= static_cast<Bits>(scratch.indices[e++]) << L::kMantissa;
     std::memcpy(out.data() + i * sizeof(Bits), &value, sizeof(Bits));
   });
   return Status();
