@@ -102,7 +102,7 @@ endfunction()
 
 # winnow_add_fuzzer(NAME MUTANTS count LAYERS layer...)
 # With WINNOW_BUILD_FUZZ, NAME_fuzzer: NAME_fuzzer.cc with libFuzzer, ASan and UBSan, which needs clang. Otherwise
-# a test that runs NAME_fuzzer.cc on its seeds and on so many mutants of each.
+# a test that runs NAME_fuzzer.cc on its seeds and on so many mutants of each, and on what once failed: regress/NAME.
 function(winnow_add_fuzzer name)
   cmake_parse_arguments(ARG "" "MUTANTS" "LAYERS" ${ARGN})
   set(target ${name}_fuzzer)
@@ -121,7 +121,11 @@ function(winnow_add_fuzzer name)
   target_compile_options(${target} PRIVATE ${WINNOW_TEST_COMPILE_OPTIONS} -idirafter ${winnow_fuzzer_include})
   set(seeds ${CMAKE_CURRENT_BINARY_DIR}/seeds/${name})
   file(MAKE_DIRECTORY ${seeds})
+  set(regress ${CMAKE_CURRENT_SOURCE_DIR}/regress/${name})
+  if(NOT EXISTS ${regress})
+    set(regress "")
+  endif()
   add_test(NAME ${target}
-           COMMAND sh -c "python3 ${CMAKE_CURRENT_SOURCE_DIR}/${name}_seeds.py ${seeds} && $<TARGET_FILE:${target}> ${seeds} ${ARG_MUTANTS}")
+           COMMAND sh -c "python3 ${CMAKE_CURRENT_SOURCE_DIR}/${name}_seeds.py ${seeds} && $<TARGET_FILE:${target}> ${seeds} ${ARG_MUTANTS} ${regress}")
   set_tests_properties(${target} PROPERTIES TIMEOUT 300)
 endfunction()

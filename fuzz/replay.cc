@@ -2,7 +2,9 @@
 // ones every time. It is the short form of fuzzing in `./dev test`, where the library has been
 // compiled already; `./dev fuzz` compiles it again, with clang and sanitizers.
 //
-//   replay FOLDER MUTANTS
+//   replay FOLDER MUTANTS [REGRESS]
+//
+// REGRESS is a folder of inputs that once failed; they are run as they are.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -45,8 +47,8 @@ Bytes mutant_of(Bytes bytes, std::mt19937& random) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fputs("usage: replay FOLDER MUTANTS\n", stderr);
+  if (argc != 3 && argc != 4) {
+    std::fputs("usage: replay FOLDER MUTANTS [REGRESS]\n", stderr);
     return 2;
   }
   const auto mutants = std::strtoul(argv[2], nullptr, 10);
@@ -60,6 +62,13 @@ int main(int argc, char** argv) {
       LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
     }
     runs += 1 + mutants;
+  }
+  if (argc == 4) {
+    for (const auto& entry : std::filesystem::directory_iterator(argv[3])) {
+      const Bytes input = read(entry.path());
+      LLVMFuzzerTestOneInput(input.data(), input.size());
+      ++runs;
+    }
   }
   std::printf("%zu inputs\n", runs);
   return runs > 0 ? 0 : 1;
