@@ -25,6 +25,9 @@ struct StatusCode {
   uint16_t number = 0;
   std::string_view name;  ///< the code's identifier without the `k`: "HeaderSyntax"
 
+  /// Whether it is of malformed input: from 100 on.
+  constexpr bool is_of_format() const noexcept { return number >= 100; }
+
   /// By number, which no two codes share.
   friend constexpr bool operator==(const StatusCode& a, const StatusCode& b) noexcept {
     return a.number == b.number;

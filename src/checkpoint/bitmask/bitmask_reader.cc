@@ -26,8 +26,6 @@ constexpr std::string_view kShape = ".shape";
 constexpr std::string_view kRowOffsets = ".row_offsets";
 constexpr std::string_view kWeight = ".weight";
 
-constexpr int kFirstOfFormats = 100;  // of the codes, see io/error_codes.h
-
 // Indices of the parts of one weight, as far as there are any.
 struct NamedParts {
   std::optional<size_t> values, bitmask, shape, row_offsets;
@@ -60,9 +58,6 @@ PartsByPrefix parts_of(std::span<const TensorInfo> tensors) {
   }
   return parts;
 }
-
-// Whether this is a fault of the format. Errors of reading name the file already.
-bool is_fault(const Status& status) { return status.code().number >= kFirstOfFormats; }
 
 Status part_fault(const TensorInfo& part, const auto&... text) {
   return Status(BitmaskError::kBitmaskSize, concat(tensor_label(part), ": ", text...));
@@ -195,7 +190,9 @@ class BitmaskReader final : public CheckpointReader {
     const TensorInfo& info = header_.tensors()[tensor];
     WINNOW_RETURN_IF_ERROR(check_range(path_, info, offset, out.size()));
     const Status status = source.weight->read(offset, out);
-    return is_fault(status) ? in_file(path_, status.with_context(tensor_label(info))) : status;
+    // Errors of reading name the file already.
+    if (!status.code().is_of_format()) return status;
+    return in_file(path_, status.with_context(tensor_label(info)));
   }
 
  private:
@@ -280,7 +277,10 @@ bool has_bitmask_weights(std::span<const TensorInfo> tensors) {
 Result<std::unique_ptr<CheckpointReader>> open_bitmask(std::unique_ptr<CheckpointReader> file,
                                                        const std::string& path) {
   Result<std::vector<DenseTensor>> dense = dense_tensors(*file);
-  if (!dense.ok()) return is_fault(dense.status()) ? in_file(path, dense.status()) : dense.status();
+  if (!dense.ok()) {
+    const bool is_named = !dense.status().code().is_of_format();
+    return is_named ? dense.status() : in_file(path, dense.status());
+  }
   Result<SafetensorsHeader> header = dense_header(*dense, file->metadata());
   if (!header.ok()) return in_file(path, header.status());
   auto reader = std::make_unique<BitmaskReader>(std::move(file), path, std::move(*header));

@@ -63,25 +63,20 @@ Result<std::unique_ptr<CheckpointReader>> checkpoint::open_file(Env& env, const 
   return reader;
 }
 
-namespace {
-
-// A shard must be a safetensors file, so that open_file does not look for archives.
-Result<std::unique_ptr<CheckpointReader>> open_any_file(Env& env, const std::string& path) {
-  WINNOW_ASSIGN_OR_RETURN(const bool is_torch, is_torch_archive(env, path));
-  return is_torch ? open_torch(env, path) : open_file(env, path);
-}
-
-}  // namespace
-
 Result<std::unique_ptr<CheckpointReader>> open_checkpoint(Env& env, const std::string& path) {
   if (path.ends_with(kIndexSuffix)) {
     return open_index(env, folder_of(path), path.substr(path.rfind('/') + 1));
   }
-  Result<std::unique_ptr<CheckpointReader>> file = open_any_file(env, path);
-  // Only if it failed: most are files.
-  if (file.ok() || file.status().code() != ErrorCode::kUnsupportedFile) return file;
-  WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
-  return info.kind == FileKind::kDirectory ? open_folder(env, path) : std::move(file);
+  Result<std::unique_ptr<CheckpointReader>> file = open_file(env, path);
+  // What else it may be is asked only if it failed: most are safetensors files.
+  if (file.ok()) return file;
+  if (file.status().code() == ErrorCode::kUnsupportedFile) {
+    WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
+    return info.kind == FileKind::kDirectory ? open_folder(env, path) : std::move(file);
+  }
+  if (!file.status().code().is_of_format()) return file;
+  WINNOW_ASSIGN_OR_RETURN(const bool is_torch, is_torch_archive(env, path));
+  return is_torch ? open_torch(env, path) : std::move(file);
 }
 
 }  // namespace winnow
