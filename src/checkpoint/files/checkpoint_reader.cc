@@ -6,9 +6,9 @@
 #include "checkpoint/files/compressed_reader.h"
 #include "checkpoint/files/container.h"
 #include "checkpoint/masks/chunks.h"
-#include "checkpoint/shards/checkpoint_folder.h"
 #include "checkpoint/shards/shard_index.h"
 #include "checkpoint/shards/sharded_reader.h"
+#include "io/file/temp_name.h"
 
 namespace winnow {
 namespace {
@@ -65,7 +65,7 @@ Result<std::unique_ptr<CheckpointReader>> checkpoint::open_file(Env& env, const 
 
 Result<std::unique_ptr<CheckpointReader>> open_checkpoint(Env& env, const std::string& path) {
   if (path.ends_with(kIndexSuffix)) {
-    return open_index(env, folder_of(path), path.substr(path.rfind('/') + 1));
+    return open_index(env, io::directory_of(path), io::file_name_of(path));
   }
   Result<std::unique_ptr<CheckpointReader>> file = open_file(env, path);
   // What else it may be is asked only if it failed: most are safetensors files.

@@ -154,12 +154,6 @@ Status CompanionSearch::look_into(const std::string& path) {
 
 }  // namespace
 
-std::string folder_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
 std::string path_in(const std::string& directory, const std::string& name) {
   return directory.ends_with('/') ? directory + name : concat(directory, "/", name);
 }

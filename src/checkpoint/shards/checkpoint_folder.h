@@ -16,9 +16,6 @@ namespace winnow::checkpoint {
 /// Ends the names of the files of tensors.
 inline constexpr std::string_view kFileSuffix = ".safetensors";
 
-/// The folder of the file at `path`; "." if the path names none.
-std::string folder_of(const std::string& path);
-
 /// DIRECTORY/NAME.
 std::string path_in(const std::string& directory, const std::string& name);
 

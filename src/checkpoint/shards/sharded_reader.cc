@@ -12,6 +12,7 @@
 #include "checkpoint/files/container.h"
 #include "checkpoint/shards/checkpoint_folder.h"
 #include "checkpoint/shards/shard_index.h"
+#include "io/file/temp_name.h"
 #include "winnow/base/checked.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/atomic_file_set.h"
@@ -287,7 +288,7 @@ Result<std::unique_ptr<CheckpointReader>> open_index(Env& env, const std::string
 
 Status recover_folder(Env& env, const std::string& path) {
   if (path.ends_with(kIndexSuffix)) {
-    return AtomicFileSet::recover(env, folder_of(path)).status();
+    return AtomicFileSet::recover(env, io::directory_of(path)).status();
   }
   WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
   if (info.kind != FileKind::kDirectory) return Status();
