@@ -36,6 +36,9 @@ class InputFile {
   /// `out` is unspecified.
   Status read(uint64_t offset, std::span<std::byte> out) const;
 
+  /// The file's first bytes, `most` of them or all that there are. Errors: as `read`.
+  Result<std::string> read_front(uint64_t most) const;
+
   /// kInputChanged if the file's size, times or identity differ from those at `open`. What was read
   /// is to be trusted only if this holds after the last read.
   Status check_unchanged() const;

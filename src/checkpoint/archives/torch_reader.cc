@@ -67,8 +67,7 @@ Result<TorchReader::Bytes> TorchReader::gathered(size_t tensor) const try {
 
 Result<bool> is_torch_archive(Env& env, const std::string& path) {
   WINNOW_ASSIGN_OR_RETURN(const InputFile file, InputFile::open(env, path));
-  std::string front(std::min<uint64_t>(file.size(), io::kFrontBytes), '\0');
-  WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(front))));
+  WINNOW_ASSIGN_OR_RETURN(const std::string front, file.read_front(io::kFrontBytes));
   // The length of a safetensors header may begin with a pickle's first bytes.
   return front.starts_with("PK\3\4") || (front.starts_with("\x80\2") && !io::is_safetensors(front));
 }

@@ -23,19 +23,13 @@ constexpr char kConfigName[] = "config.json";
 // What an index says instead of the name of a part; nothing: the weight, which another part says.
 using PartNames = std::map<std::string, std::optional<std::string>>;
 
-Result<std::string> text_of(const InputFile& file, size_t max_bytes) {
-  // One byte more than allowed is enough for those who check.
-  std::string text(std::min<uint64_t>(file.size(), max_bytes + 1), '\0');
-  WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(text))));
-  return text;
-}
-
 Status add_config(Env& env, const std::string& directory, std::vector<RewrittenFile>& files) {
   const std::string path = path_in(directory, kConfigName);
   WINNOW_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
   if (info.kind != FileKind::kRegular) return Status();
   WINNOW_ASSIGN_OR_RETURN(const InputFile file, InputFile::open(env, path));
-  WINNOW_ASSIGN_OR_RETURN(const std::string text, text_of(file, kMaxConfigBytes));
+  // One byte more than allowed is enough for the check.
+  WINNOW_ASSIGN_OR_RETURN(const std::string text, file.read_front(kMaxConfigBytes + 1));
   Result<std::string> dense = without_sparsity_config(text);
   if (!dense.ok()) return file.named(dense.status());
   if (*dense != text) files.push_back({kConfigName, std::move(*dense)});
@@ -95,7 +89,7 @@ Status add_index(Env& env, const CheckpointReader& input, const ShardSet& set,
   if (!input.reads(file.identity())) {
     return file.named(Status(ErrorCode::kInputChanged, "replaced while it was read"));
   }
-  WINNOW_ASSIGN_OR_RETURN(const std::string text, text_of(file, kMaxIndexBytes));
+  WINNOW_ASSIGN_OR_RETURN(const std::string text, file.read_front(kMaxIndexBytes + 1));
   // Once more: what follows trusts the text.
   const Result<ShardIndex> index = parse_shard_index(text);
   if (!index.ok()) return file.named(index.status());

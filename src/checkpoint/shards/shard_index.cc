@@ -320,8 +320,7 @@ Result<ShardIndex> parse_shard_index(std::string_view text) try {
 Result<ShardIndex> read_shard_index(const InputFile& file) {
   const Status size = check_size(file.size());  // before memory is taken for it
   if (!size.ok()) return file.named(size);
-  std::string text(file.size(), '\0');
-  WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(text))));
+  WINNOW_ASSIGN_OR_RETURN(const std::string text, file.read_front(file.size()));
   Result<ShardIndex> index = parse_shard_index(text);
   if (!index.ok()) return file.named(index.status());
   return index;

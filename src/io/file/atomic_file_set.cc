@@ -82,8 +82,7 @@ Result<std::vector<JournalEntry>> read_journal(const Place& place) {
                   concat("the journal is damaged: expected at most ", io::kMaxJournalBytes,
                          " bytes, found ", file.size()));
   }
-  std::string text(static_cast<size_t>(file.size()), '\0');
-  WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(text))));
+  WINNOW_ASSIGN_OR_RETURN(const std::string text, file.read_front(file.size()));
   WINNOW_RETURN_IF_ERROR(file.check_unchanged());
   return io::parse_journal(text);
 }

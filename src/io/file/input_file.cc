@@ -1,5 +1,6 @@
 #include "winnow/io/input_file.h"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
@@ -32,6 +33,12 @@ Result<InputFile> InputFile::open(std::unique_ptr<RandomAccessFile> file, const 
 Status InputFile::read(uint64_t offset, std::span<std::byte> out) const {
   WINNOW_ASSIGN_OR_RETURN(const size_t bytes, file_->read_at(offset, out));
   return bytes == out.size() ? Status() : changed(name_, "was cut short");
+}
+
+Result<std::string> InputFile::read_front(uint64_t most) const {
+  std::string front(std::min(size(), most), '\0');
+  WINNOW_RETURN_IF_ERROR(read(0, std::as_writable_bytes(std::span(front))));
+  return front;
 }
 
 Status InputFile::check_unchanged() const {

@@ -165,8 +165,7 @@ Status name_records(ZipDirectory directory, TorchRecords& out) {
 Status check_front(const InputFile& file) {
   constexpr size_t kTarMagicAt = 257;  // of POSIX tar, in the first block
   constexpr std::string_view kTarMagic = "ustar";
-  std::string front(std::min<uint64_t>(file.size(), kFrontBytes), '\0');
-  WINNOW_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(front))));
+  WINNOW_ASSIGN_OR_RETURN(const std::string front, file.read_front(kFrontBytes));
   // First: any bytes may stand at the tar's magic, the name of a parameter among them.
   if (front.starts_with("PK\x03\x04")) return {};
   // Early versions of torch wrote tars, later ones plain pickles.

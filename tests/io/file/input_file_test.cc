@@ -46,9 +46,17 @@ TEST_F(InputFileTest, ReadsExactlyWhatIsAskedFor) {
   EXPECT_TRUE(file.check_unchanged().ok());
 }
 
+TEST_F(InputFileTest, ReadsItsFront) {
+  const InputFile file = opened();
+  EXPECT_EQ(file.read_front(4).value(), "0123");
+  EXPECT_EQ(file.read_front(0).value(), "");
+  EXPECT_EQ(file.read_front(11).value(), "0123456789");
+}
+
 TEST_F(InputFileTest, NoticesThatTheFileGotShorter) {
   const InputFile file = opened();
   std::filesystem::resize_file(path_, 9);
+  EXPECT_EQ(file.read_front(11).status().code(), ErrorCode::kInputChanged);
   for (const Status& status : {file.read(6, buffer_), file.check_unchanged()}) {
     EXPECT_EQ(status.code(), ErrorCode::kInputChanged);
     EXPECT_EQ(names_in(status), 1u) << status.message();
