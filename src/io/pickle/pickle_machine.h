@@ -112,8 +112,8 @@ class PickleMachine {
   Status check_hooks(PickleValue value) const;
   Result<std::vector<uint64_t>> read_sizes(PickleValue tuple, StatusCode code) const;
 
-  // Opaque values, with keep_unknown_ only (pickle_opaque.cc). The items of one are what it was made
-  // of, foreign references included; a name that was not called has none.
+  // Opaque values, with keep_unknown_ only (pickle_opaque.cc). The items of one are what it was
+  // made of, foreign references included; a name that was not called has none.
   Result<PickleValue> make_opaque(std::string name, std::vector<PickleValue> parts);
   Result<PickleValue> opaque_name(std::string_view module, std::string_view name);
   Result<PickleValue> opaque_call(std::string_view callee, PickleValue args);

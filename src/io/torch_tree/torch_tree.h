@@ -72,8 +72,8 @@ class TorchTreeAccess {
 Status walk_tree(const TorchTreeAccess::Table& table, std::span<const TorchStorage> storages,
                  std::vector<TorchNode>& order);
 
-/// Drops what is not reachable. `order` is what walk_tree found. Precondition: opaque values have no
-/// items and attributes.
+/// Drops what is not reachable. `order` is what walk_tree found. Precondition: opaque values have
+/// no items and attributes.
 void compact_tree(TorchTreeAccess::Table& table, std::span<const TorchNode> order);
 
 }  // namespace io

@@ -42,9 +42,9 @@ uint64_t TorchTensor::numel() const noexcept {
 
 std::string_view torch_kind_name(TorchKind kind) noexcept {
   // In the order of TorchKind.
-  constexpr std::string_view kNames[] = {"None",   "bool",          "int",        "float", "str",
-                                         "Tensor", "sparse Tensor", "list",       "tuple", "dict",
-                                         "set",    "torch.Size",    "torch.dtype", "opaque value"};
+  constexpr std::string_view kNames[] = {
+      "None", "bool",  "int",  "float", "str",        "Tensor",      "sparse Tensor",
+      "list", "tuple", "dict", "set",   "torch.Size", "torch.dtype", "opaque value"};
   return kNames[static_cast<size_t>(kind)];
 }
 
