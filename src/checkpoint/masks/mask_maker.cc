@@ -98,9 +98,11 @@ Status MaskMaker::allocate() {
   uint64_t most = 0;
   const PlanEntry* largest = nullptr;
   for (const PlanEntry& entry : in_.plan) {
-    if (entry.skipped || (largest && buffer_bytes(entry) <= most)) continue;
+    if (entry.skipped) continue;
+    const uint64_t bytes = buffer_bytes(entry);
+    if (largest && bytes <= most) continue;
     largest = &entry;
-    most = buffer_bytes(entry);
+    most = bytes;
   }
   if (!largest) return Status();
   Result<RawBuffer> buffer = RawBuffer::allocate(most);
