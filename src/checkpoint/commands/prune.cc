@@ -7,6 +7,7 @@
 
 #include "base/status_macros.h"
 #include "checkpoint/files/checkpoint_writer.h"
+#include "checkpoint/files/copier.h"
 #include "checkpoint/masks/mask_maker.h"
 #include "checkpoint/masks/value_scan.h"
 #include "checkpoint/masks/with_shares.h"
@@ -43,7 +44,6 @@ class Pruner {
   Status claim_output(Env& env);
   TensorReport report_of(const PlanEntry& entry) const;
   Status prune_tensor(MaskMaker& maker, const PlanEntry& entry, TensorReport& report);
-  Status copy_tensor(size_t index);
   Status apply_and_write(const TensorInfo& tensor, std::span<std::byte> values,
                          std::span<const uint8_t> mask, uint64_t& zeros);
   Status write(std::span<const std::byte> bytes);
@@ -60,7 +60,6 @@ class Pruner {
   TensorNames names_;
   std::vector<PlanEntry> plan_;
   std::unique_ptr<CheckpointWriter> writer_;  // none in a dry run
-  RawBuffer copy_buffer_;
 };
 
 Status Pruner::prepare(Env& env, const MemoryShares* shares) {
@@ -74,7 +73,6 @@ Status Pruner::prepare(Env& env, const MemoryShares* shares) {
     WINNOW_RETURN_IF_ERROR(in_file(job_.input, share_out()));
   }
   threads_.emplace(all_threads_, memory_.threads);
-  WINNOW_ASSIGN_OR_RETURN(copy_buffer_, RawBuffer::allocate(kChunkBytes));
   return claim_output(env);
 }
 
@@ -119,6 +117,7 @@ Status Pruner::run() {
                    .threads = *threads_,
                    .progress = progress_,
                    .seconds = result_.seconds});
+  Copier copier(file_, *threads_, progress_, result_.seconds);
   WINNOW_RETURN_IF_ERROR(maker.prepare());
   const uint64_t once = (writer_ ? 2 : 1) * file_.data_bytes();  // read, and written
   progress_.begin("prune", once + maker.extra_bytes());
@@ -126,7 +125,7 @@ Status Pruner::run() {
   for (const PlanEntry& entry : plan_) {
     TensorReport report = report_of(entry);
     if (entry.skipped) {
-      WINNOW_RETURN_IF_ERROR(copy_tensor(entry.tensor));
+      WINNOW_RETURN_IF_ERROR(copier.copy_tensor(entry.tensor, writer_.get()));
     } else {
       WINNOW_RETURN_IF_ERROR(prune_tensor(maker, entry, report));
     }
@@ -177,21 +176,6 @@ Status Pruner::apply_and_write(const TensorInfo& tensor, std::span<std::byte> va
       zeros = std::accumulate(chunk_zeros.begin(), chunk_zeros.begin() + chunks, zeros);
     }
     WINNOW_RETURN_IF_ERROR(write(bytes));
-  }
-  return Status();
-}
-
-Status Pruner::copy_tensor(size_t index) {
-  const TensorInfo& tensor = file_.tensors()[index];
-  for (uint64_t begin = 0; begin < tensor.bytes(); begin += kChunkBytes) {
-    WINNOW_RETURN_IF_ERROR(check_cancelled(progress_));
-    const auto chunk = copy_buffer_.first(std::min<uint64_t>(kChunkBytes, tensor.bytes() - begin));
-    {
-      StageTimer timer(result_.seconds.read);
-      WINNOW_RETURN_IF_ERROR(file_.read(index, begin, chunk));
-    }
-    progress_.advance(chunk.size());
-    WINNOW_RETURN_IF_ERROR(write(chunk));
   }
   return Status();
 }

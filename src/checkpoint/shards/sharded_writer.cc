@@ -7,8 +7,7 @@
 
 #include "base/status_macros.h"
 #include "checkpoint/bitmask/dense_folder.h"
-#include "checkpoint/files/container.h"
-#include "checkpoint/masks/chunks.h"
+#include "checkpoint/files/copier.h"
 #include "checkpoint/shards/checkpoint_folder.h"
 #include "winnow/io/atomic_directory.h"
 #include "winnow/io/atomic_file_set.h"
@@ -122,7 +121,6 @@ class ShardedWriter final : public CheckpointWriter {
   Status create(bool compress);
   Status begin_shard();
   Status end_shard();
-  Status copy_shard();
   const Shard& current() const { return shards_[at_]; }
 
   const OutputJob job_;
@@ -181,7 +179,10 @@ Status ShardedWriter::end_shard() {
       writer_->file_bytes() >= current().reader->file_bytes()) {
     writer_.reset();  // gives the file's name free
     WINNOW_RETURN_IF_ERROR(create(/*compress=*/false));
-    WINNOW_RETURN_IF_ERROR(copy_shard());
+    Progress progress;
+    StageSeconds seconds;
+    Copier copier(*current().reader, job_.threads, progress, seconds);
+    WINNOW_RETURN_IF_ERROR(copier.copy(writer_.get()));
   }
   const uint64_t bytes = writer_->file_bytes();
   const Status committed = commit_part(*writer_);
@@ -189,20 +190,6 @@ Status ShardedWriter::end_shard() {
   file_bytes_ += bytes;
   ++at_;
   return committed;
-}
-
-Status ShardedWriter::copy_shard() {
-  const CheckpointReader& shard = *current().reader;
-  WINNOW_ASSIGN_OR_RETURN(RawBuffer buffer, RawBuffer::allocate(kChunkBytes));
-  for (const size_t tensor : data_order(shard.tensors())) {
-    const uint64_t bytes = shard.tensors()[tensor].bytes();
-    for (uint64_t begin = 0; begin < bytes; begin += kChunkBytes) {
-      const auto chunk = buffer.first(std::min<uint64_t>(kChunkBytes, bytes - begin));
-      WINNOW_RETURN_IF_ERROR(shard.read(tensor, begin, chunk));
-      WINNOW_RETURN_IF_ERROR(writer_->append(chunk));
-    }
-  }
-  return Status();
 }
 
 // Shards without data are not begun by what is appended.
