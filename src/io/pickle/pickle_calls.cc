@@ -119,22 +119,18 @@ Result<PickleValue> PickleMachine::resolve(std::string_view module, std::string_
 }
 
 std::string PickleMachine::shown_name(PickleValue foreign) const {
+  // No switch: these kinds stand beyond TorchKind's own.
+  const TorchKind kind = kind_of(foreign);
   const uint32_t number = number_of(foreign);
-  switch (kind_of(foreign)) {
-    case kName:
-      return concat(kNames[number].module, ".", kNames[number].name);
-    case kStorageClass:
-      return concat("torch.", storage_class_name(static_cast<DType>(number)));
-    case kStorage:
-      return storages_[number].untyped ? "torch.storage.UntypedStorage"
-                                       : "torch.storage.TypedStorage";
-    case kUnknownStorage:
-      return table_.string_at(unknown_classes_[number]);
-    case kUntypedStorage:
-      return "torch.storage.UntypedStorage";
-    default:
-      return "torch.layout";
+  if (kind == kName) return concat(kNames[number].module, ".", kNames[number].name);
+  if (kind == kStorageClass) {
+    return concat("torch.", storage_class_name(static_cast<DType>(number)));
   }
+  if (kind == kUnknownStorage) return table_.string_at(unknown_classes_[number]);
+  const bool is_untyped =
+      kind == kUntypedStorage || (kind == kStorage && storages_[number].untyped);
+  if (is_untyped) return "torch.storage.UntypedStorage";
+  return kind == kStorage ? "torch.storage.TypedStorage" : "torch.layout";
 }
 
 Status PickleMachine::reduce(bool is_new_object) {
