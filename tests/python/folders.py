@@ -1,13 +1,13 @@
 """Small checkpoints in shards, as transformers lays them out; written by safetensors itself."""
 
 import json
-import re
 import subprocess
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from tool import WINNOW, run, winnow
+from crash import BrokenOff
+from tool import run, winnow
 
 INDEX = "model.safetensors.index.json"
 COMPANIONS = {"config.json": b'{"model_type": "llama"}\n', "tokenizer.model": bytes(range(256))}
@@ -51,8 +51,10 @@ SYSCALLS = ["mkdir", "mkdirat", "openat", "flock", "fallocate", "ftruncate", "wr
             "unlink", "unlinkat", "rmdir"]
 
 
-class FolderScene:
+class FolderScene(BrokenOff):
     """A folder to prune, to a new one or in place, and what must be true if the run is broken off."""
+
+    syscalls = SYSCALLS
 
     def __init__(self, directory, in_place, shards=3):
         directory.mkdir()
@@ -92,28 +94,6 @@ class FolderScene:
                 yield stage / name
                 yield stage / f".{name}.winnow.tmp"
 
-    def strace(self, *options):
-        paths = [part for path in self.paths() for part in ["-P", path]]
-        command = ["strace", "-f", "-qq", *paths, *options, WINNOW, *self.command()]
-        return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
-
-    def calls(self):
-        """How often each of SYSCALLS is made: the points to hit."""
-        self.reset()
-        done = self.strace("-e", "trace=" + ",".join("?" + name for name in SYSCALLS))
-        assert done.returncode == 0, done.stderr
-        counts = {}
-        for name in re.findall(r"^(?:\[pid +\d+\] )?(\w+)\(", done.stderr, re.M):
-            counts[name] = counts.get(name, 0) + 1
-        return counts
-
-    def points(self):
-        return [(name, nth) for name, count in self.calls().items() for nth in range(1, count + 1)]
-
-    def inject(self, syscall, fault, nth):
-        self.reset()
-        return self.strace("-e", f"trace={syscall}", "-e", f"inject={syscall}:{fault}:when={nth}")
-
     def visible(self):
         """The files that loaders see."""
         files = content(self.output)
@@ -137,18 +117,3 @@ class FolderScene:
         assert content(self.output) == self.new, what
         expected = {"model", self.output.name}
         assert {path.name for path in self.directory.iterdir()} == expected, what
-
-    def kill_at(self, syscall, nth):
-        what = f"SIGKILL at {syscall} {nth}"
-        done = self.inject(syscall, "signal=KILL", nth)
-        assert done.returncode in [-9, 137], (what, done.stderr)
-        self.check_whole(what)
-        self.check_recovery(what)
-
-    def fail_at(self, syscall, nth, errno):
-        what = f"{errno} at {syscall} {nth}"
-        done = self.inject(syscall, f"error={errno}", nth)
-        assert done.returncode in [0, 4], (what, done.stderr)
-        self.check_whole(what)
-        self.check_recovery(what)
-        return done.returncode

@@ -1,9 +1,7 @@
 """Every way to break off a prune, compress or decompress: kill -9 at every write-class call and at random moments, every
 call failing in turn, full disks. `./dev torture` runs it; it takes minutes and wants root."""
 
-import random
 import subprocess
-import time
 
 import pytest
 
@@ -54,21 +52,7 @@ def test_every_call_is_interrupted(scene):
 
 
 def test_kill_at_random_moments(scene):
-    scene.reset()
-    start = time.monotonic()
-    subprocess.run([WINNOW, *map(str, scene.command())], check=True)
-    duration = time.monotonic() - start
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
-    moments = random.Random(seed)
-    for _ in range(MOMENTS):
-        scene.reset()
-        process = subprocess.Popen([WINNOW, *map(str, scene.command())])
-        time.sleep(moments.uniform(0, 1.1 * duration))
-        process.kill()
-        process.wait()
-        scene.check_whole("random kill")
-        scene.check_recovery("random kill")
+    scene.kill_at_random_moments(MOMENTS)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 8, 100, 4096, 1 << 20, 3_000_000])

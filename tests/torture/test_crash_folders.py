@@ -1,9 +1,7 @@
 """Every way to break off a prune of a folder, to a new one and in place: kill -9 at every call that
 changes the disk and at random moments, and every such call failing."""
 
-import random
 import subprocess
-import time
 
 import pytest
 
@@ -33,21 +31,7 @@ def test_every_call_fails_in_turn(scene, errno):
 
 
 def test_kill_at_random_moments(scene):
-    scene.reset()
-    start = time.monotonic()
-    subprocess.run([WINNOW, *map(str, scene.command())], check=True)
-    duration = time.monotonic() - start
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
-    moments = random.Random(seed)
-    for _ in range(MOMENTS):
-        scene.reset()
-        process = subprocess.Popen([WINNOW, *map(str, scene.command())])
-        time.sleep(moments.uniform(0, 1.1 * duration))
-        process.kill()
-        process.wait()
-        scene.check_whole("random kill")
-        scene.check_recovery("random kill")
+    scene.kill_at_random_moments(MOMENTS)
 
 
 @pytest.mark.parametrize("in_place", [False, True], ids=["folder", "in_place"])
