@@ -1,11 +1,14 @@
 // An Env in which any single call can fail, tear its data or be the process's last.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "io/temp_dir.h"
 #include "winnow/io/env.h"
 
 namespace winnow::testing {
@@ -57,5 +60,34 @@ class FaultEnv final : public Env {
   Env& base_;
   FaultPlan& plan_;
 };
+
+/// A run of for_each_failing_call in which a call failed.
+struct FailedRun {
+  Status status;                   ///< of the run
+  std::vector<std::string> calls;  ///< all that were made
+  std::string call;                ///< the name of the one that failed
+  std::string what;                ///< for messages: "call 3 rename"
+};
+
+/// Runs `write(env)`, which returns a Status, again and again: with its first call failing as
+/// `fault` says, with its second, and so on, until a run makes fewer calls; that one has to
+/// succeed. Calls `check(run)` after each of the others; a fatal failure in it ends the loop.
+template <typename Write, typename Check>
+void for_each_failing_call(const FaultPlan& fault, const Write& write, const Check& check) {
+  for (int number = 1; !::testing::Test::HasFatalFailure(); ++number) {
+    FaultPlan plan = fault;
+    plan.fail_at = number;
+    FaultEnv env(Env::posix(), plan);
+    const size_t descriptors = open_descriptors();
+    const Status status = write(env);
+    EXPECT_EQ(open_descriptors(), descriptors) << "call " << number;
+    if (static_cast<int>(plan.calls.size()) < number) {
+      EXPECT_TRUE(status.ok()) << status.message();
+      return;
+    }
+    const std::string call = plan.calls[static_cast<size_t>(number) - 1];
+    check(FailedRun{status, plan.calls, call, "call " + std::to_string(number) + " " + call});
+  }
+}
 
 }  // namespace winnow::testing

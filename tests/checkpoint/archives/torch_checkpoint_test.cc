@@ -153,24 +153,19 @@ TEST_F(TorchCheckpoint, EveryFailingCallLeavesTheOldFiles) {
     const std::string before = read_file(dir_.path(output));
     const auto names = dir_.names();
     int failures = 0;
-    for (int call = 1;; ++call) {
-      FaultPlan plan{.fail_at = call, .error = EIO};
-      FaultEnv env(Env::posix(), plan);
-      const Status status = prune(env, output);
-      if (static_cast<int>(plan.calls.size()) < call) {
-        EXPECT_TRUE(status.ok()) << status.message();
-        break;
-      }
-      if (status.code() == ErrorCode::kNotDurable || status.ok()) {
+    const auto check = [&](const FailedRun& run) {
+      if (run.status.code() == ErrorCode::kNotDurable || run.status.ok()) {
         write_file(dir_.path(output), before);
-        continue;
+        return;
       }
       ++failures;
-      if (plan.calls[call - 1] == "remove") continue;
-      EXPECT_EQ(dir_.names(), names) << "call " << call << " " << plan.calls[call - 1];
-      ASSERT_EQ(read_file(dir_.path("in.pt")), input) << "call " << call;
-      ASSERT_EQ(read_file(dir_.path(output)), before) << "call " << call;
-    }
+      if (run.call == "remove") return;
+      EXPECT_EQ(dir_.names(), names) << run.what;
+      ASSERT_EQ(read_file(dir_.path("in.pt")), input) << run.what;
+      ASSERT_EQ(read_file(dir_.path(output)), before) << run.what;
+    };
+    for_each_failing_call(
+        {.error = EIO}, [&](Env& env) { return prune(env, output); }, check);
     EXPECT_GT(failures, 20);
     write_file(dir_.path("in.pt"), input);
   }

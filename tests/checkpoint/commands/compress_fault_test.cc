@@ -12,9 +12,9 @@
 namespace winnow {
 namespace {
 
-using testing::FaultEnv;
+using testing::FailedRun;
 using testing::FaultPlan;
-using testing::open_descriptors;
+using testing::for_each_failing_call;
 using testing::read_file;
 using testing::TempDir;
 using testing::write_file;
@@ -58,32 +58,26 @@ TEST_P(CompressFaults, EveryFailingCallLeavesTheOldFiles) {
   const auto names = dir_.names();
   const std::string input = read_file(dir_.path(GetParam().input));
   int failures = 0;
-  for (int call = 1;; ++call) {
-    FaultPlan plan{.fail_at = call, .tear = GetParam().tear, .error = ENOSPC};
-    FaultEnv env(Env::posix(), plan);
-    const size_t descriptors = open_descriptors();
-    const Status status = convert(env);
-    EXPECT_EQ(open_descriptors(), descriptors) << "call " << call;
-    if (static_cast<int>(plan.calls.size()) < call) {
-      EXPECT_TRUE(status.ok()) << status.message();
-      break;
-    }
-    if (status.ok() || status.code() == ErrorCode::kNotDurable) {
+  const FaultPlan fault{.tear = GetParam().tear, .error = ENOSPC};
+  const auto check = [&](const FailedRun& run) {
+    if (run.status.ok() || run.status.code() == ErrorCode::kNotDurable) {
       write_file(dir_.path("other"), "precious");
-      continue;
+      return;
     }
     if (read_file(dir_.path("other")) != "precious") {
       // The output is in place: only what was read of it afterwards failed.
-      EXPECT_TRUE(std::find(plan.calls.begin(), plan.calls.end(), "rename") != plan.calls.end());
+      EXPECT_TRUE(std::find(run.calls.begin(), run.calls.end(), "rename") != run.calls.end());
       write_file(dir_.path("other"), "precious");
-      continue;
+      return;
     }
     ++failures;
-    EXPECT_EQ(status.code(), ErrorCode::kIoError) << call << ": " << status.message();
-    if (plan.calls[call - 1] == "remove") continue;  // the next run takes the file away
-    EXPECT_EQ(dir_.names(), names) << "call " << call << " " << plan.calls[call - 1];
-    ASSERT_EQ(read_file(dir_.path(GetParam().input)), input) << "call " << call;
-  }
+    EXPECT_EQ(run.status.code(), ErrorCode::kIoError) << run.what << ": " << run.status.message();
+    if (run.call == "remove") return;  // the next run takes the file away
+    EXPECT_EQ(dir_.names(), names) << run.what;
+    ASSERT_EQ(read_file(dir_.path(GetParam().input)), input) << run.what;
+  };
+  for_each_failing_call(
+      fault, [&](Env& env) { return convert(env); }, check);
   EXPECT_GT(failures, 12);
 }
 

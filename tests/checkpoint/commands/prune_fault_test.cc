@@ -15,10 +15,9 @@ namespace winnow {
 namespace {
 
 using testing::f32;
-using testing::FaultEnv;
-using testing::FaultPlan;
+using testing::FailedRun;
+using testing::for_each_failing_call;
 using testing::image_of;
-using testing::open_descriptors;
 using testing::read_file;
 using testing::TempDir;
 using testing::write_file;
@@ -60,26 +59,19 @@ class PruneFaults : public ::testing::TestWithParam<Scene> {
 TEST_P(PruneFaults, EveryFailingCallLeavesTheOldFiles) {
   const auto names = dir_.names();
   int failures = 0;
-  for (int call = 1;; ++call) {
-    FaultPlan plan{.fail_at = call, .error = EIO};
-    FaultEnv env(Env::posix(), plan);
-    const size_t descriptors = open_descriptors();
-    const Status status = prune(env);
-    EXPECT_EQ(open_descriptors(), descriptors) << "call " << call;
-    if (static_cast<int>(plan.calls.size()) < call) {
-      EXPECT_TRUE(status.ok()) << status.message();
-      break;
-    }
-    if (status.code() == ErrorCode::kNotDurable) continue;  // the new file is in place
-    if (status.ok()) continue;  // a call whose failure is no failure of the whole
+  const auto check = [&](const FailedRun& run) {
+    if (run.status.code() == ErrorCode::kNotDurable) return;  // the new file is in place
+    if (run.status.ok()) return;  // a call whose failure is no failure of the whole
     ++failures;
-    EXPECT_EQ(status.code(), ErrorCode::kIoError) << call << ": " << status.message();
+    EXPECT_EQ(run.status.code(), ErrorCode::kIoError) << run.what << ": " << run.status.message();
     // A failing removal can leave the temporary file, which the next run then takes away.
-    if (plan.calls[call - 1] == "remove") continue;
-    EXPECT_EQ(dir_.names(), names) << "call " << call;
-    ASSERT_EQ(read_file(dir_.path("in")), model_) << "call " << call << " " << plan.calls[call - 1];
-    ASSERT_EQ(read_file(dir_.path("other")), "precious") << "call " << call;
-  }
+    if (run.call == "remove") return;
+    EXPECT_EQ(dir_.names(), names) << run.what;
+    ASSERT_EQ(read_file(dir_.path("in")), model_) << run.what;
+    ASSERT_EQ(read_file(dir_.path("other")), "precious") << run.what;
+  };
+  for_each_failing_call(
+      {.error = EIO}, [&](Env& env) { return prune(env); }, check);
   EXPECT_GT(failures, 15);
 }
 

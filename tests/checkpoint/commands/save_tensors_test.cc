@@ -17,8 +17,6 @@ namespace winnow {
 namespace {
 
 using ::testing::ElementsAre;
-using testing::FaultEnv;
-using testing::FaultPlan;
 using ::testing::HasSubstr;
 using testing::ThreadsFor;
 
@@ -136,21 +134,17 @@ TEST_F(SaveTensors, LeavesNothingIfItIsInterrupted) {
 
 TEST_F(SaveTensors, LeavesTheOldFileIfTheSystemFails) {
   for (const bool compress : {false, true}) {
-    for (int call = 1;; ++call) {
+    const auto save = [&](Env& env) {
       testing::write_file(path("out"), "precious");
-      FaultPlan plan{.fail_at = call, .tear = false, .error = ENOSPC};
-      FaultEnv env(Env::posix(), plan);
       SaveJob overwrite = job(compress);
       overwrite.overwrite = true;
-      const Status status = save_tensors(env, overwrite, model(), serial_, progress_);
-      if (static_cast<int>(plan.calls.size()) < call) {
-        EXPECT_TRUE(status.ok()) << status.message();
-        break;
-      }
-      if (status.ok() || status.code() == ErrorCode::kNotDurable) continue;
-      EXPECT_EQ(status.code(), ErrorCode::kIoError) << status.message();
-      EXPECT_EQ(testing::read_file(path("out")), "precious") << "call " << call;
-    }
+      return save_tensors(env, overwrite, model(), serial_, progress_);
+    };
+    testing::for_each_failing_call({.error = ENOSPC}, save, [&](const testing::FailedRun& run) {
+      if (run.status.ok() || run.status.code() == ErrorCode::kNotDurable) return;
+      EXPECT_EQ(run.status.code(), ErrorCode::kIoError) << run.status.message();
+      EXPECT_EQ(testing::read_file(path("out")), "precious") << run.what;
+    });
   }
 }
 

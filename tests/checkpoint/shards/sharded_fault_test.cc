@@ -16,10 +16,10 @@
 namespace winnow {
 namespace {
 
-using testing::FaultEnv;
+using testing::FailedRun;
 using testing::FaultPlan;
 using testing::files_in;
-using testing::open_descriptors;
+using testing::for_each_failing_call;
 using testing::TempDir;
 using testing::three_shards;
 using testing::write_file;
@@ -86,30 +86,25 @@ class ShardedFaults : public ::testing::TestWithParam<Scene> {
 
 TEST_P(ShardedFaults, EveryFailingCallLeavesAllShardsOldOrAllNew) {
   int failures = 0;
-  for (int call = 1;; ++call) {
+  const FaultPlan fault{.tear = GetParam().tear, .error = GetParam().error};
+  const auto write = [&](Env& env) {
     reset();
-    FaultPlan plan{.fail_at = call, .tear = GetParam().tear, .error = GetParam().error};
-    FaultEnv env(Env::posix(), plan);
-    const size_t descriptors = open_descriptors();
-    const Status status = prune(env);
-    EXPECT_EQ(open_descriptors(), descriptors) << "call " << call;
-    if (static_cast<int>(plan.calls.size()) < call) {
-      EXPECT_TRUE(status.ok()) << status.message();
-      break;
-    }
-    const std::string what = "call " + std::to_string(call) + " " + plan.calls[call - 1];
-    expect_whole(what);
-    if (status.ok() || status.code() == ErrorCode::kNotDurable) {
-      EXPECT_EQ(files_in(target_), new_) << what;
-      continue;
+    return prune(env);
+  };
+  const auto check = [&](const FailedRun& run) {
+    expect_whole(run.what);
+    if (run.status.ok() || run.status.code() == ErrorCode::kNotDurable) {
+      EXPECT_EQ(files_in(target_), new_) << run.what;
+      return;
     }
     ++failures;
-    EXPECT_EQ(status.code(), ErrorCode::kIoError) << what << ": " << status.message();
-    if (plan.calls[call - 1] == "remove" || plan.calls[call - 1] == "remove_directory") continue;
+    EXPECT_EQ(run.status.code(), ErrorCode::kIoError) << run.what << ": " << run.status.message();
+    if (run.call == "remove" || run.call == "remove_directory") return;
     auto names = dir_.names();
     std::erase(names, "out");
-    EXPECT_EQ(names, std::vector<std::string>{"model"}) << what;
-  }
+    EXPECT_EQ(names, std::vector<std::string>{"model"}) << run.what;
+  };
+  for_each_failing_call(fault, write, check);
   EXPECT_GT(failures, 40);
 }
 

@@ -122,25 +122,20 @@ TEST_F(TorchArchiveCopyTest, EveryFailingCallLeavesTheOldFiles) {
   const auto names = dir_.names();
   const std::string input = read_file(dir_.path("in"));
   int failures = 0;
-  for (int call = 1;; ++call) {
-    FaultPlan plan{.fail_at = call, .error = EIO};
-    FaultEnv env(Env::posix(), plan);
-    const Status status = copy(env, {{0, 3, "a"}, {2, 2'000'000, "b"}});
-    if (static_cast<int>(plan.calls.size()) < call) {
-      EXPECT_TRUE(status.ok()) << status.message();
-      break;
-    }
-    if (status.code() == ErrorCode::kNotDurable || status.ok()) {
+  const auto write = [&](Env& env) { return copy(env, {{0, 3, "a"}, {2, 2'000'000, "b"}}); };
+  const auto check = [&](const FailedRun& run) {
+    if (run.status.code() == ErrorCode::kNotDurable || run.status.ok()) {
       write_file(dir_.path("out"), "precious");
-      continue;
+      return;
     }
     ++failures;
-    EXPECT_EQ(status.code(), ErrorCode::kIoError) << call << ": " << status.message();
-    if (plan.calls[call - 1] == "remove") continue;
-    EXPECT_EQ(dir_.names(), names) << "call " << call << " " << plan.calls[call - 1];
-    ASSERT_EQ(read_file(dir_.path("out")), "precious") << "call " << call;
+    EXPECT_EQ(run.status.code(), ErrorCode::kIoError) << run.what << ": " << run.status.message();
+    if (run.call == "remove") return;
+    EXPECT_EQ(dir_.names(), names) << run.what;
+    ASSERT_EQ(read_file(dir_.path("out")), "precious") << run.what;
     ASSERT_EQ(read_file(dir_.path("in")), input);
-  }
+  };
+  for_each_failing_call({.error = EIO}, write, check);
   EXPECT_GT(failures, 20);
 }
 
