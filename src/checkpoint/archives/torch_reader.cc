@@ -69,7 +69,7 @@ Result<bool> is_torch_archive(Env& env, const std::string& path) {
   WINNOW_ASSIGN_OR_RETURN(const InputFile file, InputFile::open(env, path));
   WINNOW_ASSIGN_OR_RETURN(const std::string front, file.read_front(io::kFrontBytes));
   // The length of a safetensors header may begin with a pickle's first bytes.
-  return front.starts_with("PK\3\4") || (front.starts_with("\x80\2") && !io::is_safetensors(front));
+  return io::is_zip(front) || (front.starts_with("\x80\2") && !io::is_safetensors(front));
 }
 
 Result<std::unique_ptr<CheckpointReader>> open_torch(Env& env, const std::string& path) {

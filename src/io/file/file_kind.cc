@@ -24,6 +24,7 @@ struct Found {
   std::string_view advice = {};
 };
 
+constexpr std::string_view kZipMagic = "PK\3\4";
 constexpr std::string_view kDecompress = "decompress it first";
 constexpr std::string_view kSaveAgain =
     "load it with torch.load(path, weights_only=True) and save its tensors with "
@@ -37,7 +38,7 @@ using namespace std::string_view_literals;
 constexpr FileKind kKinds[] = {
     {0, "version https://git-lfs.github.com/spec/", "a Git LFS pointer",
      "run `git lfs pull` to get the file that it stands for"},
-    {0, "PK\3\4", "a zip, as torch.save writes", kSaveAgain},
+    {0, kZipMagic, "a zip, as torch.save writes", kSaveAgain},
     {0, "GGUF", "a GGUF file of llama.cpp", "give the file that it was made from"},
     {0, "\x1f\x8b\x08", "compressed by gzip", kDecompress},
     {0, "\x28\xb5\x2f\xfd", "compressed by zstd", kDecompress},
@@ -115,6 +116,8 @@ bool is_safetensors(std::string_view front) noexcept {
   return begin != front.npos && front[begin] == '{' &&
          front.substr(4, 4) == std::string_view("\0\0\0\0", 4);
 }
+
+bool is_zip(std::string_view front) noexcept { return front.starts_with(kZipMagic); }
 
 std::string file_kind_message(std::span<const std::byte> bytes, std::string_view expected) {
   if (bytes.empty()) return concat("the file is empty, no ", expected);

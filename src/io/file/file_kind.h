@@ -17,6 +17,9 @@ inline constexpr size_t kFrontBytes = 1024;
 /// Whether a file that starts so may be a safetensors file: a plausible length, then a brace.
 bool is_safetensors(std::string_view front) noexcept;
 
+/// Whether it starts as a zip file does, such as a torch archive.
+bool is_zip(std::string_view front) noexcept;
+
 /// Why a file that begins with `front` is not an `expected` ("safetensors file"), and what would be
 /// right: "this is a Git LFS pointer, no safetensors file; ...". Empty if nothing is known of it.
 std::string file_kind_message(std::span<const std::byte> front, std::string_view expected);

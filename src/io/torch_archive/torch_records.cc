@@ -167,7 +167,7 @@ Status check_front(const InputFile& file) {
   constexpr std::string_view kTarMagic = "ustar";
   WINNOW_ASSIGN_OR_RETURN(const std::string front, file.read_front(kFrontBytes));
   // First: any bytes may stand at the tar's magic, the name of a parameter among them.
-  if (front.starts_with("PK\x03\x04")) return {};
+  if (is_zip(front)) return {};
   // Early versions of torch wrote tars, later ones plain pickles.
   const bool is_tar =
       front.size() > kTarMagicAt && front.compare(kTarMagicAt, kTarMagic.size(), kTarMagic) == 0;
