@@ -69,6 +69,9 @@ struct TorchTensor {
   /// Returns the product of the shape; 1 for a scalar.
   uint64_t numel() const noexcept;
 
+  /// Whether the elements, row-major, follow each other without gaps.
+  bool is_contiguous() const noexcept;
+
   /// Whether the tensor is all of `whole`, its storage, in order. Precondition: a checked tree.
   bool fills(const TorchStorage& whole) const noexcept;
   bool operator==(const TorchTensor&) const = default;

@@ -199,7 +199,7 @@ class LayoutMaker {
       if (entry.range.begin != cluster[0].range.begin || entry.range.end != end) break;
       if (!entry.is_dense()) continue;
       const bool is_better =
-          owner == nullptr || (!is_contiguous(owner->view()) && is_contiguous(entry.view()));
+          owner == nullptr || (!owner->view().is_contiguous() && entry.view().is_contiguous());
       if (is_better) owner = &entry;
     }
     return owner;
@@ -254,15 +254,6 @@ class LayoutMaker {
 };
 
 }  // namespace
-
-bool is_contiguous(const TorchTensor& view) noexcept {
-  uint64_t expected = 1;
-  for (size_t d = view.shape.size(); d-- > 0;) {
-    if (view.shape[d] != 1 && view.strides[d] != expected) return false;
-    expected *= view.shape[d];
-  }
-  return true;
-}
 
 ByteRange range_of(const TorchTensor& view) noexcept {
   if (view.numel() == 0) return {};

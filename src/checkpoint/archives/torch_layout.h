@@ -36,9 +36,6 @@ struct TorchLayout {
 /// file's size in all; the others are opaque. Errors: those of list_paths.
 Result<TorchLayout> lay_out(const TorchArchive& archive);
 
-/// Whether the values lie row-major and without gaps.
-bool is_contiguous(const TorchTensor& view) noexcept;
-
 /// The bytes of the storage from the first value to behind the last: [begin, end); empty for a
 /// tensor without values.
 struct ByteRange {

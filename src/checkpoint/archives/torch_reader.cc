@@ -32,7 +32,7 @@ Status TorchReader::read(size_t tensor, uint64_t offset, std::span<std::byte> ou
   }
   if (out.empty()) return {};
   const TorchTensor& view = layout_.views[tensor];
-  if (is_contiguous(view)) {
+  if (view.is_contiguous()) {
     WINNOW_RETURN_IF_ERROR(check_storage(view.storage));
     return archive_.read_range(view.storage, range_of(view).begin + offset, out);
   }

@@ -1,7 +1,6 @@
 #include "checkpoint/archives/torch_writer.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <new>
 #include <string_view>
@@ -11,6 +10,7 @@
 #include "checkpoint/archives/torch_reader.h"
 #include "checkpoint/files/container.h"
 #include "checkpoint/masks/chunks.h"
+#include "io/torch_tree/torch_rows.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
 #include "winnow/io/torch_archive_copy.h"
@@ -23,18 +23,13 @@ namespace {
 void scatter(const TorchTensor& view, std::span<const std::byte> values, uint64_t begin,
              std::span<std::byte> region) {
   const size_t bytes = dtype_bits(view.dtype) / 8;
-  std::array<uint64_t, kMaxTorchRank> index = {};
-  uint64_t at = view.offset * bytes - begin;
-  for (size_t done = 0; done < values.size(); done += bytes) {
-    std::memcpy(&region[at], &values[done], bytes);
-    // Counts like an odometer.
-    for (size_t d = view.shape.size(); d-- > 0;) {
-      at += view.strides[d] * bytes;
-      if (++index[d] < view.shape[d]) break;
-      at -= view.strides[d] * bytes * view.shape[d];
-      index[d] = 0;
+  const uint64_t elements = io::row_elements(view), stride = io::row_stride(view);
+  const std::byte* from = values.data();
+  io::for_each_row(view, [&](uint64_t at) {
+    for (uint64_t i = 0; i < elements; ++i, from += bytes) {
+      std::memcpy(&region[(at + i * stride) * bytes - begin], from, bytes);
     }
-  }
+  });
 }
 
 class TorchWriter final : public CheckpointWriter {
@@ -101,7 +96,7 @@ class TorchWriter final : public CheckpointWriter {
   Status append_part(size_t tensor, std::span<const std::byte> part) {
     const TorchTensor& view = input_.view(tensor);
     if (is_left(tensor)) return {};
-    if (!is_contiguous(view) || meets_region(view)) {
+    if (!view.is_contiguous() || meets_region(view)) {
       values_.insert(values_.end(), part.begin(), part.end());
       return {};
     }

@@ -1,7 +1,6 @@
 #include "winnow/io/torch_archive.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
 #include <new>
@@ -9,6 +8,7 @@
 
 #include "base/status_macros.h"
 #include "io/torch_archive/torch_archive_state.h"
+#include "io/torch_tree/torch_rows.h"
 #include "io/torch_tree/torch_tensor_checks.h"
 #include "winnow/base/checked.h"
 #include "winnow/base/concat.h"
@@ -33,29 +33,18 @@ constexpr decltype(&copy_row<1>) kCopyRow[] = {copy_row<1>, copy_row<2>, copy_ro
 void gather(const TorchTensor& tensor, std::span<const std::byte> payload,
             std::span<std::byte> out) {
   const size_t bytes = dtype_bits(tensor.dtype) / 8;
-  const bool is_scalar = tensor.shape.empty();
-  const uint64_t row_elements = is_scalar ? 1 : tensor.shape.back();
-  const uint64_t row_bytes = row_elements * bytes;
-  const uint64_t stride = is_scalar ? 1 : tensor.strides.back();
-  // On the stack: checked tensors have no more dimensions.
-  std::array<uint64_t, kMaxTorchRank> index = {};
-  uint64_t at = tensor.offset;
-  for (uint64_t done = 0; done < out.size(); done += row_bytes) {
+  const uint64_t elements = io::row_elements(tensor), stride = io::row_stride(tensor);
+  std::byte* to = out.data();
+  io::for_each_row(tensor, [&](uint64_t at) {
     const std::byte* from = payload.data() + at * bytes;
     // The usual case, and one call a row: rows of a slice lie in one piece.
     if (stride == 1) {
-      std::memcpy(out.data() + done, from, row_bytes);
+      std::memcpy(to, from, elements * bytes);
     } else {
-      kCopyRow[std::countr_zero(bytes)](from, stride, row_elements, out.data() + done);
+      kCopyRow[std::countr_zero(bytes)](from, stride, elements, to);
     }
-    // Counts like an odometer. The last dimension is the row itself.
-    for (size_t d = is_scalar ? 0 : tensor.shape.size() - 1; d-- > 0;) {
-      at += tensor.strides[d];
-      if (++index[d] < tensor.shape[d]) break;
-      at -= tensor.strides[d] * tensor.shape[d];
-      index[d] = 0;
-    }
-  }
+    to += elements * bytes;
+  });
 }
 
 Status unreferenced(const TorchRecord& record) {

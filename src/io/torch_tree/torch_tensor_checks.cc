@@ -217,14 +217,19 @@ Status check_sparse(const TorchSparseTensor& tensor, std::span<const TorchStorag
 
 }  // namespace io
 
-bool TorchTensor::fills(const TorchStorage& whole) const noexcept {
+bool TorchTensor::is_contiguous() const noexcept {
   uint64_t expected = 1;
   for (size_t d = shape.size(); d-- > 0;) {
     // The stride of a dimension of 1 is never taken.
     if (shape[d] != 1 && strides[d] != expected) return false;
     expected *= shape[d];
   }
-  return offset == 0 && expected * (dtype_bits(dtype) / 8) == whole.bytes();
+  return true;
+}
+
+bool TorchTensor::fills(const TorchStorage& whole) const noexcept {
+  const uint64_t bytes = numel() * (dtype_bits(dtype) / 8);
+  return offset == 0 && bytes == whole.bytes() && is_contiguous();
 }
 
 Status TorchSparseTensor::check_indices(std::span<const int64_t> index_values) const {
