@@ -10,6 +10,7 @@
 #include "checkpoint/archives/torch_reader.h"
 #include "checkpoint/files/container.h"
 #include "checkpoint/masks/chunks.h"
+#include "checkpoint/shards/checkpoint_folder.h"
 #include "io/torch_tree/torch_rows.h"
 #include "winnow/base/concat.h"
 #include "winnow/io/escape_name.h"
@@ -176,7 +177,7 @@ Status check_safetensors_output(const TorchReader& input, const OutputJob& job) 
 }  // namespace
 
 bool stays_torch_archive(const OutputJob& job) noexcept {
-  return as_torch_reader(job.input) != nullptr && !job.path.ends_with(".safetensors");
+  return as_torch_reader(job.input) != nullptr && !job.path.ends_with(kFileSuffix);
 }
 
 Status check_torch_output(const OutputJob& job) {

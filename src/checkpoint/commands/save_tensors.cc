@@ -83,9 +83,7 @@ Status save_tensors(Env& env, const SaveJob& job, std::span<const TensorData> te
                             header,
                             end,
                             {.overwrite = job.overwrite, .overwrite_blob = job.overwrite_blob}};
-  WINNOW_ASSIGN_OR_RETURN(const auto writer, job.compress
-                                                 ? create_compressed_writer(inputs, {}, threads)
-                                                 : create_plain_writer(inputs));
+  WINNOW_ASSIGN_OR_RETURN(const auto writer, create_file_writer(inputs, job.compress, {}, threads));
   progress.begin("save", end);
   for (const TensorData* tensor : order) {
     WINNOW_RETURN_IF_ERROR(append(*writer, tensor->bytes, progress));

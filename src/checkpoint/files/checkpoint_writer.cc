@@ -83,10 +83,16 @@ Result<std::unique_ptr<CheckpointWriter>> create_writer(const OutputJob& job) {
   const std::string text = job.input.header_text(job.entries);
   const WriterInputs inputs{job.env, job.path, text, job.input.data_bytes(), job.options};
   Result<std::unique_ptr<CheckpointWriter>> writer =
-      job.compress ? create_compressed_writer(inputs, job.plain, job.threads)
-                   : create_plain_writer(inputs);
+      create_file_writer(inputs, job.compress, job.plain, job.threads);
   if (!writer.ok()) return told_from_input(writer.status(), job);
   return writer;
+}
+
+Result<std::unique_ptr<CheckpointWriter>> create_file_writer(const WriterInputs& inputs,
+                                                             bool compress, std::vector<bool> plain,
+                                                             ParallelFor& threads) {
+  return compress ? create_compressed_writer(inputs, std::move(plain), threads)
+                  : create_plain_writer(inputs);
 }
 
 Status check_output(const OutputJob& job) {

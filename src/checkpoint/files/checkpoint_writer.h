@@ -114,6 +114,11 @@ struct WriterInputs {
   AtomicFileOptions options;
 };
 
+/// One of the two kinds of files below.
+Result<std::unique_ptr<CheckpointWriter>> create_file_writer(const WriterInputs& inputs,
+                                                             bool compress, std::vector<bool> plain,
+                                                             ParallelFor& threads);
+
 /// Errors of both: those of SafetensorsWriter::create.
 Result<std::unique_ptr<CheckpointWriter>> create_plain_writer(const WriterInputs& inputs);
 

@@ -145,16 +145,13 @@ Status ShardedWriter::create(bool compress) {
   const Shard& shard = current();
   const std::string text = shard.reader->header_text(job_.entries);
   const WriterInputs inputs{job_.env, file_.path, text, shard.reader->data_bytes(), file_.options};
-  if (!compress) {
-    WINNOW_ASSIGN_OR_RETURN(writer_, create_plain_writer(inputs));
-    return Status();
-  }
   std::vector<bool> plain;
   if (!job_.plain.empty()) {
     const auto begin = job_.plain.begin() + static_cast<ptrdiff_t>(shard.first_tensor);
     plain.assign(begin, begin + static_cast<ptrdiff_t>(shard.reader->tensors().size()));
   }
-  WINNOW_ASSIGN_OR_RETURN(writer_, create_compressed_writer(inputs, plain, job_.threads));
+  WINNOW_ASSIGN_OR_RETURN(writer_,
+                          create_file_writer(inputs, compress, std::move(plain), job_.threads));
   return Status();
 }
 

@@ -287,8 +287,7 @@ void save_safetensors(const std::string& path, const Tensors& tensors,
       Env::posix(), path, header, data_bytes,
       AtomicFileOptions{.overwrite = options.overwrite, .overwrite_blob = options.overwrite_blob}};
   const auto writer =
-      value_of(options.compress ? checkpoint::create_compressed_writer(inputs, {}, threads)
-                                : checkpoint::create_plain_writer(inputs));
+      value_of(checkpoint::create_file_writer(inputs, options.compress, {}, threads));
   for (const size_t i : order) {
     // One at a time, so that at most one copy of a tensor exists.
     const at::Tensor dense = dense_on_cpu(tensors[i].value());
